@@ -67,7 +67,7 @@ class TextureConfig:
             ge=64,
             le=2048,
             multiple_of=8,
-            description="side of a view, pixels; default: the model's",
+            description="side of a view in pixels; default: model's",
         ),
     ] = None
     view_prompts: Annotated[
@@ -95,7 +95,7 @@ CONFIGS: dict[str, type[TaskConfig]] = {"texture": TextureConfig}
 
 
 def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
-    """Make a task's Config from decoded JSON. Raises InvalidRequest naming the first wrong field."""
+    """Make a task's Config from decoded JSON. Raises InvalidRequest with the first wrong field."""
     if task not in CONFIGS:
         raise InvalidRequest(
             f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
