@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SyncSDE in Blender: a panel and operators; the work itself is done by the local engine.
+
+Importing this package needs no Blender, so that the engine can share `protocol`.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+MODULES = ("preferences", "properties", "operators", "panel", "session")
+
+
+def register() -> None:
+    """Register what each module brings."""
+    for name in MODULES:
+        importlib.import_module(f".{name}", __package__).register()
+
+
+def unregister() -> None:
+    """Take everything back in reverse order; ends the job and the engine process, too."""
+    for name in reversed(MODULES):
+        importlib.import_module(f".{name}", __package__).unregister()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the engine's program and keep at most one engine process of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Generator
+
+from . import protocol
+from .client import Client, EngineError, find_engine, last_words, start_engine
+
+PROGRAM = "syncsde"
+PROGRAM_VARIABLE = "SYNCSDE_ENGINE"
+START_SECONDS = 120.0
+
+_process: subprocess.Popen[bytes] | None = None
+
+
+class NotInstalled(Exception):
+    """There is no engine on this computer; the text says what to do."""
+
+
+def find_program(chosen: str) -> str:
+    """Return the engine's program: the chosen one, $SYNCSDE_ENGINE, or `syncsde` on the PATH."""
+    wanted = chosen or os.environ.get(PROGRAM_VARIABLE, "")
+    program = shutil.which(wanted or PROGRAM)
+    if program is not None:
+        return program
+    if wanted:
+        raise NotInstalled(
+            f"There is no engine at {wanted}: choose its program in the add-on's preferences."
+        )
+    raise NotInstalled(
+        "The SyncSDE engine is not installed: install it, "
+        "then choose its program in the add-on's preferences."
+    )
+
+
+def reach(program: str) -> Generator[None, None, Client]:
+    """Return a client of the running engine, starting one first if there is none.
+
+    Yields while the engine starts. Raises EngineError if it does not.
+    """
+    global _process
+    folder = protocol.state_dir()
+    deadline = time.monotonic() + START_SECONDS
+    started = False
+    while (client := find_engine(folder)) is None:
+        if _process is None or _process.poll() is not None:
+            if started:
+                raise last_words(folder)
+            try:
+                _process = start_engine([program, "serve"], folder)
+            except OSError as error:
+                raise EngineError("engine_failed", f"The engine did not start: {error}.") from None
+            started = True
+        if time.monotonic() > deadline:
+            raise EngineError("engine_failed", f"The engine is not ready after {START_SECONDS} s.")
+        yield
+    return client
+
+
+def stop() -> None:
+    """End the engine process we started, if any; it also ends by itself when Blender does."""
+    global _process
+    if _process is None:
+        return
+    if _process.stdin is not None:
+        _process.stdin.close()
+    try:
+        _process.wait(timeout=5.0)
+    except subprocess.TimeoutExpired:
+        _process.terminate()
+    _process = None

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One texture job from start to files, advanced in short steps by whoever has time for it."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import engine, protocol
+from .client import Client, EngineError, tensors_to_bytes
+from .protocol import Event, JobRequest, JobState
+
+TEXTURE = "texture.png"
+RESTARTS = 3  # without any news in between
+
+# Stage -> (label, where it begins and ends on the whole bar).
+STAGES = {
+    "load": ("Loading the Model", 0.02, 0.08),
+    "geometry": ("Preparing the Mesh", 0.08, 0.12),
+    "views": ("Painting the Views", 0.12, 0.90),
+    "bake": ("Baking the Texture", 0.90, 0.97),
+    "write": ("Writing the Files", 0.97, 1.00),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to texture, how, and where the files go."""
+
+    program: str
+    parameters: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray]
+    directory: Path
+    keep_all: bool  # every file of the result, not only the texture
+
+
+class Job:
+    """Starts the engine, uploads, submits, follows and downloads; `pump` does the next step."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.stage = "Starting the Engine"
+        self.fraction = 0.0
+        self.error = ""
+        self.cancelled = False
+        self._client: Client | None = None
+        self._job_id = ""
+        self._steps = self._run()
+
+    def pump(self) -> bool:
+        """Do one short step; return whether there is more to do. `error` is set on failure."""
+        try:
+            next(self._steps)
+            return True
+        except StopIteration:
+            return False
+        except (EngineError, OSError) as error:
+            self.error = str(error)
+            return False
+
+    def cancel(self) -> None:
+        """Give up: asks the engine to stop; the next `pump` returns False."""
+        self.cancelled = True
+        self.error = "Cancelled."
+        self._steps.close()
+        if self._client is not None and self._job_id:
+            with contextlib.suppress(EngineError):  # it ended, or its engine did
+                self._client.cancel(self._job_id)
+
+    def _run(self) -> Generator[None, None, None]:
+        yield
+        self._client = yield from engine.reach(self.request.program)
+        self.stage = "Sending the Mesh"
+        yield
+        mesh = self._client.put_blob(tensors_to_bytes(self.request.tensors))
+        request = JobRequest(
+            "texture", self.request.parameters, {"mesh": mesh}, key=uuid.uuid4().hex
+        )
+        self._job_id = self._client.submit(request).id
+        self.stage = "Waiting for the Engine"
+        yield from self._follow()
+        yield from self._download()
+
+    def _follow(self) -> Generator[None, None, None]:
+        """Read events until the job ends; an engine that went away is started again."""
+        after, restarts, ended = 0, 0, False
+        while not ended:
+            yield
+            assert self._client is not None
+            try:
+                events = self._client.events(self._job_id, after)
+            except EngineError as error:
+                if error.code != "unreachable" or restarts == RESTARTS:
+                    raise
+                restarts += 1
+                self._client = yield from engine.reach(self.request.program)
+                continue
+            for event in events:
+                after, restarts = event.number, 0
+                ended = self._note(event)
+
+    def _note(self, event: Event) -> bool:
+        """Show an event; return whether it ends the job. Raises EngineError if it failed."""
+        if event.type == "progress" and event.data["stage"] in STAGES:
+            label, begin, end = STAGES[event.data["stage"]]
+            step, total = event.data["step"], event.data["total"]
+            self.stage = f"{label} {step}/{total}" if total > 1 else label
+            self.fraction = begin + (end - begin) * step / max(total, 1)
+        if event.type != "state":
+            return False
+        state = JobState(event.data["state"])
+        if state == JobState.PAUSED:
+            self.stage = "Paused: the Disk Is Full"
+        if state == JobState.FAILED:
+            error = event.data["error"]
+            raise EngineError(
+                error["code"], error["message"], error.get("hint") or "", error.get("field")
+            )
+        if state == JobState.CANCELLED:
+            raise EngineError("cancelled", "The job was cancelled in the engine.")
+        return state == JobState.DONE
+
+    def _download(self) -> Generator[None, None, None]:
+        assert self._client is not None
+        self.stage = "Fetching the Texture"
+        files = self._client.job(self._job_id).result or {}
+        if TEXTURE not in files:
+            raise EngineError("bad_answer", "The engine's result has no texture.")
+        for name in files if self.request.keep_all else (TEXTURE,):
+            yield
+            _write(self.request.directory, name, self._client.get_blob(files[name]["sha256"]))
+        self.fraction = 1.0
+
+
+def _write(directory: Path, name: str, content: bytes) -> None:
+    """Write a file all at once, inside the directory whatever its name says."""
+    target = (directory / name).resolve()
+    if not target.is_relative_to(directory.resolve()):
+        raise EngineError("bad_answer", f"The engine's result has a file called {name!r}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    partial.write_bytes(content)
+    protocol.replace(partial, target)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show a texture on an object through one new material, and take it away again.
+
+The mesh's own materials stay where they are: an object that has slots gets the new material as
+object-linked override of each slot, and what was there is noted in a custom property.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from .export_mesh import MeshError
+
+NOTE = "syncsde_before"  # custom property of the object: how to restore it
+
+
+def apply(
+    obj: bpy.types.Object,
+    image_path: Path,
+    uv_layer: str,
+    new_uvs: np.ndarray | None = None,
+    name: str = "",
+) -> bpy.types.Material:
+    """Make a material from an image file and show it on the whole object."""
+    if NOTE not in obj:
+        obj[NOTE] = {"slots": {}, "slot_added": False, "uv_layer": ""}
+    if new_uvs is not None:
+        obj[NOTE]["uv_layer"] = _add_uv_layer(obj.data, uv_layer, new_uvs)
+        uv_layer = obj[NOTE]["uv_layer"]
+    material = _make_material(name or image_path.stem, image_path, uv_layer)
+    _assign(obj, material)
+    return material
+
+
+def is_textured(obj: bpy.types.Object) -> bool:
+    """Whether `remove` has something to do."""
+    return NOTE in obj
+
+
+def remove(obj: bpy.types.Object) -> None:
+    """Restore the object's materials and UV layers; delete the new material if it is unused."""
+    note = obj[NOTE]
+    ours = {slot.material for slot in obj.material_slots if slot.link == "OBJECT"}
+    if note["slot_added"] and obj.data.materials:
+        ours.add(obj.data.materials[0])
+    for index, before in note["slots"].items():
+        if int(index) < len(obj.material_slots):
+            slot = obj.material_slots[int(index)]
+            slot.link = "OBJECT"
+            slot.material = before.get("material")
+            slot.link = before["link"]
+    if note["slot_added"] and obj.data.materials:
+        obj.data.materials.pop(index=0)
+    layer = obj.data.uv_layers.get(note["uv_layer"])
+    if layer is not None and obj.data.users == 1:
+        obj.data.uv_layers.remove(layer)
+    del obj[NOTE]
+    for material in ours:
+        if material is not None and material.get("syncsde") and material.users == 0:
+            _delete(material)
+
+
+def _add_uv_layer(mesh: bpy.types.Mesh, name: str, uvs: np.ndarray) -> str:
+    if len(uvs) != len(mesh.loops):
+        raise MeshError(f"{mesh.name!r} was edited while it was being textured: generate again.")
+    layer = mesh.uv_layers.new(name=name, do_init=False)
+    if layer is None:
+        raise MeshError(f"{mesh.name!r} has no room for another UV layer.")
+    layer.uv.foreach_set("vector", np.ascontiguousarray(uvs, np.float32).ravel())
+    mesh.update()
+    return layer.name
+
+
+def _make_material(name: str, image_path: Path, uv_layer: str) -> bpy.types.Material:
+    image = bpy.data.images.load(str(image_path), check_existing=False)
+    image.name = name
+    image.colorspace_settings.name = "sRGB"
+    image.pack()
+    image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where Unpack would put it
+    material = bpy.data.materials.new(name)
+    material["syncsde"] = True
+    if material.node_tree is None:  # before Blender 5.0
+        material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    principled = next(node for node in nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
+    texture = nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    texture.location = principled.location.x - 320.0, principled.location.y
+    uv_map = nodes.new("ShaderNodeUVMap")
+    uv_map.uv_map = uv_layer
+    uv_map.location = texture.location.x - 220.0, texture.location.y
+    links.new(uv_map.outputs["UV"], texture.inputs["Vector"])
+    links.new(texture.outputs["Color"], principled.inputs["Base Color"])
+    nodes.active = texture
+    return material
+
+
+def _assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
+    note = obj[NOTE]
+    if not obj.material_slots:
+        obj.data.materials.append(material)
+        note["slot_added"] = True
+        return
+    for index, slot in enumerate(obj.material_slots):
+        link = slot.link
+        slot.link = "OBJECT"
+        if str(index) not in note["slots"]:
+            before = {"link": link}
+            if slot.material is not None:
+                before["material"] = slot.material
+            note["slots"][str(index)] = before
+        slot.material = material
+
+
+def _delete(material: bpy.types.Material) -> None:
+    images = {node.image for node in material.node_tree.nodes if hasattr(node, "image")}
+    bpy.data.materials.remove(material)
+    for image in images:
+        if image is not None and image.users == 0:
+            bpy.data.images.remove(image)

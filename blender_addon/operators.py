@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operators: generate, cancel, apply, remove. Each validates, calls and reports."""
+
+# Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from pathlib import Path
+from typing import Any, ClassVar
+
+import bpy
+import numpy as np
+from bpy.props import StringProperty
+
+from . import engine, material, preferences, properties, session
+from .export_mesh import MeshError, export
+
+
+def why_not(context: bpy.types.Context) -> str:
+    """Say why the active object cannot be textured, or nothing if it can."""
+    obj = context.object
+    if obj is None or obj.type != "MESH":
+        return "Select a mesh object"
+    if not (obj.is_editable and obj.data.is_editable):
+        return "The object is linked from another file: make it local first"
+    return ""
+
+
+class SYNCSDE_OT_texture(properties.TextureParameters, bpy.types.Operator):
+    """Generate a texture for the active object from the prompt"""
+
+    bl_idname = "syncsde.texture"
+    bl_label = "Generate Texture"
+    bl_options: ClassVar[set[str]] = {"REGISTER"}
+
+    directory: StringProperty(
+        name="Directory",
+        description="Folder that keeps the texture, the views and the report. Empty keeps none",
+        subtype="DIR_PATH",
+        default="",
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = "A texture is being generated" if session.is_running() else why_not(context)
+        cls.poll_message_set(reason)
+        return not reason
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Take what the caller left open from the panel."""
+        for name in properties.FIELDS:
+            if not self.properties.is_property_set(name):
+                setattr(self, name, getattr(context.scene.syncsde, name))
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        parameters = properties.to_job(self)
+        if not self.prompt.strip():
+            return self._fail("Describe the surface in the prompt first.")
+        try:
+            program = preferences.find_engine_program()
+            exported = export(context, context.object)
+        except (engine.NotInstalled, MeshError) as error:
+            return self._fail(str(error))
+        directory = Path(bpy.path.abspath(self.directory)) if self.directory else None
+        session.start(context, program, parameters, exported, directory)
+        if not bpy.app.background:
+            return {"FINISHED"}
+        error = session.wait()
+        return self._fail(error) if error else {"FINISHED"}
+
+    def _fail(self, message: str) -> set[str]:
+        session.last_error = message
+        self.report({"ERROR"}, message)
+        return {"CANCELLED"}
+
+
+class SYNCSDE_OT_cancel(bpy.types.Operator):
+    """Stop generating; the object stays as it is"""
+
+    bl_idname = "syncsde.cancel"
+    bl_label = "Cancel"
+    bl_options: ClassVar[set[str]] = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("Nothing is being generated")
+        return session.is_running()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.cancel()
+        return {"FINISHED"}
+
+
+class SYNCSDE_OT_apply_texture(bpy.types.Operator):
+    """Show an image file on an object as the base color of one new material"""
+
+    bl_idname = "syncsde.apply_texture"
+    bl_label = "Apply Texture"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(
+        name="Image", description="The texture, an image file", subtype="FILE_PATH"
+    )
+    object_name: StringProperty(
+        name="Object", description="Name of the mesh object. Empty takes the active one"
+    )
+    material_name: StringProperty(
+        name="Material Name", description="Name of the new material. Empty takes the file's"
+    )
+    uv_layer: StringProperty(
+        name="UV Layer", description="UV layer of the texture. Empty takes the active one"
+    )
+    uv_filepath: StringProperty(
+        name="New UVs",
+        description="NumPy file with a UV for each corner, if the UV layer is to be added",
+        subtype="FILE_PATH",
+        options={"HIDDEN"},
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        obj = bpy.data.objects.get(self.object_name) if self.object_name else context.object
+        if obj is None or obj.type != "MESH":
+            self.report({"ERROR"}, f"There is no mesh object {self.object_name!r}.")
+            return {"CANCELLED"}
+        active = obj.data.uv_layers.active
+        uv_layer = self.uv_layer or (active.name if active else "")
+        if not uv_layer:
+            self.report({"ERROR"}, f"{obj.name!r} has no UV layer: unwrap it first.")
+            return {"CANCELLED"}
+        image_path = Path(bpy.path.abspath(self.filepath))
+        if context.mode != "OBJECT":  # other modes keep an undo history of their own
+            bpy.ops.object.mode_set(mode="OBJECT")
+        try:
+            new_uvs = np.load(self.uv_filepath) if self.uv_filepath else None
+            material.apply(obj, image_path, uv_layer, new_uvs, self.material_name)
+        except (MeshError, OSError, RuntimeError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class SYNCSDE_OT_remove_texture(bpy.types.Operator):
+    """Take the generated texture off and restore the object's own materials"""
+
+    bl_idname = "syncsde.remove_texture"
+    bl_label = "Remove Texture"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("The active object has no generated texture")
+        return context.object is not None and material.is_textured(context.object)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        material.remove(context.object)
+        return {"FINISHED"}
+
+
+CLASSES: tuple[Any, ...] = (
+    SYNCSDE_OT_texture,
+    SYNCSDE_OT_cancel,
+    SYNCSDE_OT_apply_texture,
+    SYNCSDE_OT_remove_texture,
+)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tab in the sidebar of the 3D viewport."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from . import engine, material, preferences, session
+from .operators import why_not
+
+
+class SYNCSDE_PT_texture(bpy.types.Panel):
+    """Prompt, seed and steps; progress while it runs; what went wrong if it did."""
+
+    bl_idname = "SYNCSDE_PT_texture"
+    bl_label = "Texture"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SyncSDE"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = context.scene.syncsde
+        layout.prop(settings, "prompt", text="")
+        layout.prop(settings, "seed")
+        layout.prop(settings, "steps")
+        job = session.current
+        if job is not None:
+            layout.progress(factor=job.fraction, text=job.stage)
+            layout.operator("syncsde.cancel", icon="CANCEL")
+            return
+        try:
+            preferences.find_engine_program()
+        except engine.NotInstalled as error:
+            _draw_message(context, layout, str(error), "INFO")
+            layout.operator("preferences.addon_show", text="Open Preferences").module = __package__
+            return
+        layout.operator("syncsde.texture", icon="TEXTURE")
+        reason = why_not(context)
+        if reason:
+            _draw_message(context, layout, reason, "INFO")
+        elif material.is_textured(context.object):
+            layout.operator("syncsde.remove_texture", icon="TRASH")
+        if session.last_error:
+            _draw_message(context, layout, session.last_error, "ERROR")
+
+
+def _draw_message(
+    context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: str
+) -> None:
+    """Draw a sentence as lines of the panel's width: labels do not wrap by themselves."""
+    width = context.region.width / context.preferences.system.ui_scale if context.region else 240
+    column = layout.column(align=True)
+    for index, line in enumerate(textwrap.wrap(text, max(int(width / 7) - 6, 16))):
+        column.label(text=line, icon="BLANK1" if index else icon)
+
+
+register, unregister = bpy.utils.register_classes_factory((SYNCSDE_PT_texture,))
