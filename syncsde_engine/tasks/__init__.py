@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tasks, by name: each is a module with `run(config, inputs)`. Importing this loads no torch."""
+"""The tasks, by name: modules with `run(config, inputs)`. Importing this loads no torch."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Noise levels and steps against diffusers' DDIM scheduler and closed forms."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.schedule import Schedule
+from tests.engine.exact import STABLE_DIFFUSION
+
+CASES = {
+    "stable diffusion": STABLE_DIFFUSION,
+    "trailing": {**STABLE_DIFFUSION, "timestep_spacing": "trailing"},
+    "linspace": {**STABLE_DIFFUSION, "timestep_spacing": "linspace"},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2", "set_alpha_to_one": True},
+    "linear": {"beta_schedule": "linear", "set_alpha_to_one": True},
+}
+
+
+@pytest.mark.parametrize("count", [4, 10, 30, 50])
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
+def test_steps_equal_diffusers_ddim(config, count):
+    oracle = DDIMScheduler(**config, clip_sample=False)
+    oracle.set_timesteps(count)
+    steps = Schedule.from_config(config).steps(count)
+    assert [step.timestep for step in steps] == oracle.timesteps.tolist()
+    y = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for step in steps:
+        eps = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(step.index + 1))
+        expected = oracle.step(eps, step.timestep, y).prev_sample
+        # At the noisiest cosine level 1 / sqrt(alpha) is about 150: compare at the state's scale.
+        scale = max(1.0, float(expected.abs().max()))
+        assert (step.ddim(y, eps) - expected).abs().max() < 1e-5 * scale
+        y = expected / expected.std()
+
+
+def test_gamma_is_the_score_coefficient_of_ddim():
+    for step in Schedule.from_config(STABLE_DIFFUSION).steps(30):
+        y, eps = torch.randn(2, 50, dtype=torch.float64)
+        score = -eps / math.sqrt(1 - step.alpha)
+        drift = math.sqrt(step.alpha_prev / step.alpha) * y
+        assert torch.allclose(
+            step.ddim(y, eps), drift + (1 - step.alpha) * step.gamma * score, atol=1e-12
+        )
+        assert step.gamma > 0
+
+
+def test_paper_setting_walks_958_to_1():
+    timesteps = [step.timestep for step in Schedule.from_config(STABLE_DIFFUSION).steps(30)]
+    assert timesteps[:2] == [958, 925]
+    assert timesteps[-1] == 1
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_impossible_step_counts_are_refused(count):
+    with pytest.raises(InvalidRequest, match=f"steps {count}"):
+        Schedule.from_config(STABLE_DIFFUSION).steps(count)
+
+
+def test_unknown_beta_schedule_is_refused():
+    with pytest.raises(InvalidRequest, match="sigmoid"):
+        Schedule.from_config({"beta_schedule": "sigmoid"})
