@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start the engine process and talk to it: short calls without threads, for a timer to make.
+
+engine = find_engine(folder) or wait and try again after start_engine(["syncsde", "serve"])
+mesh = engine.put_blob(tensors_to_bytes(arrays))
+job = engine.submit(JobRequest("texture", {"prompt": "moss"}, {"mesh": mesh}))
+for event in engine.events(job.id, after=0): ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import protocol
+from .protocol import Connection, Event, Job, JobRequest
+
+LOG_FILE = "engine.log"
+MAX_LOG_BYTES = 4 << 20
+
+
+class EngineError(Exception):
+    """What went wrong, as the engine said it; `str(error)` is one sentence for the user.
+
+    Codes of this side: `unreachable` (no answer), `bad_answer` (not the protocol we speak).
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", field: str | None = None) -> None:
+        super().__init__(f"{message} {hint}".strip())
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.field = field
+
+
+class Client:
+    """An engine, by its connection file. Every call raises EngineError and returns soon.
+
+    `timeout` is in seconds and counts for each single read and write, not for a whole upload.
+    """
+
+    def __init__(self, connection: Connection, timeout: float = 10.0) -> None:
+        self.connection = connection
+        self.timeout = timeout
+
+    def healthz(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return instance, protocol and how many seconds ago each part gave a sign of life."""
+        return self._json("GET", "/healthz", timeout=timeout)
+
+    def status(self) -> dict[str, Any]:
+        """Return the worker's state, the number of jobs in each state and the free disk space."""
+        return self._json("GET", "/v1/status")
+
+    def tasks(self) -> dict[str, Any]:
+        """Return for each task its JSON schema and the names of its inputs."""
+        return self._json("GET", "/v1/tasks")
+
+    def put_blob(self, content: bytes) -> str:
+        """Store `content` in the engine unless it is there already; return its SHA-256."""
+        name = hashlib.sha256(content).hexdigest()
+        if not self.has_blob(name):
+            self._call("PUT", f"/v1/blobs/{name}", content, protocol.BLOB_TYPE)
+        return name
+
+    def has_blob(self, sha256: str) -> bool:
+        try:
+            self._call("HEAD", f"/v1/blobs/{sha256}")
+        except EngineError as error:
+            if error.code == "not_found":
+                return False
+            raise
+        return True
+
+    def get_blob(self, sha256: str) -> bytes:
+        """Fetch a blob. Raises EngineError if what arrives is not what the hash names."""
+        content = self._call("GET", f"/v1/blobs/{sha256}")
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise EngineError("bad_answer", f"The engine's file {sha256[:12]} arrived damaged.")
+        return content
+
+    def submit(self, request: JobRequest) -> Job:
+        """Queue a job; with a `key` that was used before, return the job made then."""
+        body = json.dumps(asdict(request)).encode()
+        return self._job(self._json("POST", "/v1/jobs", body))
+
+    def jobs(self) -> list[Job]:
+        """Return the newest jobs, latest first."""
+        return [self._job(each) for each in self._json("GET", "/v1/jobs")["jobs"]]
+
+    def job(self, job_id: str) -> Job:
+        return self._job(self._json("GET", f"/v1/jobs/{job_id}"))
+
+    def events(self, job_id: str, after: int = 0) -> list[Event]:
+        """Return the events numbered above `after`, at most protocol.MAX_EVENTS; never waits."""
+        answer = self._json("GET", f"/v1/jobs/{job_id}/events?after={after}")
+        try:
+            return [protocol.from_json(Event, each) for each in answer["events"]]
+        except (KeyError, ValueError) as error:
+            raise EngineError(
+                "bad_answer", f"The engine's events make no sense: {error}."
+            ) from None
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job to stop; it ends as `cancelled` after the step it is in."""
+        return self._job(self._json("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def _job(self, content: Any) -> Job:
+        try:
+            return protocol.from_json(Job, content)
+        except ValueError as error:
+            raise EngineError("bad_answer", f"The engine's job makes no sense: {error}.") from None
+
+    def _json(
+        self, method: str, path: str, body: bytes | None = None, timeout: float | None = None
+    ) -> Any:
+        content = self._call(method, path, body, protocol.JSON_TYPE, timeout)
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise EngineError("bad_answer", "The engine's answer is not JSON.") from None
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "",
+        timeout: float | None = None,
+    ) -> bytes:
+        headers = {
+            "Authorization": f"Bearer {self.connection.token}",
+            protocol.PROTOCOL_HEADER: str(protocol.PROTOCOL),
+        }
+        if body is not None:
+            headers["Content-Type"] = content_type
+        # One connection a call: it costs a fraction of a millisecond here and cannot go stale.
+        # http.client never asks for a proxy.
+        link = http.client.HTTPConnection(
+            self.connection.host, self.connection.port, timeout=timeout or self.timeout
+        )
+        try:
+            # The engine may refuse before it has read everything; then its answer says why.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                link.request(method, path, body, headers)
+            answer = link.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(
+                "unreachable", f"The engine does not answer ({type(error).__name__})."
+            ) from error
+        finally:
+            link.close()
+        if answer.status >= 400:
+            raise _refusal(answer.status, content)
+        return content
+
+
+def _refusal(status: int, content: bytes) -> EngineError:
+    try:
+        said = json.loads(content)
+        return EngineError(said["code"], said["message"], said["hint"] or "", said["field"])
+    except (ValueError, KeyError, TypeError):
+        # The answer to HEAD has no body.
+        code = "not_found" if status == 404 else "bad_answer"
+        return EngineError(code, f"The engine refused with status {status}.")
+
+
+def find_engine(state_dir: Path) -> Client | None:
+    """Return the engine that runs on `state_dir`, or None while there is none that is ready."""
+    connection = Connection.read(state_dir)
+    if connection is None or connection.protocol != protocol.PROTOCOL or not _alive(connection.pid):
+        return None
+    client = Client(connection)
+    try:
+        health = client.healthz(timeout=1.0)
+    except EngineError:
+        return None
+    return client if health.get("instance") == connection.instance else None
+
+
+def start_engine(command: Sequence[str], state_dir: Path) -> subprocess.Popen[bytes]:
+    """Start `command` (such as ["syncsde", "serve"]) on `state_dir` and return at once.
+
+    The engine lives as long as the pipe in `.stdin` is open, thus no longer than this process;
+    close it to end the engine. It is ready when `find_engine` finds it. If it exits before that,
+    `last_words` tells why. Raises OSError if the command does not exist.
+    """
+    state_dir = protocol.make_private(state_dir.absolute())
+    log = state_dir / LOG_FILE
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        protocol.replace(log, log.with_suffix(".old.log"))
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [*command, "--state-dir", str(state_dir)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            cwd=state_dir,  # not on a drive that the user wants to eject
+            env=_clean_environment(),
+            start_new_session=True,  # Ctrl-C in Blender's terminal is not meant for the engine
+            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+        )
+
+
+def last_words(state_dir: Path) -> EngineError:
+    """Return why an engine that exited at once did so, from the end of its log."""
+    try:
+        lines = (state_dir / LOG_FILE).read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        lines = []
+    if lines and lines[-1].startswith('{"error"'):
+        with contextlib.suppress(ValueError, KeyError):
+            return _refusal(0, json.dumps(json.loads(lines[-1])["error"]).encode())
+    return EngineError(
+        "engine_failed",
+        f"The engine did not start: {lines[-1] if lines else 'it said nothing'}",
+        f"The whole log is {state_dir / LOG_FILE}.",
+    )
+
+
+def _clean_environment() -> dict[str, str]:
+    """This process's environment without what Blender's own Python needs and another's must not."""
+    foreign = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in foreign and not name.startswith("BLENDER_")
+    }
+
+
+def _alive(pid: int) -> bool:
+    if sys.platform == "win32":  # os.kill would end the process there
+        synchronize, timed_out = 0x00100000, 0x102
+        kernel = ctypes.windll.kernel32
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = kernel.OpenProcess(synchronize, False, pid)
+        if not handle:
+            return False
+        waited = kernel.WaitForSingleObject(ctypes.c_void_p(handle), 0)
+        kernel.CloseHandle(ctypes.c_void_p(handle))
+        return waited == timed_out
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+_DTYPES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "float32": "F32",
+    "float64": "F64",
+}
+
+
+def tensors_to_bytes(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Write arrays in the safetensors format, widest type first so that each is aligned."""
+    header: dict[str, Any] = {}
+    parts: list[bytes] = []
+    end = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
+        begin, end = end, end + tensor.nbytes
+        parts.append(tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes())
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])

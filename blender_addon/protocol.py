@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wire between the add-on and the engine process: what both sides must agree on.
+
+Standard library only and no bpy, because the engine imports this module too. It is an envelope:
+what a task's parameters mean is known by the engine alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+PROTOCOL = 1  # raised whenever an older client or engine would misunderstand the other
+
+HOST = "127.0.0.1"
+PROTOCOL_HEADER = "SyncSDE-Protocol"
+JSON_TYPE = "application/json"
+BLOB_TYPE = "application/octet-stream"
+EVENT_STREAM_TYPE = "text/event-stream"
+
+MAX_JSON_BYTES = 1 << 20
+MAX_BLOB_BYTES = 4 << 30
+MAX_EVENTS = 1000  # in one answer
+MAX_WAIT = 60.0  # seconds
+
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+JOB_ID_PATTERN = r"^[0-9a-f]{32}$"
+
+CONNECTION_FILE = "engine.json"
+STATE_DIR_VARIABLE = "SYNCSDE_STATE_DIR"
+
+T = TypeVar("T")
+
+
+class JobState(StrEnum):
+    """Where a job is; `paused` waits for room on the disk and goes on by itself."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """One job to do: `inputs` maps names to the SHA-256 of blobs that the engine already has.
+
+    Two requests with the same `key` are one job, however often they are sent.
+    """
+
+    task: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the engine reports it; times are seconds since the epoch."""
+
+    id: str
+    task: str
+    state: JobState
+    attempts: int
+    last_event: int
+    created: float
+    started: float | None
+    finished: float | None
+    result: dict[str, dict[str, Any]] | None  # file name -> {"sha256": ..., "size": bytes}
+    error: dict[str, Any] | None  # code, message, hint, field
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job, numbered from 1 without gaps.
+
+    `data` of a "state" event has `state`, `attempt` and perhaps `error`; of a "progress" event
+    `stage`, `step`, `total` and `preview` (the SHA-256 of a PNG, or None).
+    """
+
+    number: int
+    type: str
+    time: float
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a running engine. The token is a secret of this user."""
+
+    protocol: int
+    host: str
+    port: int
+    token: str = field(repr=False)
+    pid: int
+    instance: str
+    version: str
+
+    def write(self, folder: Path) -> None:
+        """Publish this in `folder`, readable by this user alone, all at once."""
+        temporary = folder / f"{CONNECTION_FILE}.{secrets.token_hex(4)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(temporary, folder / CONNECTION_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Connection | None:
+        """Return what the last engine published in `folder`; None if there is nothing usable."""
+        try:
+            content = json.loads((folder / CONNECTION_FILE).read_text(encoding="utf-8"))
+            return from_json(cls, content)
+        except (OSError, ValueError):
+            return None
+
+
+def from_json(cls: type[T], content: Any) -> T:
+    """Make one of the dataclasses above from decoded JSON, ignoring fields it does not know.
+
+    Raises ValueError when a field is missing.
+    """
+    names = [each.name for each in fields(cls)]  # type: ignore[arg-type]
+    if not isinstance(content, dict) or not all(name in content for name in names):
+        raise ValueError(f"this is not a {cls.__name__}")
+    values: dict[str, Any] = {name: content[name] for name in names}
+    if "state" in values:
+        values["state"] = JobState(values["state"])
+    return cls(**values)
+
+
+def is_sha256(text: str) -> bool:
+    return re.match(SHA256_PATTERN, text) is not None
+
+
+def state_dir() -> Path:
+    """Return the folder of the engine's files: $SYNCSDE_STATE_DIR, or the user's own place."""
+    if chosen := os.environ.get(STATE_DIR_VARIABLE):
+        return Path(chosen)
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "SyncSDE"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "SyncSDE"
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "syncsde"
+
+
+def make_private(folder: Path) -> Path:
+    """Create `folder` for this user alone. Raises PermissionError if it is somebody else's."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":  # there the user's own folder is private by inheritance
+        if folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user.")
+        folder.chmod(0o700)
+    return folder
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename over `target`, trying again for a second while Windows has it open elsewhere."""
+    for _ in range(20):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if sys.platform != "win32":
+                raise
+            time.sleep(0.05)
+    os.replace(source, target)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a job request from untrusted JSON: one meaning or none."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blender_addon.protocol import KEY_PATTERN, SHA256_PATTERN, JobRequest
+from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.errors import InvalidRequest
+
+from .errors import Refused
+
+
+class Submission(BaseModel):
+    """protocol.JobRequest as it may come in."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    task: Annotated[str, Field(min_length=1, max_length=64)]
+    parameters: dict[str, Any]
+    inputs: Annotated[
+        dict[str, Annotated[str, Field(pattern=SHA256_PATTERN)]],
+        Field(max_length=16, description="name -> SHA-256 of a blob that is here already"),
+    ] = {}
+    key: Annotated[
+        str | None,
+        Field(pattern=KEY_PATTERN, description="requests with the same key are one job"),
+    ] = None
+
+
+def read_request(body: bytes) -> JobRequest:
+    """Decode and check a job, down to the task's parameters and the names of its inputs.
+
+    Raises Refused if it is not plain JSON, InvalidRequest with the first wrong field.
+    """
+    try:
+        content = json.loads(body, object_pairs_hook=_without_duplicates, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise Refused(400, "invalid_json", f"The body is not JSON: {reason}.") from None
+    try:
+        submission = Submission.model_validate(content)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False)[0]) from None
+    build(submission.task, submission.parameters)
+    needed = CONFIGS[submission.task].inputs
+    for name in {*needed} ^ {*submission.inputs}:
+        problem = "needs the input" if name in needed else "has no input"
+        raise InvalidRequest(
+            f"Task {submission.task!r} {problem} {name!r}.",
+            hint=f"Its inputs: {', '.join(needed) or 'none'}.",
+            field=f"inputs.{name}",
+        )
+    return JobRequest(**submission.model_dump())
+
+
+def invalid(first: Any) -> InvalidRequest:
+    """Make one of pydantic's error entries ours."""
+    field = ".".join(str(part) for part in first["loc"]) or "body"
+    return InvalidRequest(f"{field}: {first['msg']}.", field=field)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:64]!r} is given twice")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
