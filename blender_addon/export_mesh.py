@@ -35,6 +35,7 @@ def export(context: bpy.types.Context, obj: bpy.types.Object) -> ExportedMesh:
     mode = obj.mode
     if mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")  # flushes unfinished edits into the mesh
+    obj.data.update_tag()  # scripts that change a mesh do not always say so
     try:
         if not obj.data.polygons and not obj.modifiers:
             raise MeshError(f"{obj.name!r} has no faces to texture.")

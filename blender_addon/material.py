@@ -24,13 +24,19 @@ def apply(
     new_uvs: np.ndarray | None = None,
     name: str = "",
 ) -> bpy.types.Material:
-    """Make a material from an image file and show it on the whole object."""
+    """Make a material from an image file and show it on the whole object.
+
+    Raises MeshError if `new_uvs` are not those of this mesh, RuntimeError if there is no image.
+    """
+    if new_uvs is not None and len(new_uvs) != len(obj.data.loops):
+        raise MeshError(f"{obj.name!r} was edited while it was being textured: generate again.")
+    image = _load(image_path, name or image_path.stem)
     if NOTE not in obj:
         obj[NOTE] = {"slots": {}, "slot_added": False, "uv_layer": ""}
     if new_uvs is not None:
-        obj[NOTE]["uv_layer"] = _add_uv_layer(obj.data, uv_layer, new_uvs)
-        uv_layer = obj[NOTE]["uv_layer"]
-    material = _make_material(name or image_path.stem, image_path, uv_layer)
+        uv_layer = _add_uv_layer(obj.data, uv_layer, new_uvs)
+        obj[NOTE]["uv_layer"] = uv_layer
+    material = _make_material(image, uv_layer)
     _assign(obj, material)
     return material
 
@@ -43,44 +49,51 @@ def is_textured(obj: bpy.types.Object) -> bool:
 def remove(obj: bpy.types.Object) -> None:
     """Restore the object's materials and UV layers; delete the new material if it is unused."""
     note = obj[NOTE]
-    ours = {slot.material for slot in obj.material_slots if slot.link == "OBJECT"}
-    if note["slot_added"] and obj.data.materials:
-        ours.add(obj.data.materials[0])
+    ours = set()
     for index, before in note["slots"].items():
-        if int(index) < len(obj.material_slots):
+        if int(index) < len(obj.material_slots) and _is_ours(obj.material_slots[int(index)]):
             slot = obj.material_slots[int(index)]
-            slot.link = "OBJECT"
+            ours.add(slot.material)
             slot.material = before.get("material")
             slot.link = before["link"]
-    if note["slot_added"] and obj.data.materials:
-        obj.data.materials.pop(index=0)
+    materials = obj.data.materials
+    if note["slot_added"] and materials and _is_ours(obj.material_slots[0]):
+        ours.add(materials[0])
+        if len(materials) == 1:
+            materials.clear()
+        else:  # the artist added slots since: faces refer to them by number
+            materials[0] = None
     layer = obj.data.uv_layers.get(note["uv_layer"])
     if layer is not None and obj.data.users == 1:
         obj.data.uv_layers.remove(layer)
     del obj[NOTE]
     for material in ours:
-        if material is not None and material.get("syncsde") and material.users == 0:
+        if material.users == 0:
             _delete(material)
 
 
+def _is_ours(slot: bpy.types.MaterialSlot) -> bool:
+    return slot.material is not None and "syncsde" in slot.material
+
+
 def _add_uv_layer(mesh: bpy.types.Mesh, name: str, uvs: np.ndarray) -> str:
-    if len(uvs) != len(mesh.loops):
-        raise MeshError(f"{mesh.name!r} was edited while it was being textured: generate again.")
     layer = mesh.uv_layers.new(name=name, do_init=False)
-    if layer is None:
-        raise MeshError(f"{mesh.name!r} has no room for another UV layer.")
     layer.uv.foreach_set("vector", np.ascontiguousarray(uvs, np.float32).ravel())
     mesh.update()
     return layer.name
 
 
-def _make_material(name: str, image_path: Path, uv_layer: str) -> bpy.types.Material:
-    image = bpy.data.images.load(str(image_path), check_existing=False)
+def _load(path: Path, name: str) -> bpy.types.Image:
+    image = bpy.data.images.load(str(path), check_existing=False)
     image.name = name
     image.colorspace_settings.name = "sRGB"
     image.pack()
     image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where Unpack would put it
-    material = bpy.data.materials.new(name)
+    return image
+
+
+def _make_material(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
+    material = bpy.data.materials.new(image.name)
     material["syncsde"] = True
     if material.node_tree is None:  # before Blender 5.0
         material.use_nodes = True

@@ -132,8 +132,8 @@ class SYNCSDE_OT_apply_texture(bpy.types.Operator):
         try:
             new_uvs = np.load(self.uv_filepath) if self.uv_filepath else None
             material.apply(obj, image_path, uv_layer, new_uvs, self.material_name)
-        except (MeshError, OSError, RuntimeError) as error:
-            self.report({"ERROR"}, str(error))
+        except (ValueError, OSError, RuntimeError) as error:
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
             return {"CANCELLED"}
         return {"FINISHED"}
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests inside real Blender, on the installed zip; test_blender.py runs them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+IN_BLENDER = importlib.util.find_spec("bpy") is not None
+if not IN_BLENDER:
+    collect_ignore_glob = ["*"]
+else:
+    # Before bpy is imported: preferences, extensions and the engine's files of these tests alone.
+    FOLDER = tempfile.TemporaryDirectory(prefix="syncsde-blender-")
+    os.environ["BLENDER_USER_RESOURCES"] = FOLDER.name
+    os.environ["SYNCSDE_STATE_DIR"] = str(Path(FOLDER.name) / "engine")
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = "bl_ext.user_default.syncsde"
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.final_status = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """Leave without Blender's static destructors, which hang or crash under a foreign main."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "bpy" in sys.modules:
+        FOLDER.cleanup()
+        os._exit(getattr(config, "final_status", 3))
+
+
+@pytest.fixture(scope="session")
+def zip_path(tmp_path_factory):
+    output = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, ROOT / "tools" / "build_extension.py", "--output", output]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def installed(zip_path):
+    import bpy
+
+    bpy.ops.extensions.package_install_files(
+        filepath=str(zip_path), repo="user_default", enable_on_install=True
+    )
+    return bpy
+
+
+@pytest.fixture
+def addon(installed, monkeypatch):
+    """The enabled add-on's modules as attributes, in an empty file, with no engine chosen."""
+    bpy = installed
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    names = ("session", "export_mesh", "material", "panel", "preferences", "properties", "engine")
+    yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
+    sys.modules[f"{MODULE}.session"].cancel()
+
+
+@pytest.fixture
+def bpy(addon, installed):
+    return installed
+
+
+@pytest.fixture
+def suzanne(bpy):
+    bpy.ops.mesh.primitive_monkey_add()
+    return bpy.context.object
+
+
+@pytest.fixture
+def no_engine(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("SYNCSDE_ENGINE", raising=False)
+
+
+@pytest.fixture
+def real_engine(bpy):
+    """Choose the engine of $SYNCSDE_ENGINE in the preferences."""
+    program = os.environ.get("SYNCSDE_ENGINE")
+    if not program:
+        pytest.skip("SYNCSDE_ENGINE names no engine")
+    bpy.context.preferences.addons[MODULE].preferences.engine = program
+    return program
+
+
+@pytest.fixture
+def picture(bpy, tmp_path):
+    """A small PNG: left half red, right half green."""
+    image = bpy.data.images.new("picture", 16, 16)
+    pixels = np.zeros((16, 16, 4), np.float32)
+    pixels[:, :8], pixels[:, 8:] = (1, 0, 0, 1), (0, 1, 0, 1)
+    image.pixels.foreach_set(pixels.ravel())
+    image.file_format = "PNG"
+    image.filepath_raw = str(tmp_path / "picture.png")
+    image.save()
+    bpy.data.images.remove(image)
+    return str(tmp_path / "picture.png")
+
+
+def contents(obj):
+    """Everything of an object that belongs to the artist, as comparable values."""
+    mesh = obj.data
+    vertices = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    return {
+        "vertices": vertices.tobytes(),
+        "edges": [tuple(edge.vertices) for edge in mesh.edges],
+        "faces": [(*face.vertices, face.material_index, face.use_smooth) for face in mesh.polygons],
+        "uvs": {
+            layer.name: [tuple(corner.vector) for corner in layer.uv] for layer in mesh.uv_layers
+        },
+        "attributes": sorted(
+            attribute.name for attribute in mesh.attributes if attribute.name != "material_index"
+        ),
+        "materials": [material and material.name for material in mesh.materials],
+        "slots": [(slot.link, slot.material and slot.material.name) for slot in obj.material_slots],
+        "groups": [group.name for group in obj.vertex_groups],
+        "keys": [key.name for key in mesh.shape_keys.key_blocks] if mesh.shape_keys else [],
+        "modifiers": [(modifier.name, modifier.type) for modifier in obj.modifiers],
+        "transform": [tuple(row) for row in obj.matrix_world],
+        "properties": sorted(obj.keys()),
+        "mode": obj.mode,
+    }
+
+
+@pytest.fixture(scope="session")
+def contents_of():
+    return contents

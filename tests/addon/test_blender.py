@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the tests in in_blender/ with each Blender of $SYNCSDE_BPY, the zip installed in it.
+
+SYNCSDE_BPY holds the Python programs of environments with bpy and pytest, separated like PATH.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLENDERS = [path for path in os.environ.get("SYNCSDE_BPY", "").split(os.pathsep) if path]
+SECONDS = 600.0
+
+
+@pytest.mark.parametrize("python", BLENDERS or [None])
+def test_in_blender(python, tmp_path):
+    if python is None:
+        pytest.skip("SYNCSDE_BPY names no environment with bpy")
+    environment = dict(os.environ)
+    engine = Path(sys.executable).with_name("syncsde.exe" if os.name == "nt" else "syncsde")
+    if engine.exists():
+        environment.setdefault("SYNCSDE_ENGINE", str(engine))
+    command = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
+    command += ["--basetemp", tmp_path / "blender", ROOT / "tests" / "addon" / "in_blender"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    print(done.stdout[-12000:], done.stderr[-4000:])
+    assert done.returncode == 0, "see the output of Blender's own tests above"

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The extension's zip and sources, looked at without Blender."""
+
+import ast
+import importlib
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "blender_addon").glob("*.py"))
+WITHOUT_BLENDER = ("protocol", "client", "engine", "job")
+
+
+def build(output: Path) -> Path:
+    command = [sys.executable, ROOT / "tools" / "build_extension.py", "--output", output]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=output.parent)
+    return Path(printed.stdout.strip())
+
+
+def test_two_builds_are_the_same_bytes(tmp_path):
+    first, second = build(tmp_path / "a"), build(tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
+
+
+def test_zip_holds_manifest_licence_and_every_module(tmp_path):
+    with zipfile.ZipFile(build(tmp_path / "out")) as archive:
+        names = set(archive.namelist())
+        assert archive.testzip() is None
+    assert names == {"blender_manifest.toml", "LICENSE", *(source.name for source in SOURCES)}
+
+
+def test_manifest_follows_the_platform_rules():
+    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert manifest["id"] == "syncsde"
+    assert manifest["version"] == project["version"]
+    assert manifest["license"] == ["SPDX:GPL-3.0-or-later"]
+    assert manifest["blender_version_min"] == "4.2.0"
+    assert "wheels" not in manifest
+    assert set(manifest["permissions"]) == {"files", "network"}
+    for sentence in (manifest["tagline"], *manifest["permissions"].values()):
+        assert len(sentence) <= 64
+        assert sentence[-1].isalnum()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_add_on_imports_only_blender_numpy_and_the_standard_library(source):
+    allowed = (sys.stdlib_module_names - {"threading", "concurrent", "multiprocessing"}) | {
+        "bpy",
+        "numpy",
+    }
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported = {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            imported = {(node.module or "").split(".")[0]}
+        else:
+            continue
+        assert imported <= allowed
+
+
+@pytest.mark.parametrize("module", WITHOUT_BLENDER)
+def test_modules_of_the_wire_need_no_blender(module):
+    code = f"import sys, blender_addon.{module}; sys.exit('bpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_engine_that_is_not_installed_is_named_in_one_sentence(monkeypatch, tmp_path):
+    engine = importlib.import_module("blender_addon.engine")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(engine.PROGRAM_VARIABLE, raising=False)
+    with pytest.raises(engine.NotInstalled, match="engine is not installed: install it"):
+        engine.find_program("")
+    with pytest.raises(engine.NotInstalled, match="no engine at /nowhere/syncsde: choose"):
+        engine.find_program("/nowhere/syncsde")
+    monkeypatch.setenv(engine.PROGRAM_VARIABLE, "/from/variable")
+    with pytest.raises(engine.NotInstalled, match="no engine at /from/variable"):
+        engine.find_program("")
