@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From finished views to a texture: every texel gathers its colour from the views that see it.
+
+Section 7.7's weights: the sixth power of the viewing cosine. A texel samples each view bilinearly
+at its own surface point, so there are no holes to close, and the order of sums is fixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .compiled import compiled, prange
+from .mesh import check_uvs
+from .project import BIAS, BIAS_PIXELS, MIN_COS, Scene, see, texel, view_maps
+from .rasterize import interpolate, uv_clip
+from .rasterize_builtin import BuiltinRasterizer
+
+POWER = 6
+GRAZING_COS = 0.3  # seen under a flatter angle only (72 degrees), a texel counts as grazing
+JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
+CHUNK = 1 << 18  # texels at once, without numba
+
+
+class Texels(NamedTuple):
+    """The used texels of a texture: those whose centre lies in a face's texture triangle."""
+
+    place: Tensor  # (T,) int64, row * size + column, ascending
+    face: Tensor  # (T,) int32; where texture triangles overlap the lowest face
+    position: Tensor  # (T, 3) float32, in the space of the normalised mesh
+    normal: Tensor  # (T, 3) float32, geometric, as in Scene.normals
+
+
+class Coverage(NamedTuple):
+    """Shares of the used texels; they add up to 1."""
+
+    seen: float  # by a view, better than grazing
+    grazing: float  # seen, but by no view better than GRAZING_COS
+    filled: float  # by no view
+
+
+@dataclass(frozen=True)
+class Baked:
+    """A texture with holes where nobody looked."""
+
+    texture: Tensor  # (H, W, 3) float32; 0 where nothing was seen
+    weight: Tensor  # (H, W) float32, sum of the views' weights; 0 where nothing was seen
+    texels: Texels
+    coverage: Coverage
+    disagreement: float  # mean absolute RGB difference of views that see the same texel
+
+
+def used_texels(scene: Scene, size: int) -> Texels:
+    """Rasterise the texture coordinates at `size` x `size` texels. Raises InvalidMesh."""
+    check_uvs(scene.mesh)
+    device = scene.positions.device
+    uvs = torch.tensor(scene.mesh.uvs)
+    raster = BuiltinRasterizer(device).rasterize(
+        uv_clip(uvs), torch.tensor(scene.mesh.uv_triangles), (size, size)
+    )
+    position = interpolate(scene.positions, raster, scene.triangles).reshape(-1, 3)
+    face = raster.face.reshape(-1)
+    place = (face >= 0).nonzero()[:, 0]
+    face = face[place]
+    return Texels(place, face, position[place], scene.normals[face.long()])
+
+
+def bake(scene: Scene, images: Tensor, size: int) -> Baked:
+    """Blend views (N, 3, H, W) float32 in [0, 1] into a texture of `size` x `size` texels.
+
+    `disagreement` is the mean over all texels and pairs of views a < b that see them of the
+    absolute difference of their colours, averaged over the channels, each pair weighted by the
+    product of its blending weights; 0 if no texel is seen twice.
+    """
+    texels = used_texels(scene, size)
+    clear = _clear_of_silhouettes(scene, images.shape[-1])
+    gather = _gather_numba if _gather is not None and not images.is_cuda else _gather_torch
+    color, weight, best, difference = gather(scene, texels, images.float(), clear)
+    texture = images.new_zeros(size * size, 3, dtype=torch.float32)
+    texture[texels.place] = color
+    weights = texture.new_zeros(size * size)
+    weights[texels.place] = weight
+    count = max(len(texels.place), 1)
+    seen = int((best >= GRAZING_COS).sum()) / count
+    filled = int((weight <= 0).sum()) / count
+    pairs = float(difference[1])
+    return Baked(
+        texture.view(size, size, 3),
+        weights.view(size, size),
+        texels,
+        Coverage(seen, 1 - seen - filled, filled),
+        float(difference[0]) / pairs if pairs > 0 else 0.0,
+    )
+
+
+def _clear_of_silhouettes(scene: Scene, size: int) -> Tensor:
+    """Pixels (N, H, W) bool whose neighbours all show the same piece of surface."""
+    maps = view_maps(scene, size)
+    eyes = torch.tensor(np.stack([c.eye for c in scene.cameras]), dtype=torch.float32)
+    ray = maps.position - eyes.to(maps.position)[:, :, None, None]
+    cos = -(ray * maps.normal).sum(1) / ray.norm(dim=1)
+    cos = cos.clamp(min=MIN_COS)
+    focal = torch.tensor([c.focal for c in scene.cameras]).to(cos)[:, None, None]
+    slope = 2 * maps.depth / (focal * size) * (1 - cos**2).clamp(min=0).sqrt() / cos
+    around = maps.depth.where(maps.coverage, 1e6)[:, None]
+    far = torch.nn.functional.max_pool2d(around, 3, 1, 1)[:, 0]
+    near = -torch.nn.functional.max_pool2d(-around, 3, 1, 1)[:, 0]
+    return maps.coverage & (far - near <= JUMP + 3 * slope)
+
+
+Gathered = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, weight, best cosine, differences (2,)
+
+
+def _gather_torch(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -> Gathered:
+    """Without numba, and on the GPU: a chunk of texels from all views at once."""
+    parts = []
+    height, width = images.shape[-2:]
+    difference = torch.zeros(2, dtype=torch.float64, device=images.device)
+    for start in range(0, len(texels.place), CHUNK):
+        position = texels.position[start : start + CHUNK]
+        normal = texels.normal[start : start + CHUNK]
+        colors, weights, cosines = [], [], []
+        for camera, depth, image, valid in zip(
+            scene.cameras, scene.depth, images, clear, strict=True
+        ):
+            sight = see(camera, depth, position, normal)
+            seen = sight.seen & valid[texel(sight.y, height), texel(sight.x, width)]
+            grid = torch.stack([2 * sight.x - 1, 2 * sight.y - 1], dim=-1)[None, None]
+            sampled = torch.nn.functional.grid_sample(
+                image[None], grid, padding_mode="border", align_corners=False
+            )
+            colors.append(sampled[0, :, 0].T)
+            cosines.append(sight.cos * seen)
+            weights.append(cosines[-1] ** POWER)
+        color, weight = torch.stack(colors), torch.stack(weights)
+        total = weight.sum(0)
+        mean = (color * weight[..., None]).sum(0) / total.clamp(min=1e-30)[:, None]
+        parts.append((mean, total, torch.stack(cosines).amax(0)))
+        for a in range(len(images)):
+            for b in range(a + 1, len(images)):
+                shared = (weight[a] * weight[b]).double()
+                difference[0] += (shared * (color[a] - color[b]).abs().mean(1)).sum()
+                difference[1] += shared.sum()
+    if not parts:
+        none = images.new_zeros(0)
+        return none.view(0, 3), none, none, difference
+    color, weight, best = (torch.cat(part) for part in zip(*parts, strict=True))
+    return color, weight, best, difference
+
+
+def _gather_numba(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -> Gathered:
+    """The same in one compiled pass over the texels."""
+    assert _gather is not None
+    count = len(texels.place)
+    color = np.zeros((count, 3), np.float32)
+    weight, best = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    blocks = np.zeros((max(1, min(count, 256)), 2))
+    _gather(
+        texels.position.cpu().numpy(),
+        texels.normal.cpu().numpy(),
+        np.stack([camera.eye for camera in scene.cameras]),
+        np.stack([camera.basis for camera in scene.cameras]),
+        np.array([camera.focal for camera in scene.cameras]),
+        scene.depth.cpu().numpy(),
+        clear.cpu().numpy(),
+        images.detach().movedim(1, -1).contiguous().cpu().numpy(),
+        color,
+        weight,
+        best,
+        blocks,
+    )
+    results = (color, weight, best, blocks.sum(axis=0))
+    color_, weight_, best_, difference = (torch.from_numpy(array) for array in results)
+    device = images.device
+    return color_.to(device), weight_.to(device), best_.to(device), difference
+
+
+def _gather_kernel(  # noqa: ANN202
+    position,  # noqa: ANN001
+    normal,  # noqa: ANN001
+    eyes,  # noqa: ANN001
+    bases,  # noqa: ANN001
+    focals,  # noqa: ANN001
+    depth,  # noqa: ANN001
+    clear,  # noqa: ANN001
+    images,  # noqa: ANN001
+    color,  # noqa: ANN001
+    weight,  # noqa: ANN001
+    best,  # noqa: ANN001
+    blocks,  # noqa: ANN001
+):
+    views, height, width, _ = images.shape
+    side = depth.shape[1]
+    for block in prange(len(blocks)):
+        samples, shares = np.empty((views, 3)), np.empty(views)
+        for t in range(
+            block * len(position) // len(blocks), (block + 1) * len(position) // len(blocks)
+        ):
+            found = 0
+            for j in range(views):
+                dx = position[t, 0] - eyes[j, 0]
+                dy = position[t, 1] - eyes[j, 1]
+                dz = position[t, 2] - eyes[j, 2]
+                w = bases[j, 2, 0] * dx + bases[j, 2, 1] * dy + bases[j, 2, 2] * dz
+                if w <= 0:
+                    continue
+                scale = focals[j] / w
+                right = bases[j, 0, 0] * dx + bases[j, 0, 1] * dy + bases[j, 0, 2] * dz
+                up = bases[j, 1, 0] * dx + bases[j, 1, 1] * dy + bases[j, 1, 2] * dz
+                x, y = (1 + right * scale) / 2, (1 - up * scale) / 2
+                if x < 0 or x >= 1 or y < 0 or y >= 1:
+                    continue
+                facing = normal[t, 0] * dx + normal[t, 1] * dy + normal[t, 2] * dz
+                cos = -facing / np.sqrt(dx * dx + dy * dy + dz * dz)
+                if cos < MIN_COS or not clear[j, int(y * height), int(x * width)]:
+                    continue
+                tangent = np.sqrt(max(1 - cos * cos, 0.0)) / cos
+                bias = BIAS + BIAS_PIXELS * 2 * w / (focals[j] * side) * tangent
+                if w > depth[j, int(y * side), int(x * side)] + bias:
+                    continue
+                fx = min(max(x * width - 0.5, 0.0), width - 1.0)
+                fy = min(max(y * height - 0.5, 0.0), height - 1.0)
+                column, row = int(fx), int(fy)
+                sx, sy = fx - column, fy - row
+                next_column, next_row = min(column + 1, width - 1), min(row + 1, height - 1)
+                for c in range(3):
+                    top = images[j, row, column, c] * (1 - sx)
+                    top += images[j, row, next_column, c] * sx
+                    bottom = images[j, next_row, column, c] * (1 - sx)
+                    bottom += images[j, next_row, next_column, c] * sx
+                    samples[found, c] = top * (1 - sy) + bottom * sy
+                shares[found] = cos**POWER
+                weight[t] += shares[found]
+                best[t] = max(best[t], cos)
+                found += 1
+            if found == 0:
+                continue
+            total = shares[:found].sum()
+            for a in range(found):
+                for c in range(3):
+                    color[t, c] += shares[a] / total * samples[a, c]
+                for b in range(a):
+                    apart = np.abs(samples[a] - samples[b]).sum() / 3
+                    blocks[block, 0] += shares[a] * shares[b] * apart
+                    blocks[block, 1] += shares[a] * shares[b]
+
+
+_gather = compiled(_gather_kernel)

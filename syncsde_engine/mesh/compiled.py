@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Loops compiled by numba where it is installed; every user has a numpy or torch way beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+try:
+    import numba
+except ImportError:  # a Python or a platform that numba has no wheel for yet
+    numba = None
+
+prange: Any = range if numba is None else numba.prange
+
+
+def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Compile a kernel to run on all cores; None without numba.
+
+    The machine code is kept beside the source or, where that folder is read-only, in the user's
+    cache folder; where neither can be written each process compiles anew.
+    """
+    if numba is None:
+        return None
+    try:
+        return numba.njit(kernel, parallel=True, cache=True)
+    except RuntimeError:  # no folder for the cache
+        return numba.njit(kernel, parallel=True)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One textured mesh as a binary glTF 2.0 file."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .mesh import Mesh, check_uvs
+
+FLOAT, UNSIGNED_INT = 5126, 5125
+VERTICES, INDICES = 34962, 34963
+LINEAR, MIPMAPPED, CLAMP = 9729, 9987, 33071
+
+
+def textured_glb(mesh: Mesh, texture: NDArray[np.uint8]) -> bytes:
+    """Write a mesh with uvs and its texture (H, W, 3) uint8, row 0 at v = 1, as a GLB file.
+
+    Positions stay as they are (glTF is y up, too). glTF has one index for all, so vertices are
+    split along seams here, and its v runs down from the top row. The material is matte: base
+    colour only, roughness 1, metallic 0.
+    """
+    check_uvs(mesh)
+    assert mesh.uvs is not None
+    assert mesh.uv_triangles is not None
+    pairs = np.stack([mesh.triangles.ravel(), mesh.uv_triangles.ravel()], axis=1)
+    corners, indices = np.unique(pairs, axis=0, return_inverse=True)
+    positions = mesh.positions[corners[:, 0]]
+    uvs = mesh.uvs[corners[:, 1]]
+    uvs[:, 1] = 1 - uvs[:, 1]
+    png = io.BytesIO()
+    Image.fromarray(texture).save(png, "PNG")
+    blobs = [
+        indices.astype("<u4").tobytes(),
+        positions.astype("<f4").tobytes(),
+        uvs.astype("<f4").tobytes(),
+        png.getvalue(),
+    ]
+    targets = [INDICES, VERTICES, VERTICES, None]
+    views, body = [], b""
+    for blob, target in zip(blobs, targets, strict=True):
+        view = {"buffer": 0, "byteOffset": len(body), "byteLength": len(blob)}
+        views.append(view if target is None else {**view, "target": target})
+        body += blob + b"\0" * (-len(blob) % 4)
+    document = {
+        "asset": {"version": "2.0", "generator": "SyncSDE"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": mesh.name}],
+        "meshes": [
+            {
+                "name": mesh.name,
+                "primitives": [
+                    {"attributes": {"POSITION": 1, "TEXCOORD_0": 2}, "indices": 0, "material": 0}
+                ],
+            }
+        ],
+        "materials": [
+            {
+                "name": mesh.name,
+                "doubleSided": True,
+                "pbrMetallicRoughness": {
+                    "baseColorTexture": {"index": 0},
+                    "metallicFactor": 0.0,
+                    "roughnessFactor": 1.0,
+                },
+            }
+        ],
+        "textures": [{"sampler": 0, "source": 0}],
+        "samplers": [{"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": CLAMP, "wrapT": CLAMP}],
+        "images": [{"bufferView": 3, "mimeType": "image/png", "name": mesh.name}],
+        "accessors": [
+            {"bufferView": 0, "componentType": UNSIGNED_INT, "count": len(indices.ravel())}
+            | {"type": "SCALAR"},
+            {"bufferView": 1, "componentType": FLOAT, "count": len(positions), "type": "VEC3"}
+            | {"min": positions.min(axis=0).tolist(), "max": positions.max(axis=0).tolist()},
+            {"bufferView": 2, "componentType": FLOAT, "count": len(uvs), "type": "VEC2"},
+        ],
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(body)}],
+    }
+    header = json.dumps(document).encode()
+    header += b" " * (-len(header) % 4)
+    chunks = struct.pack("<I4s", len(header), b"JSON") + header
+    chunks += struct.pack("<I4s", len(body), b"BIN\0") + body
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks

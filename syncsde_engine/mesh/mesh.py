@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A triangle mesh as plain arrays, what makes one unusable, and the paper's normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidMesh
+
+MAX_FACES = 2_000_000
+UV_TOLERANCE = 1e-4  # rounding of exporters, far below a texel
+NO_AREA = 1e-12  # of the squared extent
+
+Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles over vertices, and optionally over texture coordinates of their own.
+
+    Seams never split vertices: positions and texture coordinates have separate index arrays.
+    """
+
+    positions: Float32  # (V, 3)
+    triangles: Int32  # (F, 3) into positions, counter-clockwise from outside
+    uvs: Float32 | None = None  # (T, 2), v = 1 at the texture's top row
+    uv_triangles: Int32 | None = None  # (F, 3) into uvs
+    name: str = "mesh"
+
+
+class Normalization(NamedTuple):
+    """What `normalise` did: normalised = (original - center) / scale."""
+
+    center: NDArray[np.float64]  # (3,)
+    scale: float
+
+
+def check(mesh: Mesh) -> None:
+    """Raise InvalidMesh in one sentence unless the mesh has a surface that can be looked at."""
+    _check_array("vertices", mesh.positions, np.float32, 3)
+    _check_array("triangles", mesh.triangles, np.int32, 3)
+    if len(mesh.positions) == 0 or len(mesh.triangles) == 0:
+        raise InvalidMesh(
+            f"The mesh is empty ({len(mesh.positions)} vertices, {len(mesh.triangles)} faces).",
+            hint="Choose an object with faces.",
+        )
+    if len(mesh.triangles) > MAX_FACES:
+        raise InvalidMesh(
+            f"The mesh has {len(mesh.triangles)} triangles, more than {MAX_FACES}.",
+            hint="Decimate it first.",
+        )
+    _check_finite("vertices", mesh.positions)
+    _check_range("triangles", mesh.triangles, len(mesh.positions))
+    extent = float(np.ptp(mesh.positions.astype(np.float64), axis=0).max())
+    if float(areas(mesh).sum()) <= NO_AREA * extent**2:
+        raise InvalidMesh(
+            "All faces of the mesh have zero area.", hint="Check its scale and its faces."
+        )
+    if mesh.uvs is None and mesh.uv_triangles is None:
+        return
+    if mesh.uvs is None or mesh.uv_triangles is None:
+        raise InvalidMesh(
+            "Texture coordinates and their triangles must come together.", hint="Send both or none."
+        )
+    _check_array("texture coordinates", mesh.uvs, np.float32, 2)
+    _check_array("texture triangles", mesh.uv_triangles, np.int32, 3)
+    if len(mesh.uv_triangles) != len(mesh.triangles):
+        raise InvalidMesh(
+            f"The mesh has {len(mesh.triangles)} triangles but {len(mesh.uv_triangles)} "
+            "texture triangles.",
+            hint="Send one texture triangle for each triangle.",
+        )
+    _check_finite("texture coordinates", mesh.uvs)
+    _check_range("texture triangles", mesh.uv_triangles, len(mesh.uvs))
+
+
+def check_uvs(mesh: Mesh) -> None:
+    """Raise InvalidMesh unless the mesh can be painted on one texture over [0, 1] x [0, 1]."""
+    if mesh.uvs is None or mesh.uv_triangles is None:
+        raise InvalidMesh("The mesh has no texture coordinates.", hint="Unwrap it first.")
+    corners = mesh.uvs.astype(np.float64)[mesh.uv_triangles]  # (F, 3, 2)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    outside = (low < -UV_TOLERANCE).any(axis=1) | (high > 1 + UV_TOLERANCE).any(axis=1)
+    if outside.any():
+        tile = np.floor(low + UV_TOLERANCE)
+        in_one_tile = bool((high <= tile + 1 + UV_TOLERANCE).all() and (tile >= 0).all())
+        kind = "UDIM tiles" if in_one_tile and tile[:, 0].max() < 10 else "a tiling texture"
+        raise InvalidMesh(
+            f"{int(outside.sum())} of {len(corners)} faces have texture coordinates outside "
+            f"[0, 1] (laid out for {kind}).",
+            hint="Unwrap the mesh into one tile first.",
+        )
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    if np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum() <= NO_AREA:
+        raise InvalidMesh(
+            "The texture coordinates cover no area of the texture.", hint="Unwrap the mesh first."
+        )
+
+
+def normalise(mesh: Mesh) -> tuple[Mesh, Normalization]:
+    """Centre the mean of the used vertices and scale them into the unit sphere (section 3.3.5).
+
+    Loose vertices do not count. Computed in float64.
+    """
+    positions = mesh.positions.astype(np.float64)
+    used = positions[np.unique(mesh.triangles)]
+    center = used.mean(axis=0)
+    scale = float(np.linalg.norm(used - center, axis=1).max())
+    moved = ((positions - center) / scale).astype(np.float32)
+    return replace(mesh, positions=moved), Normalization(center, scale)
+
+
+def normals(mesh: Mesh) -> Float32:
+    """Geometric unit normals by winding, (F, 3) float32; 0 for faces without area."""
+    cross = _cross(mesh)
+    length = np.linalg.norm(cross, axis=1, keepdims=True)
+    return np.divide(cross, length, out=np.zeros_like(cross), where=length > 0).astype(np.float32)
+
+
+def areas(mesh: Mesh) -> NDArray[np.float64]:
+    """Areas of the faces, (F,) float64 in squared units of the positions."""
+    return np.linalg.norm(_cross(mesh), axis=1) / 2
+
+
+def _cross(mesh: Mesh) -> NDArray[np.float64]:
+    a, b, c = mesh.positions.astype(np.float64)[mesh.triangles.T]
+    return np.cross(b - a, c - a)
+
+
+def _check_array(what: str, array: NDArray, dtype: type, columns: int) -> None:
+    if array.dtype != dtype or array.ndim != 2 or array.shape[1] != columns:
+        raise InvalidMesh(
+            f"The {what} have shape {array.shape} and type {array.dtype}.",
+            hint=f"They must be (count, {columns}) {np.dtype(dtype).name}.",
+        )
+
+
+def _check_finite(what: str, array: NDArray) -> None:
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise InvalidMesh(
+            f"{len(bad)} of {len(array)} {what} are not finite numbers (first: {bad[0]}).",
+            hint="Repair or delete them.",
+        )
+
+
+def _check_range(what: str, indices: Int32, count: int) -> None:
+    bad = np.flatnonzero(((indices < 0) | (indices >= count)).any(axis=1))
+    if len(bad):
+        raise InvalidMesh(
+            f"{len(bad)} of {len(indices)} {what} point outside the {count} entries they index "
+            f"(first: {bad[0]}).",
+            hint="Export the mesh again.",
+        )

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What N cameras see of a mesh: maps per view, depth control, and which pixels share a spot.
+
+Geometry and cameras never change during a run, so going from one view through the surface into
+another is a fixed list of pixel pairs (section 3.3.5 of the paper without its latent texture).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..coupling import Pairs
+from . import mesh as meshes
+from .cameras import Camera, clip_positions
+from .mesh import Mesh
+from .rasterize import Rasterizer, interpolate
+
+DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
+MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen
+BIAS = 1e-3  # of the unit radius
+BIAS_PIXELS = 1.5  # of a depth map, along the slope of the surface
+BLUR_SIZE = 768  # the view size at which the depth is blurred by 5 x 5, sigma 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A normalised mesh under its cameras, with what decides who sees what."""
+
+    mesh: Mesh
+    cameras: tuple[Camera, ...]
+    rasterizer: Rasterizer
+    positions: Tensor  # (V, 3) float32
+    triangles: Tensor  # (F, 3) int32
+    normals: Tensor  # (F, 3) float32, geometric, on the side that the cameras see more of
+    depth: Tensor  # (N, D, D) float32, view depth; +inf where empty
+
+
+@dataclass(frozen=True)
+class ViewMaps:
+    """Images of the surface at pixel centres; all 0 where empty unless said otherwise."""
+
+    face: Tensor  # (N, H, W) int32, -1 where empty
+    position: Tensor  # (N, 3, H, W) float32, in the space of the normalised mesh
+    normal: Tensor  # (N, 3, H, W) float32, geometric unit normal
+    depth: Tensor  # (N, H, W) float32, view depth; +inf where empty
+
+    @property
+    def coverage(self) -> Tensor:
+        """Where there is surface, (N, H, W) bool."""
+        return self.face >= 0
+
+
+class Sight(NamedTuple):
+    """How one camera sees P points."""
+
+    x: Tensor  # (P,) float32, fraction of the image from its left edge
+    y: Tensor  # (P,) float32, fraction of the image from its top edge
+    cos: Tensor  # (P,) float32, cosine between normal and viewing ray
+    seen: Tensor  # (P,) bool
+
+
+def observe(
+    mesh: Mesh, cameras: tuple[Camera, ...], rasterizer: Rasterizer, size: int = DEPTH_SIZE
+) -> Scene:
+    """Look at a normalised mesh once from everywhere: depth maps of side `size` and outer sides.
+
+    Winding is not trusted: a face's outside is the side that more pixels of all views see; faces
+    that nobody sees, or both sides equally, keep their winding.
+    """
+    device = rasterizer.device
+    positions = torch.tensor(mesh.positions, device=device)
+    triangles = torch.tensor(mesh.triangles, device=device)
+    normals = torch.tensor(meshes.normals(mesh), device=device)
+    centers = positions[triangles.long()].mean(1)
+    votes = torch.zeros(len(triangles), dtype=torch.int64, device=device)
+    depth = []
+    for camera, clip in zip(cameras, clip_positions(positions, cameras), strict=True):
+        raster = rasterizer.rasterize(clip[None], triangles, (size, size))
+        depth.append(raster.w[0])
+        pixels = torch.bincount(raster.face[raster.face >= 0], minlength=len(triangles))
+        eye = torch.tensor(camera.eye, dtype=torch.float32, device=device)
+        votes += pixels * ((eye - centers) * normals).sum(1).sign().long()
+    outside = torch.where(votes[:, None] < 0, -normals, normals)
+    return Scene(mesh, cameras, rasterizer, positions, triangles, outside, torch.stack(depth))
+
+
+def view_maps(scene: Scene, size: int) -> ViewMaps:
+    """Rasterise all views at `size` x `size` pixels."""
+    clip = clip_positions(scene.positions, scene.cameras)
+    raster = scene.rasterizer.rasterize(clip, scene.triangles, (size, size))
+    normal = scene.normals[raster.face.clamp(min=0).long()] * (raster.face >= 0)[..., None]
+    position = interpolate(scene.positions, raster, scene.triangles)
+    return ViewMaps(raster.face, position.movedim(-1, 1), normal.movedim(-1, 1), raster.w)
+
+
+def depth_control(maps: ViewMaps) -> Tensor:
+    """The depth ControlNet's image, (N, 3, H, W) float32 in [0, 1]: near white, background black.
+
+    Inverse depth stretched over each view's foreground, then blurred (S: mesh_renderer.py
+    311-329, mesh_utils.py 69-87).
+    """
+    inverse = maps.depth.reciprocal()  # 0 where empty
+    near = inverse.amax((1, 2), keepdim=True)
+    far = inverse.masked_fill(~maps.coverage, torch.inf).amin((1, 2), keepdim=True)
+    flat = near <= far
+    stretched = (inverse - far) / torch.where(flat, 1.0, near - far)
+    stretched = torch.where(flat, 1.0, stretched).where(maps.coverage, 0.0)
+    blurred = _blur(stretched[:, None], 2 * maps.depth.shape[-1] / BLUR_SIZE)
+    return blurred.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()
+
+
+def view_to_view(scene: Scene, size: int) -> Pairs:
+    """Pair the pixels of all views at `size` x `size` (latent) pixels that look at one spot.
+
+    Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
+    by the cosine under which j sees the point; 0 where j does not see it, or where the pixel
+    centre of j misses the mesh. Every ordered pair is there, i = j as the identity.
+    """
+    maps = view_maps(scene, size)
+    count, pixels = len(scene.cameras), size * size
+    covered = maps.coverage.reshape(count, pixels)
+    source, pixel = covered.nonzero(as_tuple=True)
+    position = maps.position.movedim(1, -1)[maps.coverage]
+    normal = maps.normal.movedim(1, -1)[maps.coverage]
+    index = torch.zeros(count, count, pixels, dtype=torch.int64, device=position.device)
+    weight = torch.zeros(count, count, pixels, device=position.device)
+    for j, camera in enumerate(scene.cameras):
+        sight = see(camera, scene.depth[j], position, normal)
+        target = texel(sight.y, size) * size + texel(sight.x, size)
+        seen = sight.seen & covered[j][target]
+        own = source == j
+        index[source, j, pixel] = torch.where(own, pixel, target * seen)
+        weight[source, j, pixel] = torch.where(own, sight.cos.clamp(min=0), sight.cos * seen)
+    return Pairs(index, weight)
+
+
+def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:
+    """Project points (P, 3) with unit normals into a view and test them against its depth map.
+
+    The bias grows with the slope of the surface, by 1.5 pixels of the depth map (D, D).
+    """
+    eye = torch.tensor(camera.eye, dtype=torch.float32, device=position.device)
+    basis = torch.tensor(camera.basis, dtype=torch.float32, device=position.device)
+    ray = position - eye
+    right, up, w = (ray @ basis.T).unbind(1)
+    ahead = w > 0
+    scale = camera.focal / w.where(ahead, 1.0)
+    x, y = (1 + right * scale) / 2, (1 - up * scale) / 2
+    cos = -(ray * normal).sum(1) / ray.norm(dim=1).clamp(min=1e-12)
+    inside = ahead & (x >= 0) & (x < 1) & (y >= 0) & (y < 1) & (cos >= MIN_COS)
+    side = depth.shape[-1]
+    front = depth[texel(y, side), texel(x, side)]
+    tangent = (1 - cos**2).clamp(min=0).sqrt() / cos.clamp(min=MIN_COS)
+    bias = BIAS + BIAS_PIXELS * (2 * w / (camera.focal * side)) * tangent
+    return Sight(x, y, cos, inside & (w <= front + bias))
+
+
+def texel(fraction: Tensor, side: int) -> Tensor:
+    """The row or column that holds a fraction of the image, int64 within [0, side - 1]."""
+    return (fraction * side).floor().clamp(0, side - 1).long()
+
+
+def _blur(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of (N, 1, H, W), cut off at sigma as in the paper's 5 x 5 for sigma 2."""
+    radius = round(sigma)
+    if radius == 0:
+        return image
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = torch.nn.functional.pad(image, (radius,) * 4, mode="reflect")
+    rows = torch.nn.functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return torch.nn.functional.conv2d(rows, kernel.view(1, 1, -1, 1))
