@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Generator
+from pathlib import Path
 
 from . import protocol
 from .client import Client, EngineError, find_engine, last_words, start_engine
@@ -50,17 +51,22 @@ def reach(program: str) -> Generator[None, None, Client]:
     started = False
     while (client := find_engine(folder)) is None:
         if _process is None or _process.poll() is not None:
-            if started:
-                raise last_words(folder)
-            try:
-                _process = start_engine([program, "serve"], folder)
-            except OSError as error:
-                raise EngineError("engine_failed", f"The engine did not start: {error}.") from None
-            started = True
+            if not started:
+                _process = _start(program, folder)
+                started = True
+            elif (words := last_words(folder)).code != "already_running":
+                raise words  # else another Blender was faster: its engine will be there soon
         if time.monotonic() > deadline:
             raise EngineError("engine_failed", f"The engine is not ready after {START_SECONDS} s.")
         yield
     return client
+
+
+def _start(program: str, folder: Path) -> subprocess.Popen[bytes]:
+    try:
+        return start_engine([program, "serve"], folder)
+    except OSError as error:
+        raise EngineError("engine_failed", f"The engine did not start: {error}.") from None
 
 
 def stop() -> None:

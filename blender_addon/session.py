@@ -6,6 +6,7 @@ Nothing here is saved in files, so that a crash or an error never leaves the pan
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ import numpy as np
 from . import engine
 from .export_mesh import ExportedMesh
 from .job import TEXTURE, Job, Request
+
+log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 NAME_LENGTH = 48  # of the material; Blender's limit is 63 bytes
@@ -75,8 +78,12 @@ def start(
 
 def wait() -> str:
     """Advance the job until it ends and apply it; return the error, or nothing."""
+    shown = ""
     try:
         while current is not None and current.pump():
+            if current.stage != shown:
+                shown = current.stage
+                log.info(shown)
             time.sleep(TICK_SECONDS)
     except KeyboardInterrupt:
         cancel()
