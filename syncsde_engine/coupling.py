@@ -21,7 +21,8 @@ class Conditional(NamedTuple):
     precision: Tensor  # (N, 1, h, w): diagonal of M_i in {0, 1}: 1 where an earlier one painted
 
 
-class Pairs(NamedTuple):
+@dataclass(frozen=True)
+class Pairs:
     """Which pixel of trajectory j each pixel of trajectory i looks at, for every pair (i, j)."""
 
     index: Tensor  # (N, N, h * w) int64: [i, j, p] is a pixel of j; anything where the weight is 0

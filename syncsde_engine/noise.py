@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counter-based noise: the same numbers for (seed, trajectory, step) in whatever order they are drawn.
+"""Counter-based noise: (seed, trajectory, step) gives the same numbers in whatever order.
 
 Batching, chunking and resuming therefore cannot change a result.
 """

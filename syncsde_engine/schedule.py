@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from torch import Tensor
 from .errors import InvalidRequest
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One step of the sampler, from noise level `alpha` to the cleaner `alpha_prev`."""
 
     index: int  # 0 is the noisiest

@@ -17,7 +17,7 @@ SETTINGS_FILE = "syncsde.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """A model's defaults for texturing, from its `syncsde.json`; else the paper's (appendix A.5)."""
+    """A model's own defaults, from its `syncsde.json`; else the paper's (appendix A.5)."""
 
     guidance_scale: float = 15.5
     control_scale: float = 0.7

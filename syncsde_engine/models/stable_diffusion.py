@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stable Diffusion with a depth ControlNet, from a diffusers folder: the networks and no pipeline."""
+"""Stable Diffusion with a depth ControlNet from a diffusers folder: its networks, no pipeline."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,30 +20,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import DeviceUnavailable, MissingWeights, OutOfMemory
 from ..schedule import Schedule, Step
+from ..usage import Usage
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
-
-
-@dataclass
-class Usage:
-    """What the networks cost: samples through each, and the seconds spent inside them."""
-
-    evaluations: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    @contextmanager
-    def count(self, device: torch.device, **samples: int) -> Iterator[None]:
-        self.evaluations.update(samples)
-        synchronize(device)
-        start = time.perf_counter()
-        yield
-        synchronize(device)
-        self.seconds += time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def pick_device(name: str) -> torch.device:
@@ -90,14 +68,15 @@ class StableDiffusion:
         self.prediction: Prediction = scheduler.get("prediction_type", "epsilon")
         self.device = device
         self.usage = Usage()
-        self.latent_channels: int = vae.config.latent_channels
-        self.latent_scale = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels a latent cell
+        self.latent_channels: int = vae.config["latent_channels"]
+        self.latent_scale = 2 ** (len(vae.config["block_out_channels"]) - 1)  # pixels a latent cell
 
     @classmethod
+    @lru_cache(maxsize=1)
     def load(cls, folder: Path, controlnet: Path | None, device: torch.device) -> StableDiffusion:
-        """Load a diffusers folder; `controlnet` if the folder has none. Raises MissingWeights.
+        """Load a diffusers folder, or return it if it was the last one loaded. MissingWeights.
 
-        Reads safetensors files only, never pickles.
+        `controlnet` is for folders that have none. Reads safetensors files only, never pickles.
         """
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         control = controlnet or folder / "controlnet"
@@ -148,7 +127,7 @@ class StableDiffusion:
         control_scale: float,
         batch_size: int | None = None,
     ) -> GuidedDenoiser:
-        """Bind prompts and depth images (N, 3, H, W) in [0, 1] of N trajectories to the networks."""
+        """Bind N trajectories' prompts and depth images (N, 3, H, W) in [0, 1] to the networks."""
         wanted, unwanted = self.encode_prompts(prompts), self.encode_prompts(negative_prompts)
         return GuidedDenoiser(
             self,
@@ -166,8 +145,9 @@ class StableDiffusion:
         images = []
         for latent in latents.split(1):
             with self.usage.count(self.device, vae_decoder=1):
-                decoded = self.vae.decode(latent / self.vae.config.scaling_factor)
-            images.append((decoded.sample / 2 + 0.5).clamp(0, 1))
+                scaled = latent / self.vae.config["scaling_factor"]
+                image = self.vae.decode(scaled, return_dict=False)[0]
+            images.append((image / 2 + 0.5).clamp(0, 1))
         return torch.cat(images)
 
 
