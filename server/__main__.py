@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = WORKER_COMMA
     try:
         return _serve(arguments, worker)
     except SyncSDEError as error:
+        log.error("%s", error, exc_info=error.__cause__)
         print(json.dumps({"error": error.as_dict()}), flush=True)
         return error.exit_code
     except KeyboardInterrupt:  # which uvicorn raises after it has ended in good order
@@ -154,7 +155,10 @@ def _say_ready(connection: protocol.Connection) -> None:
 def _leave_with_parent(leave: Callable[[], None]) -> None:
     """Call `leave` when nobody holds the other end of our stdin any more."""
     # As in worker.py: on Windows nothing else may look at a stdin that a thread reads from.
-    stdin = os.dup(0)
+    try:
+        stdin = os.dup(0)
+    except OSError:
+        raise InvalidRequest("There is no stdin to wait for.", hint="Use --stay.") from None
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

@@ -22,6 +22,7 @@ CANCEL_PATIENCE = 10.0  # seconds that a step may go on after its job was cancel
 MAX_FAILED_STARTS = 3
 MAX_RESTART_PAUSE = 60.0  # seconds, after a worker that did not even start
 ROOM = 64 << 20  # free bytes at which a job that found the disk full tries again
+LOOK_FOR_ROOM = 5.0  # seconds
 TICK = 0.5  # seconds
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Supervisor:
         return {
             "worker": "down" if worker is None else "ready" if worker.ready else "starting",
             "worker_age": None if worker is None else round(now - worker.heard, 3),
+            "worker_pid": None if worker is None else worker.pid,
             "worker_restarts": max(0, self._starts - 1),
             "supervisor_age": round(now - self._beat, 3),
             "job": None if claim is None else claim.id,
@@ -196,7 +198,7 @@ class Supervisor:
     def _resume_paused(self) -> None:
         now = time.monotonic()
         if now >= self._look_at:
-            self._look_at = now + 5.0
+            self._look_at = now + LOOK_FOR_ROOM
             if self._store.free_bytes() >= ROOM:
                 self._jobs.resume_paused()
 

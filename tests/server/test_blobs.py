@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+from syncsde_server.blobs import BlobStore
+
+from blender_addon.client import EngineError
+from blender_addon.protocol import MAX_BLOB_BYTES, JobState
+from syncsde_engine.errors import InvalidRequest
+from tests.server.running import COMMAND, exchange
+
+
+def names(engine):
+    return {path.name for path in (engine.folder / "blobs").iterdir()}
+
+
+def put(engine, sha256: str, content: bytes, length: int | None = None):
+    size = len(content) if length is None else length
+    head = (
+        f"PUT /v1/blobs/{sha256} HTTP/1.1\r\nHost: 127.0.0.1:{engine.port}\r\n"
+        f"Authorization: Bearer {engine.client.connection.token}\r\n"
+        f"Content-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
+    )
+    return exchange(engine.port, head.encode() + content)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_001])
+def test_round_trip(engine, size):
+    content = os.urandom(size)
+    sha256 = engine.client.put_blob(content)
+    assert sha256 == hashlib.sha256(content).hexdigest()
+    assert engine.client.has_blob(sha256)
+    assert engine.client.get_blob(sha256) == content
+    assert engine.client.put_blob(content) == sha256
+    assert put(engine, sha256, content).status == 201  # a second upload does no harm
+
+
+def test_wrong_hash_leaves_nothing(engine):
+    before = names(engine)
+    answer = put(engine, "1" * 64, b"something else")
+    assert answer.status == 422
+    assert json.loads(answer.body)["field"] == "sha256"
+    assert names(engine) == before
+    assert not engine.client.has_blob("1" * 64)
+
+
+def test_unknown_blob(engine):
+    with pytest.raises(EngineError) as raised:
+        engine.client.get_blob("2" * 64)
+    assert raised.value.code == "not_found"
+
+
+def test_full_disk(starting):
+    """The system lets no file of this engine grow above a megabyte or so."""
+    engine = starting(command=["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", *COMMAND])
+    before = names(engine)
+    with pytest.raises(EngineError) as raised:
+        engine.client.put_blob(bytes(8_000_000))
+    assert raised.value.code == "disk_full"
+    assert names(engine) == before
+    assert engine.client.get_blob(engine.client.put_blob(b"small")) == b"small"
+    assert engine.finish(engine.count()).state == JobState.DONE
+
+
+def test_more_than_the_disk_holds_is_refused_at_once(engine):
+    free = shutil.disk_usage(engine.folder).free
+    answer = put(engine, "3" * 64, b"", length=min(free, MAX_BLOB_BYTES) + (1 << 20))
+    assert answer.status == (507 if free < MAX_BLOB_BYTES else 413)
+
+
+def test_download_cannot_run_in_a_browser(engine):
+    sha256 = engine.client.put_blob(b"<script>alert(1)</script>")
+    request = (
+        f"GET /v1/blobs/{sha256} HTTP/1.1\r\nHost: 127.0.0.1:{engine.port}\r\n"
+        f"Authorization: Bearer {engine.client.connection.token}\r\n\r\n"
+    )
+    headers = exchange(engine.port, request.encode()).headers
+    assert headers["content-type"] == "application/octet-stream"
+    assert headers["content-disposition"] == "attachment"
+    assert "sandbox" in headers["content-security-policy"]
+
+
+def test_store(tmp_path):
+    store = BlobStore(tmp_path / "blobs")
+    sha256 = store.put(b"content")
+    assert store.put(b"content") == sha256
+    assert store.read(sha256) == b"content"
+    assert store.find("../blobs/" + sha256) is None
+    with store.writing("4" * 64) as incoming:
+        incoming.write(b"other")
+        with pytest.raises(InvalidRequest):
+            incoming.commit()
+    with store.writing("5" * 64) as incoming:
+        incoming.write(b"never finished")
+    assert [path.name for path in store.folder.iterdir()] == [sha256]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from blender_addon import client, protocol
+from blender_addon.client import Client, EngineError, find_engine, start_engine, tensors_to_bytes
+from blender_addon.protocol import Connection
+
+
+@pytest.mark.parametrize("dtype", list(client._DTYPES))
+def test_tensors_are_read_by_the_library(dtype):
+    array = (np.arange(24).reshape(4, 6) % 2).astype(dtype)
+    tensors = {
+        "small": np.ones(3, np.uint8),
+        "every other": array[:, ::2],
+        "transposed": array.T,
+        "none": np.zeros((0, 3), dtype),
+        "scalar": np.array(1, dtype),
+        "ключ": array,
+    }
+    found = safetensors.numpy.load(tensors_to_bytes(tensors))
+    assert set(found) == set(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(found[name], tensor)
+
+
+def test_big_endian_tensors_are_written_little_endian():
+    found = safetensors.numpy.load(tensors_to_bytes({"a": np.arange(5, dtype=">f4")}))
+    np.testing.assert_array_equal(found["a"], np.arange(5, dtype="<f4"))
+
+
+def test_no_engine(tmp_path):
+    assert find_engine(tmp_path) is None
+
+
+def stale(pid: int, port: int = 1) -> Connection:
+    return Connection(protocol.PROTOCOL, "127.0.0.1", port, "token", pid, "other", "0.1.0")
+
+
+def test_engine_that_died(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    stale(ended.pid).write(tmp_path)
+    assert find_engine(tmp_path) is None
+
+
+def test_another_process_has_the_port(tmp_path, engine):
+    stale(os.getpid()).write(tmp_path)
+    assert find_engine(tmp_path) is None
+    stale(os.getpid(), engine.port).write(tmp_path)
+    assert find_engine(tmp_path) is None
+
+
+def test_unreachable():
+    with pytest.raises(EngineError) as raised:
+        Client(stale(os.getpid())).status()
+    assert raised.value.code == "unreachable"
+
+
+def test_program_that_is_not_there(tmp_path):
+    with pytest.raises(OSError, match="no-such-program"):
+        start_engine(["no-such-program"], tmp_path)
+
+
+def test_environment_of_the_engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/blender")
+    monkeypatch.setenv("PYTHONHOME", "/blender")
+    monkeypatch.setenv("BLENDER_USER_SCRIPTS", "/blender")
+    monkeypatch.setenv("KEPT", "/blender")
+    code = "import os; print(sorted(k for k, v in os.environ.items() if v == '/blender'))"
+    process = start_engine([sys.executable, "-c", code], tmp_path)
+    process.communicate()
+    assert (tmp_path / client.LOG_FILE).read_text().strip() == "['KEPT']"
+
+
+def test_last_words(tmp_path):
+    process = start_engine([sys.executable, "-c", "print('first'); 1/0"], tmp_path)
+    process.communicate()
+    assert "ZeroDivisionError" in str(client.last_words(tmp_path))
+    assert client.last_words(tmp_path / "nowhere").code == "engine_failed"

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever is killed: what was accepted is finished, or failed with a reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from blender_addon.protocol import JobState
+from tests.server.running import is_gone, wait_until
+
+
+def states(engine, job):
+    events = engine.client.events(job.id)
+    return [event.data["state"] for event in events if event.type == "state"]
+
+
+def test_worker_killed_during_a_job(starting):
+    engine = starting()
+    job = engine.count(steps=30, sleep=0.02)
+    engine.step(job, 3)
+    first = engine.worker
+    os.kill(first, signal.SIGKILL)
+    job = engine.finish(job)
+    assert job.state == JobState.DONE
+    assert job.attempts == 2
+    assert states(engine, job) == ["queued", "running", "queued", "running", "done"]
+    assert engine.worker != first
+    assert engine.client.status()["worker_restarts"] == 1
+
+
+def test_worker_killed_while_idle(starting):
+    engine = starting()
+    wait_until(lambda: engine.client.status()["worker"] == "ready")
+    os.kill(engine.worker, signal.SIGKILL)
+    job = engine.finish(engine.count())
+    assert job.state == JobState.DONE
+    assert job.attempts == 1
+
+
+def test_job_that_always_kills_its_worker(starting):
+    engine = starting()
+    job = engine.finish(engine.count(fault="kill"))
+    assert job.state == JobState.FAILED
+    assert job.error["code"] == "worker_crashed"
+    assert job.attempts == 3
+    assert engine.finish(engine.count()).state == JobState.DONE
+
+
+def test_engine_killed_and_started_again(starting):
+    engine = starting()
+    running = engine.count(steps=20, sleep=0.05)
+    waiting = [engine.count(steps=2) for _ in range(3)]
+    engine.step(running, 3)
+    seen = engine.client.events(running.id)
+    worker = engine.worker
+    engine.kill()
+    wait_until(lambda: is_gone(worker), 2)
+
+    engine = starting()
+    job = engine.finish(running)
+    assert job.state == JobState.DONE
+    assert job.attempts == 2
+    later = engine.client.events(job.id, after=seen[-1].number)
+    assert later[0].number == seen[-1].number + 1
+    assert [engine.finish(each).state for each in waiting] == [JobState.DONE] * 3
+
+
+def test_engine_that_leaves_does_not_use_up_attempts(starting):
+    engine = starting()
+    job = engine.count(steps=1000, sleep=0.05)
+    for _ in range(2):
+        engine.step(job, 1)
+        engine.end()
+        engine = starting()
+    engine.reach(job, JobState.RUNNING)
+    assert engine.client.job(job.id).attempts == 1
+    engine.client.cancel(job.id)
+    assert engine.finish(job).state == JobState.CANCELLED

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine process: how it starts, what it shows, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from syncsde_server.serving import bind
+
+from blender_addon import protocol
+from blender_addon.client import find_engine, last_words
+from tests.server.running import COMMAND, is_gone, wait_until
+
+
+def test_health_needs_no_token(engine):
+    health = engine.client.healthz()
+    assert health["instance"] == engine.client.connection.instance
+    assert health["protocol"] == protocol.PROTOCOL
+    wait_until(lambda: engine.client.status()["worker"] == "ready")
+    health = engine.client.healthz()
+    assert health["supervisor_age"] < 5
+    assert health["worker_age"] < 5
+
+
+def test_only_this_user_can_read_the_state(engine):
+    assert stat.S_IMODE(engine.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((engine.folder / protocol.CONNECTION_FILE).stat().st_mode) == 0o600
+
+
+def test_token_is_nowhere_but_in_the_connection_file(engine):
+    token = engine.client.connection.token.encode()
+    engine.finish(engine.count())
+    for path in engine.folder.rglob("*"):
+        if path.is_file() and path.name != protocol.CONNECTION_FILE:
+            assert token not in path.read_bytes(), path
+    for pid in (engine.process.pid, engine.worker):
+        for name in ("cmdline", "environ"):
+            assert token not in Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+def test_one_line_on_stdout_when_ready(tmp_path):
+    with subprocess.Popen(
+        [*COMMAND, "--state-dir", str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        found = find_engine(tmp_path)
+        assert found is not None
+        rest, _ = process.communicate()
+    assert rest == b""
+    assert process.returncode == 0
+    assert ready == {
+        "ready": True,
+        "protocol": protocol.PROTOCOL,
+        "port": found.connection.port,
+        "pid": process.pid,
+        "instance": found.connection.instance,
+    }
+
+
+def test_interface_imports_no_torch():
+    code = (
+        "import sys, syncsde_server.__main__, syncsde_server.serving\n"
+        "print([name for name in ('torch', 'numpy', 'diffusers') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_socket_sets_no_delay():
+    """A socket without its protocol's number costs each answer 40 ms."""
+    with bind("127.0.0.1", 0) as listener:
+        assert listener.proto == 6
+
+
+def test_answers_are_quick(engine):
+    engine.client.healthz()
+    begin = time.monotonic()
+    for _ in range(20):
+        engine.client.healthz()
+    assert time.monotonic() - begin < 0.6
+
+
+def test_second_engine_is_refused(engine):
+    second = subprocess.run(
+        [*COMMAND, "--state-dir", str(engine.folder)],
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 3
+    assert json.loads(second.stdout)["error"]["code"] == "already_running"
+    assert find_engine(engine.folder) is not None
+
+
+def test_leaves_with_its_parent(starting):
+    engine = starting()
+    job = engine.count(steps=1000, sleep=0.05)
+    engine.step(job, 1)
+    worker = engine.worker
+    begin = time.monotonic()
+    engine.process.stdin.close()
+    engine.process.wait(5)
+    wait_until(lambda: is_gone(worker), 2)
+    assert time.monotonic() - begin < 2.5
+    assert engine.process.returncode == 0
+    assert not (engine.folder / protocol.CONNECTION_FILE).exists()
+
+
+def test_parent_killed(tmp_path):
+    """Blender's stand-in dies hard; its engine and the worker go too."""
+    code = (
+        "import time; from pathlib import Path; from blender_addon.client import start_engine\n"
+        f"p = start_engine({COMMAND!r}, Path({str(tmp_path)!r})); print(p.pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        client = wait_until(lambda: find_engine(tmp_path))
+        worker = wait_until(lambda: client.status()["worker_pid"])
+        parent.kill()
+    wait_until(lambda: is_gone(client.connection.pid) and is_gone(worker), 3)
+
+
+def test_stay(starting):
+    engine = starting("--stay")
+    engine.process.stdin.close()
+    time.sleep(0.5)
+    assert engine.client.healthz()
+    worker = engine.worker
+    engine.process.terminate()
+    engine.process.wait(5)
+    wait_until(lambda: is_gone(worker), 2)
+    assert not (engine.folder / protocol.CONNECTION_FILE).exists()
+
+
+def test_parts_of_uploads_are_removed_at_start(starting, tmp_path):
+    part = tmp_path / "state" / "blobs" / "0123.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half")
+    starting()
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("damage", ["newer", "garbage"])
+def test_unusable_jobs_are_refused(tmp_path, damage):
+    path = protocol.make_private(tmp_path) / "jobs.sqlite"
+    if damage == "newer":
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version = 1000")
+        db.close()
+    else:
+        path.write_bytes(b"this is no database" * 1000)
+    before = path.read_bytes()
+    refused = subprocess.run(
+        [*COMMAND, "--state-dir", str(tmp_path)], stdin=subprocess.PIPE, capture_output=True
+    )
+    assert refused.returncode == 3
+    assert json.loads(refused.stdout)["error"]["code"] == "unusable_state"
+    assert path.read_bytes() == before
+
+
+def test_port_in_use(engine, tmp_path):
+    refused = subprocess.run(
+        [*COMMAND, "--state-dir", str(tmp_path), "--port", str(engine.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    (tmp_path / "engine.log").write_bytes(refused.stdout)
+    assert refused.returncode == 2
+    assert last_words(tmp_path).field == "port"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The supervisor with a real worker process, in this process, so that its patience can be cut."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+from syncsde_server import supervisor as supervisor_module
+from syncsde_server.blobs import BlobStore
+from syncsde_server.jobs import Jobs
+from syncsde_server.supervisor import Supervisor
+
+from blender_addon.protocol import JobRequest, JobState
+from tests.server.running import COMMAND, is_gone, wait_until
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    opened = Jobs(tmp_path / "jobs.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def supervise(jobs, tmp_path):
+    """Start a supervisor, with the counting worker unless told otherwise; it is stopped after."""
+    started: list[Supervisor] = []
+
+    def begin(command: list[str] | None = None) -> Supervisor:
+        store = BlobStore(tmp_path / "blobs")
+        counting = [*COMMAND, "--worker", "--blobs", str(store.folder)]
+        started.append(Supervisor(jobs, store, command or counting))
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.stop()
+
+
+def submit(jobs: Jobs, **parameters) -> str:
+    return jobs.submit(JobRequest("count", parameters))[0].id
+
+
+def reach(jobs: Jobs, job: str, state: JobState) -> None:
+    wait_until(lambda: jobs.get(job).state == state)
+
+
+def states(jobs: Jobs, job: str) -> list[str]:
+    return [event.data["state"] for event in jobs.events(job) if event.type == "state"]
+
+
+def test_step_that_hangs_is_killed_after_cancel(jobs, supervise, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "CANCEL_PATIENCE", 0.5)
+    supervisor = supervise()
+    job = submit(jobs, fault="hang", fault_step=1)
+    wait_until(lambda: jobs.get(job).last_event == 3)
+    hung = supervisor.state()["worker_pid"]
+    jobs.ask_cancel(job)
+    reach(jobs, job, JobState.CANCELLED)
+    assert is_gone(hung)
+    reach(jobs, submit(jobs), JobState.DONE)
+
+
+def test_full_disk_pauses_the_job(jobs, supervise, monkeypatch, tmp_path):
+    monkeypatch.setattr(supervisor_module, "LOOK_FOR_ROOM", 0.2)
+    job = submit(jobs, fault="disk_full", marker=str(tmp_path / "marker"))
+    supervise()
+    reach(jobs, job, JobState.DONE)
+    assert states(jobs, job) == ["queued", "running", "paused", "queued", "running", "done"]
+
+
+def test_disk_that_stays_full_fails_the_job(jobs, supervise, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "LOOK_FOR_ROOM", 0.2)
+    job = submit(jobs, fault="disk_full")
+    supervise()
+    reach(jobs, job, JobState.FAILED)
+    error = jobs.get(job).error
+    assert error is not None
+    assert error["code"] == "disk_full"
+
+
+def test_end_of_a_job_is_written_when_there_is_room_again(jobs, supervise):
+    """A full disk must neither end the supervisor nor lose what the worker has done."""
+    job = submit(jobs, steps=20, sleep=0.01)
+    supervisor = supervise()
+    wait_until(lambda: jobs.get(job).last_event > 5)
+    jobs._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(AssertionError):
+        wait_until(lambda: jobs.get(job).state.ended, seconds=1.5)
+    assert supervisor.state()["supervisor_age"] < 2
+    jobs._db.execute("PRAGMA query_only = OFF")
+    reach(jobs, job, JobState.DONE)
+    assert jobs.get(job).attempts == 1
+    assert len(jobs.events(job)) == 23
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-c", ""], ["no-such-program"]])
+def test_worker_that_never_starts(jobs, supervise, command):
+    job = submit(jobs)
+    supervise(command)
+    reach(jobs, job, JobState.FAILED)
+    error = jobs.get(job).error
+    assert error is not None
+    assert error["code"] == "worker_crashed"
+
+
+def test_stop_is_quick_and_leaves_the_job_waiting(jobs, supervise):
+    supervisor = supervise()
+    job = submit(jobs, steps=1000, sleep=0.01)
+    wait_until(lambda: jobs.get(job).last_event > 3)
+    worker = supervisor.state()["worker_pid"]
+    stopping = threading.Thread(target=supervisor.stop)
+    stopping.start()
+    stopping.join(2)
+    assert not stopping.is_alive()
+    assert is_gone(worker)
+    assert jobs.get(job).state == JobState.QUEUED
+    assert jobs.get(job).attempts == 0
