@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cameras import clip_positions
 from .compiled import compiled, prange
 from .mesh import check_uvs
-from .project import BIAS, BIAS_PIXELS, MIN_COS, Scene, see, texel, view_maps
-from .rasterize import interpolate, uv_clip
+from .project import BIAS, BIAS_PIXELS, MIN_COS, Scene, normal_map, rays_of, see, texel
+from .rasterize import on_faces, uv_clip
 from .rasterize_builtin import BuiltinRasterizer
 
 POWER = 6
@@ -62,11 +63,12 @@ def used_texels(scene: Scene, size: int) -> Texels:
     raster = BuiltinRasterizer(device).rasterize(
         uv_clip(uvs), torch.tensor(scene.mesh.uv_triangles), (size, size)
     )
-    position = interpolate(scene.positions, raster, scene.triangles).reshape(-1, 3)
-    face = raster.face.reshape(-1)
+    face = raster.face.flatten()
     place = (face >= 0).nonzero()[:, 0]
-    face = face[place]
-    return Texels(place, face, position[place], scene.normals[face.long()])
+    face = face.index_select(0, place)
+    bary = raster.bary.view(-1, 2).index_select(0, place)
+    position = on_faces(scene.positions, scene.triangles, face, bary)
+    return Texels(place, face, position, scene.normals.index_select(0, face))
 
 
 def bake(scene: Scene, images: Tensor, size: int) -> Baked:
@@ -99,17 +101,25 @@ def bake(scene: Scene, images: Tensor, size: int) -> Baked:
 
 def _clear_of_silhouettes(scene: Scene, size: int) -> Tensor:
     """Pixels (N, H, W) bool whose neighbours all show the same piece of surface."""
-    maps = view_maps(scene, size)
-    eyes = torch.tensor(np.stack([c.eye for c in scene.cameras]), dtype=torch.float32)
-    ray = maps.position - eyes.to(maps.position)[:, :, None, None]
-    cos = -(ray * maps.normal).sum(1) / ray.norm(dim=1)
-    cos = cos.clamp(min=MIN_COS)
-    focal = torch.tensor([c.focal for c in scene.cameras]).to(cos)[:, None, None]
-    slope = 2 * maps.depth / (focal * size) * (1 - cos**2).clamp(min=0).sqrt() / cos
-    around = maps.depth.where(maps.coverage, 1e6)[:, None]
-    far = torch.nn.functional.max_pool2d(around, 3, 1, 1)[:, 0]
-    near = -torch.nn.functional.max_pool2d(-around, 3, 1, 1)[:, 0]
-    return maps.coverage & (far - near <= JUMP + 3 * slope)
+    clip = clip_positions(scene.positions, scene.cameras)
+    clear = []
+    for camera, vertices in zip(scene.cameras, clip, strict=True):
+        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, (size, size))
+        normal = normal_map(scene, raster.face)[0]
+        ray = rays_of(camera, size).to(normal)
+        cos = -(ray * normal).sum(0) / (ray * ray).sum(0).sqrt()
+        cos.clamp_(min=MIN_COS)
+        pixel = 2 * raster.w[0] / (camera.focal * size)
+        slope = pixel * (1 - cos**2).clamp(min=0).sqrt() / cos
+        jump = _largest_of_3x3(raster.w[0]) + _largest_of_3x3(-raster.w[0])
+        clear.append((raster.face[0] >= 0) & (jump <= JUMP + 3 * slope))
+    return torch.stack(clear)
+
+
+def _largest_of_3x3(image: Tensor) -> Tensor:
+    padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
+    rows = torch.maximum(torch.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 Gathered = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, weight, best cosine, differences (2,)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ..coupling import Pairs
 from . import mesh as meshes
 from .cameras import Camera, clip_positions
 from .mesh import Mesh
-from .rasterize import Rasterizer, interpolate
+from .rasterize import Rasterizer
 
 DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
 MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen
@@ -81,7 +82,7 @@ def observe(
     for camera, clip in zip(cameras, clip_positions(positions, cameras), strict=True):
         raster = rasterizer.rasterize(clip[None], triangles, (size, size))
         depth.append(raster.w[0])
-        pixels = torch.bincount(raster.face[raster.face >= 0], minlength=len(triangles))
+        pixels = torch.bincount(raster.face.flatten() + 1, minlength=len(triangles) + 1)[1:]
         eye = torch.tensor(camera.eye, dtype=torch.float32, device=device)
         votes += pixels * ((eye - centers) * normals).sum(1).sign().long()
     outside = torch.where(votes[:, None] < 0, -normals, normals)
@@ -92,9 +93,25 @@ def view_maps(scene: Scene, size: int) -> ViewMaps:
     """Rasterise all views at `size` x `size` pixels."""
     clip = clip_positions(scene.positions, scene.cameras)
     raster = scene.rasterizer.rasterize(clip, scene.triangles, (size, size))
-    normal = scene.normals[raster.face.clamp(min=0).long()] * (raster.face >= 0)[..., None]
-    position = interpolate(scene.positions, raster, scene.triangles)
-    return ViewMaps(raster.face, position.movedim(-1, 1), normal.movedim(-1, 1), raster.w)
+    empty = (raster.face < 0)[:, None]
+    normal = normal_map(scene, raster.face)
+    rays = torch.stack([rays_of(camera, size) for camera in scene.cameras]).to(normal)
+    eyes = torch.tensor(np.stack([camera.eye for camera in scene.cameras])).to(normal)
+    position = (rays * raster.w[:, None]).add_(eyes[:, :, None, None]).masked_fill_(empty, 0.0)
+    return ViewMaps(raster.face, position, normal, raster.w)
+
+
+def normal_map(scene: Scene, face: Tensor) -> Tensor:
+    """Normals (N, 3, H, W) of the faces (N, H, W) seen, 0 where empty."""
+    table = torch.nn.functional.pad(scene.normals, (0, 0, 1, 0))
+    return torch.stack([table[:, axis][face + 1] for axis in range(3)], dim=1)
+
+
+def rays_of(camera: Camera, size: int) -> Tensor:
+    """Viewing rays of the pixel centres, (3, size, size) float32, of depth 1."""
+    right, up, forward = torch.tensor(camera.basis, dtype=torch.float32)[:, :, None, None]
+    x = (2 * (torch.arange(size) + 0.5) / size - 1) / camera.focal
+    return forward + right * x[None, None, :] - up * x[None, :, None]
 
 
 def depth_control(maps: ViewMaps) -> Tensor:
@@ -172,6 +189,10 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
-    padded = torch.nn.functional.pad(image, (radius,) * 4, mode="reflect")
-    rows = torch.nn.functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return torch.nn.functional.conv2d(rows, kernel.view(1, 1, -1, 1))
+    for axis in (2, 3):
+        side = image.shape[axis]
+        pad = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+        padded = torch.nn.functional.pad(image, pad, mode="reflect")
+        parts = [padded.narrow(axis, k, side) * share for k, share in enumerate(kernel.tolist())]
+        image = sum(parts[1:], parts[0])
+    return image

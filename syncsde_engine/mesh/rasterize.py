@@ -71,12 +71,18 @@ def rasterizer(
 def interpolate(attribute: Tensor, raster: Raster, triangles: Tensor) -> Tensor:
     """Interpolate (V, C) over the faces seen, (B, H, W, C) float32; 0 where empty."""
     seen = raster.face >= 0
-    corners = attribute[triangles[raster.face[seen].long()].long()]  # (P, 3, C)
-    bary = raster.bary[seen]
-    weights = torch.cat([bary, 1 - bary.sum(1, keepdim=True)], dim=1)
     image = attribute.new_zeros(*raster.face.shape, attribute.shape[1])
-    image[seen] = (corners * weights[..., None]).sum(1)
+    image[seen] = on_faces(attribute, triangles, raster.face[seen], raster.bary[seen])
     return image
+
+
+def on_faces(attribute: Tensor, triangles: Tensor, face: Tensor, bary: Tensor) -> Tensor:
+    """Interpolate (V, C) at P points, given by face (P,) and bary (P, 2). -> (P, C)."""
+    a, b, c = (
+        attribute.index_select(0, triangles[:, corner].index_select(0, face)) for corner in range(3)
+    )
+    u, v = bary[:, :1], bary[:, 1:]
+    return c + u * (a - c) + v * (b - c)
 
 
 def uv_clip(uvs: Tensor) -> Tensor:

@@ -21,9 +21,11 @@ from .rasterize import Raster
 
 SUBPIXEL_BITS = 8
 GUARD = 2.0**29  # sub-pixels from the centre: products of two spans stay within int64
+BANDS = 8  # of rows, shared out among the cores
 BATCH = 1 << 21  # pixels of bounding boxes at once, without numba
 
 Int = NDArray[np.int64]
+Index = NDArray[np.int32]
 Float = NDArray[np.float64]
 
 
@@ -59,8 +61,8 @@ class BuiltinRasterizer:
 class _Screen(NamedTuple):
     xy: Int  # (V, 2) sub-pixels, y down
     z: Float  # (V,) z / w
-    triangles: Int  # (T, 3)
-    face: NDArray[np.int32]  # (T,) the face each triangle is a part of
+    triangles: Index  # (T, 3)
+    face: Index  # (T,) the face each triangle is a part of
 
 
 def _to_screen(
@@ -73,24 +75,24 @@ def _to_screen(
     height, width = size
     half = np.array([width, height]) * 2.0 ** (SUBPIXEL_BITS - 1)
     guard = GUARD / half.max()
-    out = np.stack([plane < 0 for plane in _planes(vertices, guard)], axis=1)  # (V, 6)
-    corners_out = out[faces]  # (F, 3, 6)
-    alive = finite[faces].all(axis=1) & ~corners_out.all(axis=1).any(axis=1)
-    crossing = alive & corners_out.any(axis=(1, 2))
-    whole = np.flatnonzero(alive & ~crossing)
-    corners, face = vertices[faces[crossing]], np.flatnonzero(crossing)
-    for plane in range(6) if len(face) else ():
-        corners, face = _cut(corners, face, plane, guard)
-    added = len(vertices) + np.arange(3 * len(face)).reshape(-1, 3)
-    vertices = np.concatenate([vertices, corners.reshape(-1, 4)])
+    outside = np.min(_planes(vertices, guard), axis=0) < 0
+    triangles, face = faces, np.arange(len(faces), dtype=np.int32)
+    if outside.any() or not finite.all():
+        whole = ~(outside | ~finite)[faces].any(axis=1)
+        crossing = ~whole & finite[faces].all(axis=1)
+        corners, parts = vertices[faces[crossing]], face[crossing]
+        for plane in range(6):
+            corners, parts = _cut(corners, parts, plane, guard)
+        added = np.arange(3 * len(parts), dtype=np.int32).reshape(-1, 3) + len(vertices)
+        vertices = np.concatenate([vertices, corners.reshape(-1, 4)])
+        triangles = np.concatenate([faces[whole], added])
+        face = np.concatenate([face[whole], parts])
     positive = vertices[:, 3] > 0
     ndc = vertices[:, :3] / np.where(positive, vertices[:, 3], 1.0)[:, None]
     snapped = np.floor(half + ndc[:, :2] * [1, -1] * half + 0.5)
     xy = np.where(np.abs(snapped) <= 4 * GUARD, snapped, 0.0).astype(np.int64)
-    triangles = np.concatenate([faces[whole].astype(np.int64), added])
-    face = np.concatenate([whole, face]).astype(np.int32)
-    usable = positive[triangles].all(axis=1)
-    if not usable.all():
+    if not positive.all():
+        usable = positive[triangles].all(axis=1)
         triangles, face = triangles[usable], face[usable]
     return _Screen(xy, np.ascontiguousarray(ndc[:, 2]), triangles, face)
 
@@ -101,7 +103,7 @@ def _planes(points: Float, guard: float) -> list[Float]:
     return [z + w, w - z, guard * w - x, guard * w + x, guard * w - y, guard * w + y]
 
 
-def _cut(corners: Float, face: Int, plane: int, guard: float) -> tuple[Float, Int]:
+def _cut(corners: Float, face: Index, plane: int, guard: float) -> tuple[Float, Index]:
     """Keep what of triangles (T, 3, 4) lies inside one plane, as triangles again."""
     inside = _planes(corners, guard)[plane]
     count = (inside >= 0).sum(axis=1)
@@ -131,7 +133,7 @@ def _between(inner: Float, outer: Float, inner_d: Float, outer_d: Float) -> Floa
 
 def _cover_kernel(xy, z, triangles, faces, face, nearest) -> None:  # noqa: ANN001
     height, width = face.shape
-    bands = min(height, 16)
+    bands = min(height, BANDS)
     for band in prange(bands):
         top, bottom = band * height // bands, (band + 1) * height // bands - 1
         for t in range(len(triangles)):
@@ -225,9 +227,9 @@ _shade_numba = compiled(_shade_kernel)
 def _cover_numpy(
     xy: Int,
     z: Float,
-    triangles: Int,
-    faces: NDArray[np.int32],
-    face: NDArray[np.int32],
+    triangles: Index,
+    faces: Index,
+    face: Index,
     nearest: Float,
 ) -> None:
     """`_cover_kernel` by whole bounding boxes: the same integers, the same order of rounding."""
@@ -280,8 +282,8 @@ def _cover_numpy(
 
 def _shade_numpy(
     clip: NDArray[np.float32],
-    triangles: NDArray[np.int32],
-    face: NDArray[np.int32],
+    triangles: Index,
+    face: Index,
     bary: NDArray[np.float32],
     z: NDArray[np.float32],
     w: NDArray[np.float32],
