@@ -52,6 +52,7 @@ def reach(program: str) -> Generator[None, None, Client]:
     while (client := find_engine(folder)) is None:
         if _process is None or _process.poll() is not None:
             if not started:
+                stop()  # lets go of one that died
                 _process = _start(program, folder)
                 started = True
             elif (words := last_words(folder)).code != "already_running":

@@ -5,6 +5,7 @@
 from typing import Any
 
 import bpy
+import numpy as np
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 # Blender has no empty numbers: these values mean "as the model has it" and are sent as null.
@@ -162,7 +163,7 @@ class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
 
 def to_job(source: Any) -> dict[str, object]:
     """Read a job's parameters, as the engine names them, from a scene's group or an operator."""
-    parameters = {name: getattr(source, name) for name in FIELDS}
+    parameters = {name: _exact(getattr(source, name)) for name in FIELDS}
     for name, unset in UNSET.items():
         if parameters[name] == unset:
             parameters[name] = None
@@ -170,6 +171,11 @@ def to_job(source: Any) -> dict[str, object]:
         if parameters[name]:
             parameters[name] = bpy.path.abspath(parameters[name])
     return parameters
+
+
+def _exact(value: object) -> object:
+    """Undo Blender's rounding to single precision, so that 0.8 is the 0.8 of other front ends."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 def register() -> None:

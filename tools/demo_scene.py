@@ -131,8 +131,8 @@ def build_scene() -> bpy.types.Object:
             node.inputs["Strength"].default_value = 0.5
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     camera.location = (1.9, -5.6, 1.75)
-    camera.rotation_euler = (radians(82.6), 0.0, radians(18.3))
-    camera.data.lens = 80.0
+    camera.data.lens = 70.0
+    look_at(camera, (0.1, -0.1, 1.02))
     scene.collection.objects.link(camera)
     scene.camera = camera
     bpy.ops.mesh.primitive_monkey_add(location=(0.0, 0.0, 1.0))
@@ -168,15 +168,20 @@ def backdrop() -> None:
 def light(name: str, location: tuple[float, float, float], energy: float, size: float) -> None:
     """Add an area light that shines on Suzanne; `energy` in watts, `size` in metres."""
     import bpy
-    from mathutils import Vector
 
     area = bpy.data.lights.new(name, "AREA")
     area.energy, area.size = energy, size
     lamp = bpy.data.objects.new(name, area)
     lamp.location = location
-    towards = Vector((0.0, 0.0, 1.0)) - lamp.location
-    lamp.rotation_euler = towards.to_track_quat("-Z", "Y").to_euler()
+    look_at(lamp, (0.0, 0.0, 1.0))
     bpy.context.scene.collection.objects.link(lamp)
+
+
+def look_at(obj: bpy.types.Object, point: tuple[float, float, float]) -> None:
+    """Turn a camera or lamp towards a point."""
+    from mathutils import Vector
+
+    obj.rotation_euler = (Vector(point) - obj.location).to_track_quat("-Z", "Y").to_euler()
 
 
 def render(path: Path) -> None:

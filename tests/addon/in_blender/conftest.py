@@ -58,12 +58,15 @@ def installed(zip_path):
 
 
 @pytest.fixture
-def addon(installed, monkeypatch):
+def addon(installed):
     """The enabled add-on's modules as attributes, in an empty file, with no engine chosen."""
     bpy = installed
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    bpy.ops.preferences.addon_enable(module=MODULE)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    if MODULE not in bpy.context.preferences.addons:
+        bpy.ops.preferences.addon_enable(module=MODULE)
+    bpy.context.preferences.addons[MODULE].preferences.engine = ""
     names = ("session", "export_mesh", "material", "panel", "preferences", "properties", "engine")
+    sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
     sys.modules[f"{MODULE}.session"].cancel()
 

@@ -73,6 +73,7 @@ def test_parameters_left_open_are_sent_as_null(bpy, addon):
     assert sent["prompt"] == ""
     assert sent["steps"] == 30
     assert sent["view_prompts"] is True
+    assert sent["synchronized_share"] == 0.8  # exactly, though Blender holds single precision
     for name in ("negative_prompt", "guidance_scale", "control_scale", "view_size", "batch_size"):
         assert sent[name] is None
     bpy.context.scene.syncsde.guidance_scale = 7.5

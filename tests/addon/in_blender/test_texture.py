@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole job against a real engine, and what the artist is told when it does not work."""
+
+import json
+import os
+import sys
+import time
+
+import pytest
+
+# Small enough for a test; another diffusers folder may stand for the embedded model.
+SMALL = {
+    "prompt": "a mossy stone statue",
+    "model": os.environ.get("SYNCSDE_TEST_MODEL", "mini"),
+    "steps": 2,
+    "view_size": 64,
+    "texture_size": 128,
+}
+
+
+def stages(addon, enough):
+    """Pump the session's job until `enough` says so; return the stages shown on the way."""
+    seen = []
+    deadline = time.monotonic() + 120
+    while addon.session.current.pump() and time.monotonic() < deadline:
+        seen.append(addon.session.current.stage)
+        if enough(addon.session.current):
+            return seen
+        time.sleep(0.02)
+    raise AssertionError(f"ended with {addon.session.current.error!r} after {seen}")
+
+
+def start(bpy, addon, **changes):
+    """Begin a job as the window does, leaving the pumping to the test."""
+    exported = addon.export_mesh.export(bpy.context, bpy.context.object)
+    settings = bpy.context.scene.syncsde
+    for name, value in {**SMALL, **changes}.items():
+        setattr(settings, name, value)
+    program = addon.preferences.find_engine_program()
+    addon.session.start(bpy.context, program, addon.properties.to_job(settings), exported, None)
+
+
+def test_texture_comes_back_and_mesh_stays(bpy, addon, suzanne, real_engine, contents_of, tmp_path):
+    suzanne.modifiers.new("Subdivision", "SUBSURF")
+    before = contents_of(suzanne)
+    materials = len(bpy.data.materials)
+    result = bpy.ops.syncsde.texture(**SMALL, seed=3, directory=str(tmp_path))
+    assert result == {"FINISHED"}
+    assert len(bpy.data.materials) == materials + 1
+    assert suzanne.active_material.name == SMALL["prompt"]
+    image = bpy.data.images[SMALL["prompt"]]
+    assert tuple(image.size) == (128, 128)
+    pixels = set(image.pixels)
+    assert len(pixels) > 20  # not one flat color
+    during = contents_of(suzanne)
+    changed = {name for name in before if before[name] != during[name]}
+    assert changed == {"materials", "slots", "properties"}
+    assert {"texture.png", "contact_sheet.png", "report.json"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert not list(tmp_path.rglob("*.part"))
+    parameters = json.loads((tmp_path / "report.json").read_text())["parameters"]
+    assert parameters["seed"] == 3
+    assert parameters["synchronized_share"] == 0.8
+    assert addon.session.last_error == ""
+    assert not addon.session.is_running()
+
+
+def test_mesh_without_uvs_gets_one_new_layer(bpy, addon, real_engine, contents_of):
+    bpy.ops.mesh.primitive_cube_add(calc_uvs=False)
+    cube = bpy.context.object
+    assert not cube.data.uv_layers
+    before = contents_of(cube)
+    bpy.ops.syncsde.texture(**SMALL)
+    assert [layer.name for layer in cube.data.uv_layers] == ["SyncSDE"]
+    bpy.ops.syncsde.remove_texture()
+    assert contents_of(cube) == before
+
+
+def test_same_seed_gives_the_same_texture(bpy, suzanne, real_engine, tmp_path):
+    for name in ("a", "b"):
+        bpy.ops.syncsde.texture(**SMALL, directory=str(tmp_path / name))
+    first, second = ((tmp_path / name / "texture.png").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_cancel_leaves_the_object_as_it_was(bpy, addon, suzanne, real_engine, contents_of):
+    before = contents_of(suzanne)
+    start(bpy, addon, steps=900)
+    assert not bpy.ops.syncsde.texture.poll()
+    stages(addon, lambda job: job.fraction > 0)
+    job = addon.session.current
+    assert bpy.ops.syncsde.cancel() == {"FINISHED"}
+    assert not addon.session.is_running()
+    assert not bpy.ops.syncsde.cancel.poll()
+    assert contents_of(suzanne) == before
+    deadline = time.monotonic() + 60
+    while not job._client.job(job._job_id).state.ended and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert job._client.job(job._job_id).state == "cancelled"
+
+
+def test_steps_are_short_and_progress_only_grows(bpy, addon, suzanne, real_engine):
+    start(bpy, addon)
+    job = addon.session.current
+    longest, fractions, more = 0.0, [], True
+    while more:
+        begin = time.perf_counter()
+        more = job.pump()
+        longest = max(longest, time.perf_counter() - begin)
+        fractions.append(job.fraction)
+        time.sleep(0.02)
+    assert not job.error
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert longest < 1.5  # on a busy machine; a few milliseconds otherwise
+    addon.session._finish()
+    assert suzanne.active_material is not None
+
+
+def test_engine_that_dies_is_started_again(bpy, addon, suzanne, real_engine):
+    start(bpy, addon, steps=20)
+    stages(addon, lambda job: job.fraction > 0.12)
+    addon.engine._process.kill()
+    assert addon.session.wait() == ""
+    assert suzanne.active_material is not None
+
+
+def test_object_deleted_meanwhile_is_one_sentence(bpy, addon, suzanne, real_engine):
+    start(bpy, addon)
+    bpy.data.objects.remove(suzanne)
+    assert addon.session.wait().startswith("'Suzanne' is gone; its texture is ")
+
+
+def test_what_the_engine_refuses_is_one_sentence(bpy, addon, suzanne, real_engine, contents_of):
+    before = contents_of(suzanne)
+    with pytest.raises(RuntimeError, match="There is no model 'absent'") as refused:
+        bpy.ops.syncsde.texture(**{**SMALL, "model": "absent"})
+    assert "Traceback" not in str(refused.value)
+    assert "absent" in addon.session.last_error
+    with pytest.raises(RuntimeError, match="view_size"):
+        bpy.ops.syncsde.texture(**{**SMALL, "view_size": 100})
+    assert contents_of(suzanne) == before
+    assert not addon.session.is_running()
+    assert bpy.ops.syncsde.texture.poll()
+
+
+def test_disabling_ends_job_and_engine(bpy, addon, suzanne, real_engine):
+    start(bpy, addon, steps=900)
+    stages(addon, lambda job: job.fraction > 0)
+    process = addon.engine._process
+    bpy.ops.preferences.addon_disable(module="bl_ext.user_default.syncsde")
+    assert process.poll() is not None
+    assert addon.session.current is None
+
+
+def test_no_engine_is_one_sentence(bpy, addon, suzanne, no_engine):
+    with pytest.raises(RuntimeError, match="The SyncSDE engine is not installed: install it"):
+        bpy.ops.syncsde.texture(prompt="moss")
+    assert not addon.session.is_running()
+
+
+def test_engine_that_does_not_start_is_one_sentence(bpy, addon, suzanne, monkeypatch, tmp_path):
+    addon.engine.stop()
+    monkeypatch.setenv("SYNCSDE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("SYNCSDE_ENGINE", sys.executable)  # has no command "serve"
+    with pytest.raises(RuntimeError, match="The engine did not start"):
+        bpy.ops.syncsde.texture(prompt="moss")
+
+
+def test_empty_prompt_is_one_sentence(bpy, suzanne, no_engine):
+    with pytest.raises(RuntimeError, match="Describe the surface in the prompt first"):
+        bpy.ops.syncsde.texture(prompt="  ")
