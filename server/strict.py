@@ -48,7 +48,7 @@ def read_request(body: bytes) -> JobRequest:
         raise invalid(error.errors(include_url=False)[0]) from None
     build(submission.task, submission.parameters)
     needed = CONFIGS[submission.task].inputs
-    for name in {*needed} ^ {*submission.inputs}:
+    for name in sorted({*needed} ^ {*submission.inputs}):
         problem = "needs the input" if name in needed else "has no input"
         raise InvalidRequest(
             f"Task {submission.task!r} {problem} {name!r}.",
