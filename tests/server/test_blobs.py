@@ -7,11 +7,11 @@ import os
 import shutil
 
 import pytest
-from syncsde_server.blobs import BlobStore
 
 from blender_addon.client import EngineError
 from blender_addon.protocol import MAX_BLOB_BYTES, JobState
 from syncsde_engine.errors import InvalidRequest
+from syncsde_server.blobs import BlobStore
 from tests.server.running import COMMAND, exchange
 
 

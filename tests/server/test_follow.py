@@ -8,11 +8,11 @@ import threading
 import time
 
 import pytest
+
+from blender_addon.protocol import JobRequest, JobState
 from syncsde_server import follow
 from syncsde_server.changes import Changes
 from syncsde_server.jobs import Jobs
-
-from blender_addon.protocol import JobRequest, JobState
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from syncsde_server.serving import bind
 
 from blender_addon import protocol
 from blender_addon.client import find_engine, last_words
+from syncsde_server.serving import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
 

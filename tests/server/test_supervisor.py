@@ -7,12 +7,12 @@ import sys
 import threading
 
 import pytest
+
+from blender_addon.protocol import JobRequest, JobState
 from syncsde_server import supervisor as supervisor_module
 from syncsde_server.blobs import BlobStore
 from syncsde_server.jobs import Jobs
 from syncsde_server.supervisor import Supervisor
-
-from blender_addon.protocol import JobRequest, JobState
 from tests.server.running import COMMAND, is_gone, wait_until
 
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may import whom, checked in fresh interpreters and in the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HTTP = {"fastapi", "starlette", "uvicorn", "http"}
+NEVER = {  # folder: top-level modules that nothing below it imports
+    "blender_addon": {"torch", "diffusers", "syncsde_engine", "syncsde_server", "threading"},
+    "syncsde_engine": {"bpy", "blender_addon", "syncsde_server", *HTTP},
+    "server": {"bpy", "torch", "diffusers", "transformers"},
+}
+# The method, from the bottom up: a module imports only those before it.
+METHOD = ["errors", "schedule", "coupling", "strategies", "sampler"]
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names of absolute imports anywhere in a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def relative_imports(path: Path) -> set[str]:
+    """First names of relative imports, wherever they lead."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            found |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", NEVER)
+def test_no_forbidden_import(folder):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        assert not imports(path) & NEVER[folder], path
+
+
+@pytest.mark.parametrize("name", METHOD)
+def test_the_method_imports_downwards_only(name):
+    below = set(METHOD[: METHOD.index(name)])
+    assert relative_imports(ROOT / "syncsde_engine" / f"{name}.py") <= below
+
+
+@pytest.mark.parametrize("folder", ["models", "mesh"])
+def test_models_and_meshes_are_imported_by_tasks_only(folder):
+    engine = ROOT / "syncsde_engine"
+    for path in engine.rglob("*.py"):
+        place = path.relative_to(engine).parts[0]
+        if place not in (folder, "tasks", "cli.py"):
+            assert folder not in relative_imports(path), path
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("syncsde_server.__main__", "torch"),
+        ("syncsde_engine.config", "torch"),
+        ("syncsde_engine.tasks", "torch"),
+        ("syncsde_engine.cli", "torch"),
+        ("blender_addon.protocol", "bpy"),
+        ("blender_addon.protocol", "numpy"),
+    ],
+)
+def test_importing_stays_light(module, absent):
+    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_every_python_file_names_its_licence():
+    for folder in ("blender_addon", "server", "syncsde_engine", "tests", "tools", "training"):
+        for path in (ROOT / folder).rglob("*.py"):
+            first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+            assert first == "# SPDX-License-Identifier: GPL-3.0-or-later", path

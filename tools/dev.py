@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Set up and run the project: `python tools/dev.py demo|test|check|extension|setup`.
+
+Everything lies in `.venv` of the clone: the engine with its developer tools, and below it one
+environment for each Blender (`bpy` wheel). What is already installed is not installed again.
+Standard library only; works on Linux, macOS and Windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+REQUIREMENTS = ROOT / "requirements"
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+BLENDERS = {(3, 11): ("5.0", "4.2"), (3, 13): ("5.2",)}  # the first one runs the demo
+RENDER_TIMEOUT = 1800  # seconds
+
+
+def main(arguments: Sequence[str]) -> int:
+    commands = {
+        "setup": setup,
+        "demo": demo,
+        "test": test,
+        "check": check,
+        "extension": extension,
+    }
+    if not arguments or arguments[0] not in commands:
+        print(f"usage: python tools/dev.py {'|'.join(commands)}", file=sys.stderr)
+        return 2
+    if sys.version_info[:2] not in BLENDERS:
+        found = ".".join(str(part) for part in sys.version_info[:3])
+        print(
+            f"SyncSDE needs Python 3.11 or 3.13, the versions that Blender's bpy package is "
+            f"made for; this is {found}.",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        commands[arguments[0]](arguments[1:])
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    return 0
+
+
+def setup(_: Sequence[str] = ()) -> None:
+    """Install the engine and every Blender of this Python."""
+    engine()
+    for version in BLENDERS[sys.version_info[:2]]:
+        blender(version)
+
+
+def demo(arguments: Sequence[str]) -> None:
+    """Texture Suzanne in Blender and render it."""
+    syncsde = engine()
+    bpy = blender(BLENDERS[sys.version_info[:2]][0])
+    package = extension()
+    started = time.perf_counter()
+    script = ROOT / "tools" / "demo_scene.py"
+    options = ["--zip", package, "--engine", syncsde, "--output", ROOT / "demo"]
+    call(bpy, script, *options, *arguments, timeout=RENDER_TIMEOUT)
+    print(f"demo: {time.perf_counter() - started:.0f} s in all")
+
+
+def test(arguments: Sequence[str]) -> None:
+    """Check the code, then run every test, those inside Blender included."""
+    check()
+    syncsde = engine()
+    blenders = [blender(version) for version in BLENDERS[sys.version_info[:2]]]
+    where = {
+        "SYNCSDE_BPY": os.pathsep.join(str(python) for python in blenders),
+        "SYNCSDE_ENGINE": str(syncsde),
+    }
+    call(tool("python"), "-m", "pytest", *arguments, environment=where)
+
+
+def check(_: Sequence[str] = ()) -> None:
+    """Lint, format, types and import rules."""
+    engine()
+    call(tool("ruff"), "check", ".")
+    call(tool("ruff"), "format", "--check", ".")
+    call(tool("basedpyright"), "--pythonpath", tool("python"))
+    call(tool("python"), "-m", "pytest", "-q", "tests/test_imports.py")
+
+
+def extension(_: Sequence[str] = ()) -> Path:
+    """Build the extension's zip and return its path."""
+    call(sys.executable, ROOT / "tools" / "build_extension.py")
+    return max((ROOT / "dist").glob("syncsde-*.zip"), key=lambda path: path.stat().st_mtime)
+
+
+def engine() -> Path:
+    """Install the engine with its developer tools; return its `syncsde` program."""
+    lock, project = REQUIREMENTS / "engine.lock", ROOT / "pyproject.toml"
+    install(
+        ENVIRONMENT,
+        ["-r", lock],
+        [lock],
+        ["--no-deps", "--no-build-isolation", "-e", ROOT],
+        [project],
+    )
+    return tool("syncsde")
+
+
+def blender(version: str) -> Path:
+    """Install one Blender as a package; return its Python."""
+    folder, lock = ENVIRONMENT / f"blender-{version}", REQUIREMENTS / f"blender-{version}.lock"
+    install(folder, ["-r", lock], [lock])
+    return folder / SCRIPTS / executable("python")
+
+
+def install(folder: Path, *steps: Sequence[object]) -> None:
+    """Create an environment and run pip for (arguments, files they depend on) pairs, once each.
+
+    A step runs again when its files or those of an earlier step have changed.
+    """
+    python = folder / SCRIPTS / executable("python")
+    if not python.exists():
+        print(f"creating {folder.relative_to(ROOT)}", flush=True)
+        call(sys.executable, "-m", "venv", folder)
+    seen = hashlib.sha256()
+    for number, (arguments, files) in enumerate(zip(steps[::2], steps[1::2], strict=True)):
+        for file in files:
+            seen.update(Path(str(file)).read_bytes())
+        stamp = folder / f".installed-{number}"
+        if stamp.exists() and stamp.read_text() == seen.hexdigest():
+            continue
+        print(f"installing into {folder.relative_to(ROOT)}", flush=True)
+        call(python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *arguments)
+        stamp.write_text(seen.hexdigest())
+
+
+def tool(name: str) -> Path:
+    return ENVIRONMENT / SCRIPTS / executable(name)
+
+
+def executable(name: str) -> str:
+    return f"{name}.exe" if os.name == "nt" else name
+
+
+def call(
+    program: object,
+    *arguments: object,
+    timeout: float | None = None,
+    environment: dict[str, str] | None = None,
+) -> None:
+    command = [str(program), *(str(argument) for argument in arguments)]
+    subprocess.run(
+        command, cwd=ROOT, check=True, timeout=timeout, env={**os.environ, **(environment or {})}
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
