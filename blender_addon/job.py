@@ -103,7 +103,12 @@ class Job:
                 continue
             for event in events:
                 after, restarts = event.number, 0
-                ended = self._note(event)
+                try:
+                    ended = self._note(event)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise EngineError(
+                        "bad_answer", f"The engine's progress makes no sense: {error!r}."
+                    ) from None
 
     def _note(self, event: Event) -> bool:
         """Show an event; return whether it ends the job. Raises EngineError if it failed."""

@@ -3,7 +3,7 @@
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
 import bpy
 import numpy as np
@@ -11,6 +11,9 @@ from bpy.props import StringProperty
 
 from . import engine, material, preferences, properties, session
 from .export_mesh import MeshError, export
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 
 def why_not(context: bpy.types.Context) -> str:
@@ -28,7 +31,7 @@ class SYNCSDE_OT_texture(properties.TextureParameters, bpy.types.Operator):
 
     bl_idname = "syncsde.texture"
     bl_label = "Generate Texture"
-    bl_options: ClassVar[set[str]] = {"REGISTER"}
+    bl_options = {"REGISTER"}  # noqa: RUF012
 
     directory: StringProperty(
         name="Directory",
@@ -41,17 +44,20 @@ class SYNCSDE_OT_texture(properties.TextureParameters, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         reason = "A texture is being generated" if session.is_running() else why_not(context)
-        cls.poll_message_set(reason)
+        if reason:
+            cls.poll_message_set(reason)
         return not reason
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
         for name in properties.FIELDS:
             if not self.properties.is_property_set(name):
                 setattr(self, name, getattr(context.scene.syncsde, name))
         return self.execute(context)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         parameters = properties.to_job(self)
         if not self.prompt.strip():
             return self._fail("Describe the surface in the prompt first.")
@@ -67,7 +73,7 @@ class SYNCSDE_OT_texture(properties.TextureParameters, bpy.types.Operator):
         error = session.wait()
         return self._fail(error) if error else {"FINISHED"}
 
-    def _fail(self, message: str) -> set[str]:
+    def _fail(self, message: str) -> "set[OperatorReturnItems]":
         session.last_error = message
         self.report({"ERROR"}, message)
         return {"CANCELLED"}
@@ -78,14 +84,14 @@ class SYNCSDE_OT_cancel(bpy.types.Operator):
 
     bl_idname = "syncsde.cancel"
     bl_label = "Cancel"
-    bl_options: ClassVar[set[str]] = {"REGISTER"}
+    bl_options = {"REGISTER"}  # noqa: RUF012
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("Nothing is being generated")
         return session.is_running()
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         session.cancel()
         return {"FINISHED"}
 
@@ -95,28 +101,46 @@ class SYNCSDE_OT_apply_texture(bpy.types.Operator):
 
     bl_idname = "syncsde.apply_texture"
     bl_label = "Apply Texture"
-    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     filepath: StringProperty(
-        name="Image", description="The texture, an image file", subtype="FILE_PATH"
+        name="Image",
+        description="The texture, an image file",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
     )
     object_name: StringProperty(
-        name="Object", description="Name of the mesh object. Empty takes the active one"
+        name="Object",
+        description="Name of the mesh object. Empty takes the active one",
+        options={"SKIP_SAVE"},
     )
     material_name: StringProperty(
-        name="Material Name", description="Name of the new material. Empty takes the file's"
+        name="Material Name",
+        description="Name of the new material. Empty takes the file's",
+        options={"SKIP_SAVE"},
     )
     uv_layer: StringProperty(
-        name="UV Layer", description="UV layer of the texture. Empty takes the active one"
+        name="UV Layer",
+        description="UV layer of the texture. Empty takes the active one",
+        options={"SKIP_SAVE"},
     )
     uv_filepath: StringProperty(
         name="New UVs",
         description="NumPy file with a UV for each corner, if the UV layer is to be added",
         subtype="FILE_PATH",
-        options={"HIDDEN"},
+        options={"HIDDEN", "SKIP_SAVE"},
     )
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> "set[OperatorReturnItems]":
+        """Ask for the image unless the caller gave one."""
+        if self.filepath:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         obj = bpy.data.objects.get(self.object_name) if self.object_name else context.object
         if obj is None or obj.type != "MESH":
             self.report({"ERROR"}, f"There is no mesh object {self.object_name!r}.")
@@ -143,24 +167,33 @@ class SYNCSDE_OT_remove_texture(bpy.types.Operator):
 
     bl_idname = "syncsde.remove_texture"
     bl_label = "Remove Texture"
-    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("The active object has no generated texture")
         return context.object is not None and material.is_textured(context.object)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
         material.remove(context.object)
         return {"FINISHED"}
 
 
-CLASSES: tuple[Any, ...] = (
+CLASSES = (
     SYNCSDE_OT_texture,
     SYNCSDE_OT_cancel,
     SYNCSDE_OT_apply_texture,
     SYNCSDE_OT_remove_texture,
 )
-register, unregister = bpy.utils.register_classes_factory(CLASSES)
+
+
+def register() -> None:
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+
+
+def unregister() -> None:
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)

@@ -59,4 +59,9 @@ def _draw_message(
         column.label(text=line, icon="BLANK1" if index else icon)
 
 
-register, unregister = bpy.utils.register_classes_factory((SYNCSDE_PT_texture,))
+def register() -> None:
+    bpy.utils.register_class(SYNCSDE_PT_texture)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(SYNCSDE_PT_texture)

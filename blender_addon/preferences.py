@@ -11,7 +11,7 @@ from . import engine
 class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
     """Settings that hold for every file."""
 
-    bl_idname = __package__
+    bl_idname = __package__  # pyright: ignore[reportAssignmentType]
 
     engine: StringProperty(
         name="Engine",

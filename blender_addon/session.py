@@ -152,7 +152,7 @@ def _redraw() -> None:
 
 
 def register() -> None:
-    pass
+    """Nothing to set up: timers come with jobs."""
 
 
 def unregister() -> None:

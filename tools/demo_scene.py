@@ -137,6 +137,7 @@ def build_scene() -> bpy.types.Object:
     scene.camera = camera
     bpy.ops.mesh.primitive_monkey_add(location=(0.0, 0.0, 1.0))
     suzanne = bpy.context.object
+    assert suzanne is not None
     bpy.ops.object.shade_smooth()
     subdivision = suzanne.modifiers.new("Subdivision", "SUBSURF")
     subdivision.levels = subdivision.render_levels = 2

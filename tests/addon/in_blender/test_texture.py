@@ -3,6 +3,7 @@
 
 import json
 import os
+import statistics
 import sys
 import time
 
@@ -103,17 +104,18 @@ def test_cancel_leaves_the_object_as_it_was(bpy, addon, suzanne, real_engine, co
 def test_steps_are_short_and_progress_only_grows(bpy, addon, suzanne, real_engine):
     start(bpy, addon)
     job = addon.session.current
-    longest, fractions, more = 0.0, [], True
+    seconds, fractions, more = [], [], True
     while more:
         begin = time.perf_counter()
         more = job.pump()
-        longest = max(longest, time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - begin)
         fractions.append(job.fraction)
         time.sleep(0.02)
     assert not job.error
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert longest < 1.5  # on a busy machine; a few milliseconds otherwise
+    assert statistics.median(seconds) < 0.05
+    assert max(seconds) < 3.0  # a busy machine; a few tens of milliseconds otherwise
     addon.session._finish()
     assert suzanne.active_material is not None
 
