@@ -77,16 +77,17 @@ def main() -> int:
                     model=options.model,
                     directory=str(work),
                 )
-        except RuntimeError as error:  # what the operator reported
+            assert suzanne.active_material is not None
+            with watch.measure("render"):
+                render(work / "render.png")
+            bpy.ops.wm.save_as_mainfile(filepath=str(work / "suzanne.blend"), compress=True)
+            for name in FILES:
+                place(work / name, output / name)
+        except RuntimeError as error:  # what an operator reported
             print(str(error).removeprefix("Error: ").strip(), file=sys.stderr)
             return 3
-        assert suzanne.active_material is not None
-        with watch.measure("render"):
-            render(work / "render.png")
-        bpy.ops.wm.save_as_mainfile(filepath=str(work / "suzanne.blend"), compress=True)
-        for name in FILES:
-            place(work / name, output / name)
-        bpy.ops.preferences.addon_disable(module=MODULE)  # ends the engine
+        finally:
+            bpy.ops.preferences.addon_disable(module=MODULE)  # ends the engine
     tell(output, watch.seconds)
     return 0
 
