@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .bake import Baked
 
-NEIGHBORS = 4  # candidates, of which the nearest that faces the same way is taken
+NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
 GRAY = 0.5  # of a surface that nobody saw at all
 
 
@@ -61,11 +61,15 @@ def fill_surface(
     donors = np.flatnonzero(rim.reshape(-1)[place])
     wanted = np.flatnonzero(~is_painted)
     tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
-    _, nearest = tree.query(position[wanted], k=min(NEIGHBORS, len(donors)), workers=-1)
-    nearest = np.reshape(nearest, (len(wanted), -1))
-    same_side = np.einsum("tkc,tc->tk", normal[donors[nearest]], normal[wanted]) > 0
-    chosen = np.take_along_axis(nearest, same_side.argmax(axis=1)[:, None], axis=1)[:, 0]
-    pixels[place[wanted]] = pixels[place[donors[chosen]]]
+    for candidates in NEIGHBORS:
+        _, nearest = tree.query(position[wanted], k=min(candidates, len(donors)), workers=-1)
+        nearest = donors[np.reshape(nearest, (len(wanted), -1))]
+        same_side = np.einsum("tkc,tc->tk", normal[nearest], normal[wanted]) > 0
+        chosen = np.take_along_axis(nearest, same_side.argmax(axis=1)[:, None], axis=1)[:, 0]
+        pixels[place[wanted]] = pixels[place[chosen]]
+        wanted = wanted[~same_side.any(axis=1)]
+        if len(wanted) == 0:
+            break
 
 
 def fill_gutters(texture: NDArray[np.float32], used: NDArray[np.bool_]) -> None:

@@ -70,7 +70,7 @@ def _to_screen(
 ) -> _Screen:
     """Cut faces at the frustum's near and far planes and the guard band, project and snap."""
     vertices = clip.astype(np.float64)
-    finite = np.isfinite(vertices).all(axis=1)
+    finite = np.logical_and.reduce(np.isfinite(vertices), axis=1)
     vertices[~finite] = 0.0
     height, width = size
     half = np.array([width, height]) * 2.0 ** (SUBPIXEL_BITS - 1)
@@ -78,7 +78,7 @@ def _to_screen(
     outside = np.min(_planes(vertices, guard), axis=0) < 0
     triangles, face = faces, np.arange(len(faces), dtype=np.int32)
     if outside.any() or not finite.all():
-        whole = ~(outside | ~finite)[faces].any(axis=1)
+        whole = ~np.logical_or(outside, ~finite)[faces].any(axis=1)
         crossing = ~whole & finite[faces].all(axis=1)
         corners, parts = vertices[faces[crossing]], face[crossing]
         for plane in range(6):

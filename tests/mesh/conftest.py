@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+
+from syncsde_engine.mesh.cameras import paper_cameras
+from syncsde_engine.mesh.charts import chart_unwrap
+from syncsde_engine.mesh.project import Scene, observe
+from syncsde_engine.mesh.rasterize import rasterizer
+from tests.mesh.shapes import lumpy
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    """1280 faces under the paper's cameras, with texture coordinates."""
+    return observe(chart_unwrap(lumpy(3), 256, 4), paper_cameras(), rasterizer("builtin"))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import Delaunay
+
+from syncsde_engine.errors import DeviceUnavailable
+from syncsde_engine.mesh.cameras import Camera, clip_positions, paper_cameras
+from syncsde_engine.mesh.mesh import Mesh
+from syncsde_engine.mesh.rasterize import interpolate, rasterizer
+from syncsde_engine.mesh.rasterize_builtin import BuiltinRasterizer
+from tests.mesh.rays import cast, rays_of
+from tests.mesh.shapes import lumpy, quad
+
+BACKENDS = [BuiltinRasterizer(), BuiltinRasterizer(use_numba=False)]
+both = pytest.mark.parametrize("backend", BACKENDS, ids=["numba", "numpy"])
+
+
+def from_pixels(points: np.ndarray, size: int) -> torch.Tensor:
+    """Clip space (1, V, 4) of image points (column, row), at depth 0.5."""
+    ndc = 2 * points / size - 1
+    rest = np.tile([0.0, 1.0], (len(points), 1))
+    return torch.tensor(np.hstack([ndc * [1, -1], rest])[None], dtype=torch.float32)
+
+
+def raster_of(mesh: Mesh, cameras: tuple[Camera, ...], size: int, backend: BuiltinRasterizer):
+    clip = clip_positions(torch.tensor(mesh.positions), cameras)
+    return backend.rasterize(clip, torch.tensor(mesh.triangles), (size, size))
+
+
+@both
+def test_edges_through_pixel_centres_belong_to_the_top_and_left(backend: BuiltinRasterizer):
+    corners = np.array([[2.5, 2.5], [6.5, 2.5], [6.5, 6.5], [2.5, 6.5]])
+    for order in ([[0, 1, 2], [0, 2, 3]], [[1, 0, 3], [3, 2, 1]]):
+        face = backend.rasterize(from_pixels(corners, 8), torch.tensor(order).int(), (8, 8)).face
+        expected = torch.zeros(8, 8, dtype=torch.bool)
+        expected[2:6, 2:6] = True
+        assert torch.equal(face[0] >= 0, expected)
+
+
+@both
+def test_triangles_that_share_edges_cover_each_pixel_once(backend: BuiltinRasterizer):
+    random = np.random.default_rng(5)
+    size = 64
+    rim = np.array([[0, 0], [0, size], [size, 0], [size, size]], float)
+    inner = random.uniform(0, size, (120, 2))
+    inner[:60] = np.floor(inner[:60]) + 0.5  # edges and corners on pixel centres
+    points = np.unique(np.vstack([rim, inner]), axis=0)
+    clip = from_pixels(points, size)
+    covers = torch.zeros(size, size)
+    for triangle in Delaunay(points).simplices:
+        triangles = torch.tensor(random.permutation(triangle)[None]).int()
+        covers += backend.rasterize(clip, triangles, (size, size)).face[0] >= 0
+    assert covers.min() == covers.max() == 1
+
+
+@both
+def test_of_equal_depths_the_lower_face_wins(backend: BuiltinRasterizer):
+    mesh = quad(0.5)
+    triangles = np.concatenate([mesh.triangles[:1], mesh.triangles[:1]])
+    clip = clip_positions(torch.tensor(mesh.positions), (Camera(0, 0),))
+    face = backend.rasterize(clip, torch.tensor(triangles), (32, 32)).face
+    assert set(face.unique().tolist()) == {-1, 0}
+
+
+def test_a_bigger_picture_of_the_same_ids_with_and_without_numba():
+    mesh = lumpy(4)
+    random = np.random.default_rng(0)
+    positions = mesh.positions.copy()
+    positions[random.integers(0, len(positions), 20)] = np.nan
+    positions[random.integers(0, len(positions), 20)] *= 1e30
+    cameras = (
+        *paper_cameras()[3:5],
+        Camera(20, 40, distance=0.9, fov=100),  # through the surface
+        Camera(70, -10, distance=0.2, fov=120),  # inside
+    )
+    for broken in (mesh, Mesh(positions, mesh.triangles)):
+        ours, other = (raster_of(broken, cameras, 200, backend) for backend in BACKENDS)
+        assert torch.equal(ours.face, other.face)
+        assert (ours.face >= 0).float().mean() > 0.3
+        torch.testing.assert_close(ours.bary, other.bary, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.w, other.w, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.z, other.z, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(200, 0),
+        Camera(30, 35, fov=45),
+        Camera(20, 40, distance=0.9, fov=100),
+        Camera(70, -10, distance=0.2, fov=120),
+    ],
+    ids=["back", "above", "crossing", "inside"],
+)
+def test_agrees_with_rays(camera: Camera):
+    mesh, size = lumpy(2), 96
+    raster = raster_of(mesh, (camera,), size, BACKENDS[0])
+    near = max(0.99 * (camera.distance - 1), 0.01 * camera.distance)
+    hits = cast(mesh, camera.eye, rays_of(camera, size), beyond=near)
+    face = raster.face.numpy().ravel()
+    same = (face == hits.face) & (face >= 0)
+    assert (face == hits.face).mean() > 0.996  # snapping moves edges by up to 1/512 pixel
+    assert same.sum() > 2000
+    np.testing.assert_allclose(raster.w.numpy().ravel()[same], hits.distance[same], rtol=1e-4)
+    bary = raster.bary.numpy().reshape(-1, 2)[same]
+    assert np.quantile(np.abs(bary - hits.bary[same]), 0.99) < 1e-4
+    assert (raster.z.numpy().ravel()[same] > -1 - 1e-5).all()
+
+
+def test_interpolation_is_perspective_correct():
+    mesh = quad(1.0, (0.2, 0.1, 0.9, 0.8))
+    camera, size = Camera(60, 20), 64
+    raster = raster_of(mesh, (camera,), size, BACKENDS[0])
+    uv = interpolate(torch.tensor(mesh.uvs), raster, torch.tensor(mesh.uv_triangles))
+    rays = rays_of(camera, size).reshape(size, size, 3)
+    point = camera.eye - rays * (camera.eye[2] / rays[..., 2:])  # where z = 0
+    expected = torch.tensor(point[..., :2] * 0.35 + [0.55, 0.45]).float()
+    seen = raster.face[0] >= 0
+    assert seen.sum() > 300
+    torch.testing.assert_close(uv[0][seen], expected[seen], atol=1e-3, rtol=0)
+    assert (uv[0][~seen] == 0).all()
+
+
+def test_auto_is_builtin_without_cuda():
+    assert rasterizer("auto", "cpu").name == "builtin"
+    assert rasterizer("builtin", "cpu").subpixel_bits == 8
+
+
+def test_an_absent_backend_asked_for_by_name_is_an_error():
+    with pytest.raises(DeviceUnavailable, match="nvdiffrast rasterizer needs a CUDA device"):
+        rasterizer("nvdiffrast", "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec("nvdiffrast") is None,
+    reason="needs CUDA and nvdiffrast",
+)
+def test_nvdiffrast_agrees_with_builtin():
+    mesh, cameras, size = lumpy(4), paper_cameras(), 256
+    ours = raster_of(mesh, cameras, size, BACKENDS[0])
+    clip = clip_positions(torch.tensor(mesh.positions), cameras)
+    other = rasterizer("nvdiffrast", "cuda").rasterize(
+        clip, torch.tensor(mesh.triangles), (size, size)
+    )
+    seen, other_seen = ours.face >= 0, other.face.cpu() >= 0
+    assert (seen != other_seen).float().mean() < 1e-3
+    common = seen & other_seen
+    positions, triangles = torch.tensor(mesh.positions), torch.tensor(mesh.triangles)
+    point = interpolate(positions, ours, triangles)[common]
+    other_point = interpolate(positions.cuda(), other, triangles.cuda()).cpu()[common]
+    footprint = 2 * np.tan(np.radians(30)) * 3 / size
+    assert (point - other_point).norm(dim=-1).median() < 1.5 * footprint / 16
+    assert ((ours.w - other.w.cpu())[common].abs() < 1e-2).float().mean() > 0.999
