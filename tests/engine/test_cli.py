@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line as a user meets it: files, exit codes, one sentence for whatever is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from syncsde_engine.cli import main
+from tests.engine import meshes
+
+SMALL = ["--prompt", "moss", "--steps", "2", "--view-size", "64", "--texture-size", "64"]
+
+
+@pytest.fixture
+def obj(tmp_path):
+    return meshes.save_obj_with_uvs(tmp_path / "ball.obj")
+
+
+@pytest.fixture
+def texture(tiny_model, tmp_path, obj):
+    def texture(*arguments, mesh=obj, output=tmp_path / "out"):
+        model = [] if "--model" in arguments else ["--model", str(tiny_model)]
+        return main(["texture", str(mesh), *SMALL, *model, "--output", str(output), *arguments])
+
+    return texture
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".glb", ".ply", ".stl"])
+def test_every_format_gives_a_textured_mesh(texture, tmp_path, suffix):
+    mesh = meshes.save(tmp_path / f"plain{suffix}")
+    assert texture(mesh=mesh) == 0
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"texture.png", "textured.glb", "views", "contact_sheet.png", "report.json"}
+
+
+def test_json_lines_tell_the_progress(texture, capsys):
+    assert texture("--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0] == {"event": "progress", "stage": "load", "step": 0, "total": 1}
+    assert events[-1]["event"] == "done"
+    assert events[-1]["disagreement"] > 0
+
+
+def test_flags_win_over_the_job_file(texture, tmp_path):
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"steps": 3, "seed": 5, "control_scale": 0.5}))
+    assert texture("--job", str(job)) == 0
+    parameters = json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]
+    assert (parameters["steps"], parameters["seed"], parameters["control_scale"]) == (2, 5, 0.5)
+
+
+WRONG = {
+    "missing mesh": (["--mesh", "nowhere.obj"], 2, "nowhere.obj"),
+    "texture size 0": (["--texture-size", "0"], 2, "texture_size"),
+    "steps that are no number": (["--steps", "many"], 2, "many"),
+    "unknown flag": (["--frobnicate"], 2, "frobnicate"),
+    "unknown strategy": (["--strategy", "magic"], 2, "magic"),
+    "empty prompt": (["--prompt", ""], 2, "prompt"),
+    "unknown model": (["--model", "no-such-model"], 3, "no-such-model"),
+    "absent rasterizer": (["--rasterizer", "nvdiffrast"], 3, "nvdiffrast"),
+    "missing job file": (["--job", "nowhere.json"], 2, "nowhere.json"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "named"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_input_is_one_sentence(texture, tmp_path, capsys, arguments, code, named):
+    options = {}
+    if arguments[0] == "--mesh":
+        arguments, options = [], {"mesh": tmp_path / arguments[1]}
+    assert texture(*arguments, **options) == code
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    assert named in output.err
+    assert "Traceback" not in output.err
+    assert not (tmp_path / "out").exists(), "nothing half-written stays"
+
+
+MESHES = {
+    "empty file": "",
+    "no faces": "v 0 0 0\nv 1 0 0\nv 0 1 0\n",
+    "nan": "v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n",
+    "index out of range": "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n",
+    "no area": "v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n",
+    "not a mesh": "\x00\x01\x02 f f f",
+}
+
+
+@pytest.mark.parametrize("content", MESHES.values(), ids=MESHES.keys())
+def test_a_bad_mesh_is_one_sentence(texture, tmp_path, capsys, content):
+    mesh = tmp_path / "bad.obj"
+    mesh.write_text(content)
+    assert texture(mesh=mesh) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+JOBS = {
+    "wrong type": ({"steps": "3"}, "steps"),
+    "bool for a number": ({"seed": True}, "seed"),
+    "unknown field": ({"stepz": 3}, "stepz"),
+    "not a number": ({"inverse_lambda": float("nan")}, "inverse_lambda"),
+}
+
+
+@pytest.mark.parametrize(("job", "named"), JOBS.values(), ids=JOBS.keys())
+def test_a_bad_job_is_one_sentence(tmp_path, obj, capsys, job, named):
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"prompt": "moss", **job}))
+    arguments = ["texture", str(obj), "--job", str(path), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "\xff"])
+def test_a_job_that_is_no_json_object(tmp_path, obj, capsys, content):
+    path = tmp_path / "job.json"
+    path.write_text(content, encoding="latin-1")
+    arguments = ["texture", str(obj), "--job", str(path), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "job.json" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_is_a_file(texture, tmp_path, capsys):
+    (tmp_path / "taken").write_text("mine")
+    assert texture(output=tmp_path / "taken") == 2
+    assert "taken" in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def start(tiny_model, obj, output, *arguments, **options):
+    command = [sys.executable, "-m", "syncsde_engine", "texture", str(obj), *SMALL]
+    command += ["--model", str(tiny_model), "--output", str(output), "--json", *arguments]
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+def test_a_full_disk_leaves_the_old_results_alone(tiny_model, obj, tmp_path):
+    import resource
+
+    def limit():  # a write past 5 kB fails like one on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "texture.png").write_text("old")
+    process = start(tiny_model, obj, output, preexec_fn=limit)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 2, stderr
+    error = json.loads(stdout.splitlines()[-1])
+    assert (error["event"], error["field"]) == ("error", "output")
+    assert {path.name for path in output.iterdir()} == {"texture.png"}
+    assert (output / "texture.png").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cancelled_run_writes_nothing(tiny_model, obj, tmp_path, number):
+    process = start(tiny_model, obj, tmp_path / "out", "--steps", "500")
+    assert process.stdout
+    for line in process.stdout:
+        if '"views"' in line:
+            break
+    process.send_signal(number)
+    started = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert time.monotonic() - started < 20
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The texture task from mesh to files, on tiny random networks."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from syncsde_engine.config import build
+from syncsde_engine.errors import InvalidMesh, InvalidRequest
+from syncsde_engine.mesh.cameras import paper_cameras
+from syncsde_engine.mesh.io import load, to_safetensors
+from syncsde_engine.models.catalogue import Settings
+from syncsde_engine.tasks import run
+from syncsde_engine.tasks.texture import view_prompts
+from tests.engine import meshes
+
+SMALL = {"prompt": "moss", "steps": 4, "view_size": 64, "texture_size": 64, "guidance_scale": 2.0}
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mesh")
+    return to_safetensors(load(meshes.save_obj_with_uvs(folder / "ball.obj")))
+
+
+def finish(generator):
+    """All progress, and the files."""
+    progress = []
+    while True:
+        try:
+            progress.append(next(generator))
+        except StopIteration as end:
+            return progress, end.value
+
+
+@pytest.fixture(scope="module")
+def texture(tiny_model, mesh):
+    def texture(**parameters):
+        config = build("texture", {**SMALL, "model": str(tiny_model), **parameters})
+        return finish(run("texture", config, {"mesh": mesh}))
+
+    return texture
+
+
+@pytest.fixture(scope="module")
+def result(texture):
+    return texture()
+
+
+def test_progress_names_every_stage_and_step(result):
+    progress, _ = result
+    stages = list(dict.fromkeys(event.stage for event in progress))
+    assert stages == ["load", "geometry", "views", "bake", "write"]
+    views = [(event.step, event.total) for event in progress if event.stage == "views"]
+    assert views == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_files_are_what_the_contract_says(result):
+    _, files = result
+    views = {f"views/{i:02}.png" for i in range(10)}
+    expected = {"texture.png", "textured.glb", "contact_sheet.png", "report.json"}
+    assert set(files) == views | expected
+    texture = np.asarray(Image.open(io.BytesIO(files["texture.png"])))
+    assert texture.shape == (64, 64, 3)
+    assert texture.std() > 1
+    assert Image.open(io.BytesIO(files["views/03.png"])).size == (64, 64)
+    scene = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb")
+    (geometry,) = scene.geometry.values()
+    assert len(geometry.faces) == 320
+
+
+def test_report_says_what_was_done(result):
+    report = json.loads(result[1]["report.json"])
+    assert report["parameters"]["prompt"] == "moss"
+    assert report["parameters"]["control_scale"] == 0.7, "after defaults"
+    assert report["network_evaluations"]["unet"] == 4 * 20
+    assert report["network_evaluations"]["vae_decoder"] == 10
+    assert abs(sum(report["coverage"].values()) - 1) < 1e-6
+    assert report["coverage"]["seen"] > 0.8
+    assert 0 < report["disagreement"] < 1
+    assert 0 < report["largest_gain"] <= 1
+    assert 0 < report["timings"]["network"] <= report["timings"]["total"]
+    assert len(report["model_sha256"]) == 64
+    assert report["rasterizer"] == "builtin"
+    assert report["device"] == "cpu"
+
+
+def pixels(outcome):
+    return np.asarray(Image.open(io.BytesIO(outcome[1]["texture.png"]))).astype(int)
+
+
+def test_same_seed_same_bytes_and_other_seed_other_bytes(texture, result):
+    assert texture()[1]["texture.png"] == result[1]["texture.png"]
+    assert abs(pixels(texture(seed=1)) - pixels(result)).mean() > 1
+
+
+def test_zero_coupling_is_the_independent_strategy(texture):
+    coupled, free = texture(inverse_lambda=0.0), texture(strategy="independent")
+    assert coupled[1]["texture.png"] == free[1]["texture.png"]
+
+
+def test_views_agree_better_when_synchronised(texture, result):
+    def disagreement(outcome):
+        return json.loads(outcome[1]["report.json"])["disagreement"]
+
+    always = texture(synchronized_share=1.0)
+    assert disagreement(always) < 0.95 * disagreement(texture(strategy="independent"))
+
+
+def test_batches_change_rounding_only(texture, result):
+    assert abs(pixels(texture(batch_size=3)) - pixels(result)).max() <= 2
+
+
+def test_a_closed_generator_stops_between_steps(tiny_model, mesh):
+    config = build("texture", {**SMALL, "model": str(tiny_model)})
+    generator = run("texture", config, {"mesh": mesh})
+    for event in generator:
+        if event.stage == "views":
+            break
+    generator.close()
+    with pytest.raises(StopIteration):
+        next(generator)
+
+
+def test_inputs_are_checked(tiny_model):
+    config = build("texture", {**SMALL, "model": str(tiny_model)})
+    with pytest.raises(InvalidRequest, match="'mesh'"):
+        next(run("texture", config, {}))
+    with pytest.raises(InvalidMesh):
+        next(run("texture", config, {"mesh": b"not a mesh"}))
+
+
+def test_prompts_follow_the_papers_directions():
+    config = build("texture", {"prompt": " a dog "})
+    settings = Settings(prompt_prefix="Best ", negative_prompt="blurry")
+    prompts, unwanted = view_prompts(config, settings, paper_cameras())
+    assert prompts[0] == "Best a dog, back view"
+    assert prompts[4] == "Best a dog, front view"
+    assert prompts[6] == "Best a dog, side view"
+    assert unwanted[4] == unwanted[8] == "blurry"
+    assert unwanted[0] == "blurry, front view"
+    prompts, unwanted = view_prompts(config, Settings(negative_prompt=""), paper_cameras())
+    assert set(unwanted) == {""}
+    plain = build("texture", {"prompt": "a dog", "view_prompts": False})
+    assert set(view_prompts(plain, settings, paper_cameras())[0]) == {"Best a dog"}
