@@ -11,7 +11,7 @@ import time
 import pytest
 
 from syncsde_engine.cli import main
-from tests.engine import meshes
+from tests import meshes
 
 SMALL = ["--prompt", "moss", "--steps", "2", "--view-size", "64", "--texture-size", "64"]
 

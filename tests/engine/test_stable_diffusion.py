@@ -16,7 +16,7 @@ from syncsde_engine.models.stable_diffusion import StableDiffusion, pick_device
 from syncsde_engine.sampler import sample
 from syncsde_engine.strategies import Independent
 from tests.engine.exact import random_pairs
-from tests.engine.tiny import save_pipeline
+from tests.tiny import save_pipeline
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red brick", "a longer prompt, with commas, cut off at the end of the window", "moss"]

@@ -16,7 +16,7 @@ from syncsde_engine.mesh.io import load, to_safetensors
 from syncsde_engine.models.catalogue import Settings
 from syncsde_engine.tasks import run
 from syncsde_engine.tasks.texture import view_prompts
-from tests.engine import meshes
+from tests import meshes
 
 SMALL = {"prompt": "moss", "steps": 4, "view_size": 64, "texture_size": 64, "guidance_scale": 2.0}
 
