@@ -47,6 +47,11 @@ def main(arguments: Sequence[str]) -> int:
         commands[arguments[0]](arguments[1:])
     except subprocess.CalledProcessError as error:
         return error.returncode
+    except subprocess.TimeoutExpired as error:
+        print(f"{error.cmd[0]} did not finish in {error.timeout:.0f} s.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -122,7 +127,7 @@ def install(folder: Path, *steps: Sequence[object]) -> None:
     A step runs again when its files or those of an earlier step have changed.
     """
     python = folder / SCRIPTS / executable("python")
-    if not python.exists():
+    if not (folder / ".installed-0").exists():  # also if it was interrupted
         print(f"creating {folder.relative_to(ROOT)}", flush=True)
         call(sys.executable, "-m", "venv", folder)
     seen = hashlib.sha256()

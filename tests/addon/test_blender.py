@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests" / "addon" / "in_blender"
 BLENDERS = [path for path in os.environ.get("SYNCSDE_BPY", "").split(os.pathsep) if path]
 SECONDS = 600.0
 
@@ -25,7 +26,7 @@ def test_in_blender(python, tmp_path):
     if engine.exists():
         environment.setdefault("SYNCSDE_ENGINE", str(engine))
     command = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
-    command += ["--basetemp", tmp_path / "blender", ROOT / "tests" / "addon" / "in_blender"]
+    command += ["--basetemp", tmp_path / "blender", "--confcutdir", TESTS, TESTS]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
     )
