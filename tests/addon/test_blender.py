@@ -18,13 +18,15 @@ SECONDS = 600.0
 
 
 @pytest.mark.parametrize("python", BLENDERS or [None])
-def test_in_blender(python, tmp_path):
+def test_in_blender(python, tmp_path, request):
     if python is None:
         pytest.skip("SYNCSDE_BPY names no environment with bpy")
     environment = dict(os.environ)
     engine = Path(sys.executable).with_name("syncsde.exe" if os.name == "nt" else "syncsde")
     if engine.exists():
         environment.setdefault("SYNCSDE_ENGINE", str(engine))
+    if "SYNCSDE_TEST_MODEL" not in environment:
+        environment["SYNCSDE_TEST_MODEL"] = str(request.getfixturevalue("tiny_model"))
     command = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
     command += ["--basetemp", tmp_path / "blender", "--confcutdir", TESTS, TESTS]
     done = subprocess.run(

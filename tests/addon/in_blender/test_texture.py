@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-# Small enough for a test; another diffusers folder may stand for the embedded model.
+# Small enough for a test; $SYNCSDE_TEST_MODEL may stand for the embedded model.
 SMALL = {
     "prompt": "a mossy stone statue",
     "model": os.environ.get("SYNCSDE_TEST_MODEL", "mini"),
