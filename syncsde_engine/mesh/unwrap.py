@@ -20,12 +20,12 @@ from .mesh import Mesh, check, check_uvs
 log = logging.getLogger(__name__)
 
 MAX_XATLAS_FACES = 100_000
-PADDING = 6  # texels between charts; xatlas returns a larger atlas, which shrinks them to >= 4
+GAP = 6  # texels between charts; at least 4 remain after rounding and scaling
 FILLED = 0.85  # of the side that xatlas is asked for, so that it stays about the texture's
 
 
 def unwrap(mesh: Mesh, texture_size: int, seconds: float) -> Mesh:
-    """Give a mesh new texture coordinates, without overlap, at least 4 texels between charts.
+    """Give a mesh new texture coordinates, without overlap, and at least 4 texels between charts.
 
     Vertices and triangles stay untouched. Meshes of more than 100k faces, and those that xatlas
     fails on or does not finish within `seconds`, get the charts of `charts.chart_unwrap`.
@@ -35,7 +35,7 @@ def unwrap(mesh: Mesh, texture_size: int, seconds: float) -> Mesh:
         unwrapped = _unwrap_with_xatlas(mesh, seconds, texture_size)
         if unwrapped is not None:
             return unwrapped
-    return chart_unwrap(mesh, texture_size, PADDING)
+    return chart_unwrap(mesh, texture_size, GAP)
 
 
 def _unwrap_with_xatlas(mesh: Mesh, seconds: float, texture_size: int) -> Mesh | None:
@@ -45,7 +45,7 @@ def _unwrap_with_xatlas(mesh: Mesh, seconds: float, texture_size: int) -> Mesh |
     with tempfile.TemporaryDirectory(prefix="syncsde-") as folder:
         source, target = Path(folder, "mesh.npz"), Path(folder, "uvs.npz")
         np.savez(source, positions=mesh.positions, triangles=mesh.triangles)
-        numbers = (max(16, round(FILLED * texture_size)), PADDING, seconds)
+        numbers = (max(16, round(FILLED * texture_size)), GAP // 2, seconds)
         module = "syncsde_engine.mesh.unwrap_xatlas"
         command = [sys.executable, "-m", module, str(source), str(target), *map(str, numbers)]
         try:

@@ -15,7 +15,7 @@ import numpy as np
 
 
 def main(source: str, target: str, size: int, padding: int, seconds: float) -> None:
-    """Unwrap in one atlas of about `size` texels with `padding` texels between charts."""
+    """Unwrap in one atlas of about `size` texels with `padding` texels around every chart."""
     if hasattr(signal, "alarm"):  # so that it also ends if the parent was killed
         signal.alarm(math.ceil(seconds) + 1)
     import xatlas

@@ -19,7 +19,7 @@ from syncsde_engine.mesh.project import (
 )
 from syncsde_engine.mesh.rasterize import rasterizer
 from tests.mesh.rays import cast, rays_of
-from tests.mesh.shapes import icosphere, lumpy, quad
+from tests.mesh.shapes import icosphere, join, lumpy, quad
 
 BUILTIN = rasterizer("builtin")
 
@@ -117,6 +117,20 @@ def test_visibility_agrees_with_shadow_rays(scene: Scene):
         assert (sight.seen.numpy() & ~truth).sum() < 0.005 * truth.sum()
         assert (~sight.seen.numpy() & truth).sum() < 0.006 * truth.sum()
         np.testing.assert_allclose(sight.cos, cos, atol=1e-4)
+
+
+def test_a_sheet_close_behind_another_is_hidden():
+    near, far = quad(0.5), quad(0.5)
+    mesh = join(near, replace(far, positions=far.positions - np.float32([0, 0, 0.02])))
+    camera = Camera(45, 0)
+    scene = observe(mesh, (camera,), BUILTIN)
+    random = np.random.default_rng(0).uniform(-0.45, 0.45, (500, 2))
+    front = torch.tensor(np.hstack([random, np.zeros((500, 1))])).float()
+    normal = torch.tensor([[0.0, 0.0, 1.0]]).expand(500, 3)
+    assert see(camera, scene.depth[0], front, normal).seen.all()
+    behind = front - torch.tensor([0, 0, 0.02])
+    assert not see(camera, scene.depth[0], behind, normal).seen.any()
+    assert not see(camera, scene.depth[0], front, -normal).seen.any()
 
 
 def test_pairs_agree_with_rays_from_view_to_view(scene: Scene):

@@ -110,6 +110,29 @@ def test_agrees_with_rays(camera: Camera):
     assert (raster.z.numpy().ravel()[same] > -1 - 1e-5).all()
 
 
+@both
+def test_a_floor_under_the_camera_is_cut_at_the_near_plane(backend: BuiltinRasterizer):
+    """Two faces that reach from far before the camera to far behind it."""
+    camera, size = Camera(40, 0, fov=90), 64
+    corners = np.array([[-9, -0.9, -9], [9, -0.9, -9], [9, -0.9, 9], [-9, -0.9, 9]], np.float32)
+    floor = Mesh(corners, np.array([[0, 2, 1], [0, 3, 2]], np.int32))
+    raster = raster_of(floor, (camera,), size, backend)
+    rays = rays_of(camera, size).reshape(size, size, 3)
+    with np.errstate(divide="ignore"):
+        depth = -0.9 / rays[..., 1]
+    point = camera.eye + rays * depth[..., None]
+    near, far = 0.99, 1.01 * 3
+    margin = 1e-3
+    on_floor = (np.abs(point) < 9).all(axis=-1)
+    inside = on_floor & (depth > near + margin) & (depth < far - margin)
+    outside = (depth < near - margin) | (depth > far + margin)
+    face = raster.face[0].numpy()
+    assert inside.sum() > 500
+    assert (face[inside] >= 0).all()
+    assert (face[outside] == -1).all()
+    np.testing.assert_allclose(raster.w[0].numpy()[inside], depth[inside], rtol=1e-5)
+
+
 def test_interpolation_is_perspective_correct():
     mesh = quad(1.0, (0.2, 0.1, 0.9, 0.8))
     camera, size = Camera(60, 20), 64
