@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m training`: train mini in slices, export it, look at it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from .loop import Clock
+from .plan import PRESETS, Plan, load_plan, save_plan, with_changes
+
+log = logging.getLogger("training")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    torch.set_num_threads(options.threads)
+    return options.command(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    _add_run(parser)
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of this slice")
+    parser.add_argument("--preset", choices=list(PRESETS), help="sizes of a new run")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change fields of the plan"
+    )
+    parser.add_argument("--until", default="joint", help="last stage: render, autoencoder, ...")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.set_defaults(command=_train)
+    commands = parser.add_subparsers(title="other commands")
+
+    export = commands.add_parser("export", help="write a diffusers folder")
+    _add_run(export)
+    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("--card", type=Path, help="text of the model card")
+    export.set_defaults(command=_export)
+
+    sheet = commands.add_parser("sheet", help="draw prompts x held-out shapes")
+    _add_drawing(sheet)
+    sheet.add_argument("--out", type=Path, required=True)
+    sheet.add_argument("--seed", type=int, default=0)
+    sheet.set_defaults(command=_sheet)
+
+    measure = commands.add_parser("measure", help="print the model card's figures as JSON")
+    _add_drawing(measure)
+    measure.set_defaults(command=_measure)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, default=Path("training/runs/mini"), metavar="DIR")
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=256, help="pixels of a view")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance-scale", type=float, default=3.0)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from .stages import run_stages
+
+    options.run.mkdir(parents=True, exist_ok=True)
+    plan = _plan(options)
+    finished = run_stages(
+        plan, options.run, Clock(options.minutes), torch.device(options.device), options.until
+    )
+    log.info("finished" if finished else "slice over; run the same command again to continue")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """The run's own plan, or a new one; changes are kept for the next slice."""
+    path = options.run / "plan.json"
+    if path.exists():
+        if options.preset:
+            log.info("the run has its plan already; --preset is ignored")
+        plan = load_plan(path)
+    else:
+        plan = PRESETS[options.preset or ("gpu" if options.device == "cuda" else "cpu")]
+    plan = with_changes(plan, options.set)
+    save_plan(plan, path)
+    return plan
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .export import export
+
+    card = options.card.read_text() if options.card else None
+    export(load_plan(options.run / "plan.json"), options.run, options.out, card)
+    return 0
+
+
+def _sheet(options: argparse.Namespace) -> int:
+    from .evaluate import draw_sheet
+
+    draw_sheet(
+        options.model,
+        options.out,
+        options.size,
+        options.steps,
+        options.guidance_scale,
+        options.seed,
+    )
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from .measure import measure
+
+    figures = measure(options.model, options.size, options.steps, options.guidance_scale)
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every number of a training run in one place. A run keeps its plan, so resuming cannot drift."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import replace_file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps count optimiser steps; each stage ends with a cool-down of its learning rate."""
+
+    seed: int = 1
+    # data
+    images: int = 4096
+    shard: int = 256
+    size: int = 256  # pixels of a rendered view, the size mini is made for
+    workers: int = 2
+    held_back: int = 128  # last images, for validation only
+    # text
+    vocabulary: int = 900
+    text_length: int = 32
+    text_width: int = 128
+    text_layers: int = 2
+    # autoencoder
+    vae_widths: tuple[int, ...] = (16, 32, 64, 128)
+    vae_steps: int = 3400
+    vae_batch: int = 8
+    vae_rate: float = 1e-3
+    # diffusion
+    unet_widths: tuple[int, ...] = (64, 128, 192)
+    depth_widths: tuple[int, ...] = (8, 16, 32, 64)
+    window: int = 16  # latent cells; most steps train on windows of the 32-cell views
+    object_share: float = 0.85  # of samples: texturing objects is what mini is for
+    whole_view_share: float = 0.25  # of joint steps
+    unet_steps: int = 500
+    joint_steps: int = 3100
+    batch: int = 16
+    rate: float = 1e-3
+    control_rate: float = 2.0  # times `rate`
+    depth_dropped: float = 0.08
+    background_weight: float = 0.7
+    cool_down: float = 0.3  # share of a stage's steps
+    average: float = 0.997
+    # loop
+    save_minutes: float = 3.0
+    log_steps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.size % 64 or self.window * 8 > self.size:
+            raise ValueError(f"size {self.size}: not a multiple of 64, or less than the window")
+        if any(width % 16 for width in self.unet_widths):
+            raise ValueError(f"unet_widths {self.unet_widths} must be multiples of 16")
+        if len(self.depth_widths) != 4:
+            raise ValueError("depth_widths needs 4 entries: 3 halvings match the autoencoder")
+
+
+PRESETS: dict[str, Plan] = {
+    "cpu": Plan(),  # about an hour of one core and a half
+    "gpu": Plan(
+        images=60_000,
+        workers=16,
+        vae_widths=(32, 64, 128, 128),
+        vae_steps=6000,
+        vae_batch=32,
+        unet_steps=3000,
+        joint_steps=5000,
+        batch=256,
+        average=0.999,
+    ),
+    "smoke": Plan(  # seconds; for tests of the machinery, learns nothing
+        images=24,
+        shard=8,
+        size=64,
+        window=4,
+        held_back=4,
+        workers=1,
+        vocabulary=560,
+        text_width=32,
+        text_layers=1,
+        vae_widths=(16, 16, 16, 16),
+        vae_steps=3,
+        vae_batch=2,
+        unet_widths=(16, 16, 32),
+        depth_widths=(16, 16, 16, 16),
+        unet_steps=3,
+        joint_steps=3,
+        batch=2,
+        log_steps=1,
+    ),
+}
+
+
+def with_changes(plan: Plan, changes: list[str]) -> Plan:
+    """Apply NAME=VALUE strings; values are JSON."""
+    names = {field.name for field in fields(Plan)}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in names:
+            raise ValueError(f"no plan field {name!r}; there are: {', '.join(sorted(names))}")
+        plan = replace(plan, **{name: _parsed(json.loads(value))})
+    return plan
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    text = json.dumps(asdict(plan), indent=1) + "\n"
+    replace_file(path, lambda temporary: temporary.write_text(text))
+
+
+def load_plan(path: Path) -> Plan:
+    return Plan(**{name: _parsed(value) for name, value in json.loads(path.read_text()).items()})
+
+
+def _parsed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
