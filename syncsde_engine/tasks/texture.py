@@ -18,7 +18,7 @@ from ..mesh import io
 from ..mesh.bake import bake
 from ..mesh.cameras import Camera, paper_cameras
 from ..mesh.fill import fill
-from ..mesh.mesh import Mesh, check, normalise
+from ..mesh.mesh import Mesh, check, check_uvs, normalise
 from ..mesh.project import Scene, depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..mesh.render import render
@@ -46,6 +46,8 @@ def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Arti
     """Texture a mesh, yielding after every step. Returns the files of the finished run."""
     clock = Clock()
     check(mesh)
+    if mesh.uvs is not None:
+        check_uvs(mesh)
 
     yield Progress("load", 0, 1)
     with clock.measure("load"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The texture task from mesh to files, on tiny random networks."""
 
+import dataclasses
 import io
 import json
 
@@ -132,6 +133,14 @@ def test_inputs_are_checked(tiny_model):
         next(run("texture", config, {}))
     with pytest.raises(InvalidMesh):
         next(run("texture", config, {"mesh": b"not a mesh"}))
+
+
+def test_texture_coordinates_outside_one_tile_are_refused_at_once(tiny_model, tmp_path):
+    mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
+    moved = dataclasses.replace(mesh, uvs=mesh.uvs + np.float32(1))
+    config = build("texture", {**SMALL, "model": str(tiny_model)})
+    with pytest.raises(InvalidMesh, match="UDIM"):
+        next(run("texture", config, {"mesh": to_safetensors(moved)}))
 
 
 def test_prompts_follow_the_papers_directions():
