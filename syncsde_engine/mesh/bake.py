@@ -18,7 +18,7 @@ from .cameras import clip_positions
 from .compiled import compiled, prange
 from .mesh import check_uvs
 from .project import BIAS, BIAS_PIXELS, MIN_COS, Scene, normal_map, rays_of, see, texel
-from .rasterize import on_faces, uv_clip
+from .raster import on_faces, uv_clip
 from .rasterize_builtin import BuiltinRasterizer
 
 POWER = 6

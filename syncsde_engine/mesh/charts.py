@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from .mesh import Mesh, normals
-from .rasterize import uv_clip
+from .raster import uv_clip
 from .rasterize_builtin import BuiltinRasterizer
 
 SMOOTHING = 3  # rounds of averaging normals with the neighbours', for fewer charts

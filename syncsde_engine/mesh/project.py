@@ -18,7 +18,7 @@ from ..coupling import Pairs
 from . import mesh as meshes
 from .cameras import Camera, clip_positions
 from .mesh import Mesh
-from .rasterize import Rasterizer
+from .raster import Rasterizer
 
 DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
 MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen

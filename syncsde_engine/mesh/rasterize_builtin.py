@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .compiled import compiled, prange
-from .rasterize import Raster
+from .raster import Raster
 
 SUBPIXEL_BITS = 8
 GUARD = 2.0**29  # sub-pixels from the centre: products of two spans stay within int64

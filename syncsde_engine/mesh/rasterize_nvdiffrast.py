@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DeviceUnavailable
-from .rasterize import Raster
+from .raster import Raster
 
 
 class NvdiffrastRasterizer:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .cameras import clip_positions
 from .project import Scene
-from .rasterize import interpolate
+from .raster import interpolate
 
 
 def render(scene: Scene, texture: Tensor, size: int, background: float = 0.2) -> Tensor:

@@ -9,7 +9,8 @@ from scipy.spatial import Delaunay
 from syncsde_engine.errors import DeviceUnavailable
 from syncsde_engine.mesh.cameras import Camera, clip_positions, paper_cameras
 from syncsde_engine.mesh.mesh import Mesh
-from syncsde_engine.mesh.rasterize import interpolate, rasterizer
+from syncsde_engine.mesh.raster import interpolate
+from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.rasterize_builtin import BuiltinRasterizer
 from tests.mesh.rays import cast, rays_of
 from tests.mesh.shapes import lumpy, quad

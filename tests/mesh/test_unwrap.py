@@ -13,7 +13,7 @@ from syncsde_engine.errors import InvalidMesh
 from syncsde_engine.mesh import unwrap as unwrapping
 from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import Mesh, areas, check, check_uvs
-from syncsde_engine.mesh.rasterize import uv_clip
+from syncsde_engine.mesh.raster import uv_clip
 from syncsde_engine.mesh.rasterize_builtin import BuiltinRasterizer
 from syncsde_engine.mesh.unwrap import unwrap
 from tests.mesh.shapes import icosphere, lumpy, quad
