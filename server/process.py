@@ -35,6 +35,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
+            errors="replace",
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
         )
         self.pid = self._process.pid
@@ -71,9 +72,19 @@ class Worker:
         with self._process.stdout as lines:
             for line in lines:
                 self.heard = time.monotonic()
-                try:
-                    self._inbox.put(Message(self, json.loads(line)))
-                except ValueError:
-                    log.warning("worker %d said something that is not JSON", self.pid)
+                content = _content(line)
+                if content is None:
+                    log.warning("worker %d said something that is no message", self.pid)
+                else:
+                    self._inbox.put(Message(self, content))
         code = self._process.wait()
         self._inbox.put(Message(self, {"type": "exit", "code": code}))
+
+
+def _content(line: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_message = isinstance(content, dict) and isinstance(content.get("type"), str)
+    return content if is_message else None

@@ -24,6 +24,7 @@ MAX_RESTART_PAUSE = 60.0  # seconds, after a worker that did not even start
 ROOM = 64 << 20  # free bytes at which a job that found the disk full tries again
 LOOK_FOR_ROOM = 5.0  # seconds
 TICK = 0.5  # seconds
+PAUSE_AFTER_ERROR = 1.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +83,10 @@ class Supervisor:
         while not self._stopping.is_set():
             self._beat = time.monotonic()
             try:
-                self._next_job()
-                self._keep_worker()
-                self._watch_cancel()
-                self._handle(self._inbox.get(timeout=TICK))
-            except queue.Empty:
-                pass
-            except (sqlite3.Error, OSError):  # a full disk, mostly; it must not end this thread
+                self._turn()
+            except Exception:  # nothing may end this thread: jobs would be accepted and never run
                 log.exception("the supervisor cannot go on and tries again")
-                self._stopping.wait(1.0)
+                self._stopping.wait(PAUSE_AFTER_ERROR)
         if self._worker is not None:
             self._worker.stop(1.0)
         if self._claim is not None:
@@ -98,6 +94,20 @@ class Supervisor:
                 self._jobs.released(self._claim.id)
             except sqlite3.Error:  # then the next start finds it running and takes it up
                 log.exception("job %s could not be released", self._claim.id)
+
+    def _turn(self) -> None:
+        try:
+            self._next_job()
+            self._keep_worker()
+            self._watch_cancel()
+            self._handle(self._inbox.get(timeout=TICK))
+        except queue.Empty:
+            pass
+        except (sqlite3.Error, OSError):  # a full disk, mostly; the job itself is well
+            raise
+        except Exception as error:
+            self._lose_worker(f"The supervisor made a mistake: {type(error).__name__}: {error}.")
+            raise
 
     def _keep_worker(self) -> None:
         if self._worker is not None or time.monotonic() < self._start_at:
@@ -150,6 +160,8 @@ class Supervisor:
         if message is None:
             return
         worker, content = message
+        if worker is not self._worker:
+            return  # last words of one that was given up
         kind = content.pop("type")
         if kind == "ready":
             log.info("worker %d is ready", worker.pid)
@@ -178,16 +190,18 @@ class Supervisor:
 
     def _worker_gone(self, worker: Worker, code: int) -> None:
         log.warning("worker %d ended with code %d", worker.pid, code)
-        worker.stop(0)
-        self._worker = None
-        if not worker.ready:
-            self._start_failed()
+        self._lose_worker(f"The worker process ended with code {code} during this job.")
+
+    def _lose_worker(self, message: str) -> None:
+        """End the worker; the job it had is interrupted, because of `message`."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop(0)
+            if not worker.ready:
+                self._start_failed()
         if self._claim is not None:
             job_id = self._claim.id
-            error = WorkerCrashed(
-                f"The worker process ended with code {code} during this job.",
-                hint="The engine's log has the details.",
-            ).as_dict()
+            error = WorkerCrashed(message, hint="The engine's log has the details.").as_dict()
             self._write(lambda: self._jobs.interrupted(job_id, error))
             self._free()
 

@@ -11,9 +11,25 @@ import pytest
 from blender_addon.protocol import JobRequest, JobState
 from syncsde_server import supervisor as supervisor_module
 from syncsde_server.blobs import BlobStore
-from syncsde_server.jobs import Jobs
+from syncsde_server.jobs import MAX_ATTEMPTS, Jobs
 from syncsde_server.supervisor import Supervisor
 from tests.server.running import COMMAND, is_gone, wait_until
+
+# A worker that says each of its arguments, then does every job; in them JOB is its id.
+SCRIPTED = """
+import json, sys
+out = sys.stdout.buffer
+said = [text.encode("latin-1") + b"\\n" for text in sys.argv[2:]]
+first = sys.argv[1] == "at start"
+out.writelines(said if first else [])
+out.write(b'{"type": "ready"}\\n')
+out.flush()
+for line in sys.stdin:
+    job = json.loads(line)["job"].encode()
+    out.writelines([] if first else [text.replace(b"JOB", job) for text in said])
+    out.write(b'{"type": "done", "job": "%s", "result": {}}\\n' % job)
+    out.flush()
+"""
 
 
 @pytest.fixture
@@ -105,6 +121,51 @@ def test_worker_that_never_starts(jobs, supervise, command):
     error = jobs.get(job).error
     assert error is not None
     assert error["code"] == "worker_crashed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["123", "null", '"text"', "[]", "{}", '{"type": 1}', "\xff", "[" * 100_000],
+    ids=lambda line: line[:12],
+)
+def test_line_that_is_no_message_is_ignored(jobs, supervise, line):
+    job = submit(jobs)
+    supervise([sys.executable, "-c", SCRIPTED, "at start", line])
+    reach(jobs, job, JobState.DONE)
+    assert jobs.get(job).attempts == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type": "done", "job": "JOB"}',
+        '{"type": "failed", "job": "JOB", "error": "text"}',
+        '{"type": "no such thing", "job": "JOB"}',
+        '{"type": "exit"}',
+    ],
+)
+def test_message_that_makes_no_sense_costs_an_attempt(jobs, supervise, line, monkeypatch):
+    """The supervisor goes on with a new worker; the job fails only after its last attempt."""
+    monkeypatch.setattr(supervisor_module, "PAUSE_AFTER_ERROR", 0.1)
+    job = submit(jobs)
+    supervisor = supervise([sys.executable, "-c", SCRIPTED, "during a job", line])
+    reach(jobs, job, JobState.FAILED)
+    found = jobs.get(job)
+    assert found.attempts == MAX_ATTEMPTS
+    assert found.error is not None
+    assert found.error["code"] == "worker_crashed"
+    assert supervisor.state()["supervisor_age"] < 5
+    assert supervisor.state()["job"] is None
+
+
+def test_job_does_not_wait_for_the_next_tick(jobs, supervise, monkeypatch):
+    """A click reaches the worker at once: `wake` does not leave it to the supervisor's clock."""
+    monkeypatch.setattr(supervisor_module, "TICK", 3600.0)
+    supervisor = supervise([sys.executable, "-c", SCRIPTED, "at start"])
+    wait_until(lambda: supervisor.state()["worker"] == "ready")
+    job = submit(jobs)
+    supervisor.wake()
+    reach(jobs, job, JobState.DONE)
 
 
 def test_stop_is_quick_and_leaves_the_job_waiting(jobs, supervise):
