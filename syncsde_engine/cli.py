@@ -17,7 +17,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from . import __version__
 from .config import TaskConfig, TextureConfig, build
@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("syncsde: cancelled, nothing written", file=sys.stderr)
+        return CANCELLED
+    except BrokenPipeError:  # whoever read our lines has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CANCELLED
 
 
@@ -87,6 +90,8 @@ def add_fields(command: argparse.ArgumentParser, config: type[TaskConfig]) -> No
     for field in dataclasses.fields(config):
         kind, description = get_args(hints[field.name])
         options = [option for option in get_args(kind) or (kind,) if option is not NoneType]
+        if get_origin(options[0]) is Annotated:
+            options = [get_args(options[0])[0]]
         arguments: dict[str, Any] = {"help": description.description}
         if field.default not in (dataclasses.MISSING, None):
             arguments["help"] += f" (default: {field.default})"
@@ -114,7 +119,7 @@ def read_job(path: Path) -> dict[str, Any]:
         parameters = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidRequest(f"Cannot read {str(path)!r}: {error.strerror}.", field="job") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field="job") from None
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"{str(path)!r} must hold one JSON object.", field="job")
@@ -122,12 +127,12 @@ def read_job(path: Path) -> dict[str, Any]:
 
 
 def texture_command(options: argparse.Namespace) -> int:
-    from . import output
+    config = read_config("texture", options)
+    assert isinstance(config, TextureConfig)
+    from . import output  # these import torch: wrong flags are answered before
     from .mesh import io
     from .tasks import texture
 
-    config = read_config("texture", options)
-    assert isinstance(config, TextureConfig)
     mesh = io.load(options.mesh)
     with output.staging(options.output) as stage:
         output.require_space(stage, texture.output_bytes(config))

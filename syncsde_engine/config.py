@@ -7,6 +7,7 @@ the add-on's properties. Everything that needs neither model nor mesh is checked
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +18,10 @@ from .errors import InvalidRequest
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
+GuidanceScale = Annotated[float, Field(ge=0, le=100)]
+ControlScale = Annotated[float, Field(ge=0, le=10)]
+ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
+
 
 @dataclass(frozen=True, config=STRICT)
 class TextureConfig:
@@ -25,7 +30,7 @@ class TextureConfig:
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
 
     prompt: Annotated[
-        str, Field(min_length=1, max_length=2000, description="what the surface should look like")
+        str, Field(pattern=r"\S", max_length=2000, description="what the surface should look like")
     ]
     negative_prompt: Annotated[
         str | None,
@@ -34,8 +39,8 @@ class TextureConfig:
     seed: Annotated[int, Field(ge=0, lt=2**53, description="same seed, same result")] = 0
     steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
     guidance_scale: Annotated[
-        float | None,
-        Field(ge=0, le=100, description="classifier-free guidance, 1 is off; default: the model's"),
+        GuidanceScale | None,
+        Field(description="classifier-free guidance, 1 is off; default: the model's"),
     ] = None
     strategy: Annotated[
         Literal["syncsde", "independent"], Field(description="how the views are synchronised")
@@ -48,7 +53,7 @@ class TextureConfig:
         Field(description="clamped never overshoots; paper is the authors' arithmetic"),
     ] = "clamped"
     synchronized_share: Annotated[
-        float, Field(ge=0, le=1, description="share of the steps that are synchronised")
+        float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
     ] = 0.8
     model: Annotated[
         str, Field(min_length=1, description="name of a known model, or a diffusers folder")
@@ -58,17 +63,12 @@ class TextureConfig:
         Field(description="folder of the depth ControlNet, if the model's own folder has none"),
     ] = None
     control_scale: Annotated[
-        float | None,
-        Field(ge=0, le=10, description="strength of the depth control; default: the model's"),
+        ControlScale | None,
+        Field(description="strength of the depth control; default: the model's"),
     ] = None
     view_size: Annotated[
-        int | None,
-        Field(
-            ge=64,
-            le=2048,
-            multiple_of=8,
-            description="side of a view in pixels; default: model's",
-        ),
+        ViewSize | None,
+        Field(description="side of a view in pixels; default: the model's"),
     ] = None
     view_prompts: Annotated[
         bool, Field(description="append the viewing direction to the prompt")
@@ -100,6 +100,12 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
         raise InvalidRequest(
             f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
         )
+    known = {field.name for field in dataclasses.fields(CONFIGS[task])}
+    for name in parameters:
+        if name not in known:
+            raise InvalidRequest(
+                f"There is no parameter {name!r}.", hint="See the task's schema.", field=name
+            )
     try:
         return CONFIGS[task](**parameters)
     except ValidationError as error:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,31 +22,61 @@ def staging(folder: Path) -> Iterator[Path]:
     Entering it early shows before any work that `folder` can be written. Raises InvalidRequest.
     """
     created = [path for path in (folder, *folder.parents) if not path.exists()]
-    with unwritable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".syncsde-", dir=folder))
+    stage = None
     try:
+        with unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            stage = Path(tempfile.mkdtemp(prefix=".syncsde-", dir=folder))
         yield stage
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        with contextlib.suppress(OSError):  # leave no empty folders of a run that wrote nothing
-            for path in created:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+        for path in created:  # leave no empty folders of a run that wrote nothing
+            with contextlib.suppress(OSError):
                 path.rmdir()
 
 
 def write(folder: Path, stage: Path, artifacts: Mapping[str, bytes]) -> None:
-    """Write every file into `stage`, then move them into `folder`. Raises InvalidRequest."""
+    """Write every file into `stage`, then move them all into `folder`.
+
+    If one cannot be moved, those it would have replaced come back. Raises InvalidRequest.
+    """
     with unwritable(folder):
         for name, content in artifacts.items():
-            path = stage / name
+            path = stage / "new" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        for name in artifacts:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(stage / name, folder / name)
+        with uninterrupted(), contextlib.ExitStack() as undo:
+            for name in artifacts:
+                target, old = folder / name, stage / "old" / name
+                if not target.parent.exists():
+                    target.parent.mkdir(parents=True)
+                    undo.callback(target.parent.rmdir)
+                if target.exists():
+                    old.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(target, old)
+                    undo.callback(os.replace, old, target)
+                os.replace(stage / "new" / name, target)
+                undo.callback(target.unlink)
+            undo.pop_all()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C and termination for a moment, where Python can: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -59,7 +59,15 @@ class Schedule:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
-        """Read a diffusers `scheduler_config.json`, of whichever sampler it names."""
+        """Read a diffusers `scheduler_config.json`, of whichever sampler it names.
+
+        Raises InvalidRequest for what would need another arithmetic than ours.
+        """
+        for switch in ("rescale_betas_zero_snr", "clip_sample", "thresholding"):
+            if config.get(switch):
+                raise InvalidRequest(
+                    f"The model's scheduler has {switch} on, which is not supported.", field="model"
+                )
         length = config.get("num_train_timesteps", 1000)
         low, high = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
         kind = config.get("beta_schedule", "linear")

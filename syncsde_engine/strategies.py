@@ -57,7 +57,7 @@ class SyncSDE:
     def gain(self, step: Step) -> float:
         # Paper: Eqs. 3 and 7 as printed overshoot the mean where gamma / lambda exceeds rho (cosine
         # schedules, few steps); "clamped" stops there and changes nothing at the paper's settings.
-        if step.time <= 1 - self.share:
+        if step.time + self.share <= 1 + 1e-9:
             return 0.0
         gain = step.gamma * self.inverse_lambda * step.time
         return min(gain, step.rho) if self.correction == "clamped" else gain

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InvalidMesh
 from .cameras import clip_positions
 from .compiled import compiled, prange
 from .mesh import check_uvs
@@ -30,7 +31,8 @@ CHUNK = 1 << 18  # texels at once, without numba
 class Texels(NamedTuple):
     """The used texels of a texture: those whose centre lies in a face's texture triangle."""
 
-    place: Tensor  # (T,) int64, row * size + column, ascending
+    size: int  # of the texture's side
+    place: Tensor  # (T,) int64, row * size + column, ascending; at least one
     face: Tensor  # (T,) int32; where texture triangles overlap the lowest face
     position: Tensor  # (T, 3) float32, in the space of the normalised mesh
     normal: Tensor  # (T, 3) float32, geometric, as in Scene.normals
@@ -56,7 +58,10 @@ class Baked:
 
 
 def used_texels(scene: Scene, size: int) -> Texels:
-    """Rasterise the texture coordinates at `size` x `size` texels. Raises InvalidMesh."""
+    """Rasterise the texture coordinates at `size` x `size` texels.
+
+    Raises InvalidMesh for coordinates outside [0, 1] and for those that cover no texel.
+    """
     check_uvs(scene.mesh)
     device = scene.positions.device
     uvs = torch.tensor(scene.mesh.uvs)
@@ -65,20 +70,25 @@ def used_texels(scene: Scene, size: int) -> Texels:
     )
     face = raster.face.flatten()
     place = (face >= 0).nonzero()[:, 0]
+    if len(place) == 0:
+        raise InvalidMesh(
+            f"The texture coordinates cover no texel of a texture of {size} x {size}.",
+            hint="Unwrap the mesh first, or raise texture_size.",
+        )
     face = face.index_select(0, place)
     bary = raster.bary.view(-1, 2).index_select(0, place)
     position = on_faces(scene.positions, scene.triangles, face, bary)
-    return Texels(place, face, position, scene.normals.index_select(0, face))
+    return Texels(size, place, face, position, scene.normals.index_select(0, face))
 
 
-def bake(scene: Scene, images: Tensor, size: int) -> Baked:
-    """Blend views (N, 3, H, W) float32 in [0, 1] into a texture of `size` x `size` texels.
+def bake(scene: Scene, images: Tensor, texels: Texels) -> Baked:
+    """Blend views (N, 3, H, W) float32 in [0, 1] into the texture that has these texels.
 
     `disagreement` is the mean over all texels and pairs of views a < b that see them of the
     absolute difference of their colours, averaged over the channels, each pair weighted by the
     product of its blending weights; 0 if no texel is seen twice.
     """
-    texels = used_texels(scene, size)
+    size, count = texels.size, len(texels.place)
     clear = _clear_of_silhouettes(scene, images.shape[-1])
     gather = _gather_numba if _gather is not None and not images.is_cuda else _gather_torch
     color, weight, best, difference = gather(scene, texels, images.float(), clear)
@@ -86,7 +96,6 @@ def bake(scene: Scene, images: Tensor, size: int) -> Baked:
     texture[texels.place] = color
     weights = texture.new_zeros(size * size)
     weights[texels.place] = weight
-    count = max(len(texels.place), 1)
     seen = int((best >= GRAZING_COS).sum()) / count
     filled = int((weight <= 0).sum()) / count
     pairs = float(difference[1])
@@ -155,9 +164,6 @@ def _gather_torch(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -
                 shared = (weight[a] * weight[b]).double()
                 difference[0] += (shared * (color[a] - color[b]).abs().mean(1)).sum()
                 difference[1] += shared.sum()
-    if not parts:
-        none = images.new_zeros(0)
-        return none.view(0, 3), none, none, difference
     color, weight, best = (torch.cat(part) for part in zip(*parts, strict=True))
     return color, weight, best, difference
 

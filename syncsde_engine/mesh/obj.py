@@ -50,8 +50,10 @@ def read_obj(text: str, name: str) -> Mesh:
     triangles, corners = _triangulate(points, faces)
     textured = all(uv_faces)
     flat = np.concatenate([np.array(face, np.int64) for face in uv_faces])
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `check` says so
+        points = points.astype(np.float32)
     return Mesh(
-        points.astype(np.float32),
+        points,
         triangles.astype(np.int32),
         np.array(uvs, np.float32).reshape(-1, 2) if textured else None,
         flat[corners].astype(np.int32) if textured else None,

@@ -47,7 +47,9 @@ def _unwrap_with_xatlas(mesh: Mesh, seconds: float, texture_size: int) -> Mesh |
         np.savez(source, positions=mesh.positions, triangles=mesh.triangles)
         numbers = (max(16, round(FILLED * texture_size)), GAP // 2, seconds)
         module = "syncsde_engine.mesh.unwrap_xatlas"
-        command = [sys.executable, "-m", module, str(source), str(target), *map(str, numbers)]
+        # -P: nothing in the current folder may stand in for a library.
+        command = [sys.executable, "-P", "-m", module, str(source), str(target)]
+        command += map(str, numbers)
         try:
             subprocess.run(
                 command,

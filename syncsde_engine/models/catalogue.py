@@ -6,22 +6,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ..config import ControlScale, GuidanceScale, ViewSize
 from ..errors import MissingWeights
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 SETTINGS_FILE = "syncsde.json"
+PARTS = ("text_encoder", "vae", "unet", "controlnet")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class Settings:
     """A model's own defaults, from its `syncsde.json`; else the paper's (appendix A.5)."""
 
-    guidance_scale: float = 15.5
-    control_scale: float = 0.7
-    view_size: int = 768  # pixels
+    guidance_scale: GuidanceScale = 15.5
+    control_scale: ControlScale = 0.7
+    view_size: ViewSize = 768
     prompt_prefix: str = "Best quality, extremely detailed "
     negative_prompt: str = (
         "oversmoothed, blurry, depth of field, out of focus, low quality, bloom, glowing effect."
@@ -52,20 +57,41 @@ def locate(model: str) -> Path:
 
 
 def settings(folder: Path) -> Settings:
-    """Read what the model in `folder` likes; the paper's values where it says nothing."""
+    """Read what the model in `folder` likes; the paper's values where it says nothing.
+
+    Raises MissingWeights if the file makes no sense.
+    """
     path = folder / SETTINGS_FILE
     if not path.is_file():
         return Settings()
     known = {field.name for field in dataclasses.fields(Settings)}
-    given = json.loads(path.read_text(encoding="utf-8"))
-    return Settings(**{name: value for name, value in given.items() if name in known})
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        return Settings(**{name: value for name, value in given.items() if name in known})
+    except (ValidationError, ValueError, AttributeError, RecursionError) as error:
+        wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise MissingWeights(f"{str(path)!r} is not valid: {wrong}.", field="model") from None
 
 
-def fingerprint(*folders: Path) -> str:
-    """SHA-256 over every weights file, in the order of their names."""
+WeightsFile = tuple[Path, int, int]  # with modification time in nanoseconds and size in bytes
+
+
+def weights(folder: Path, controlnet: Path | None) -> tuple[WeightsFile, ...]:
+    """The weights files that a model is loaded from, in a fixed order."""
+    folders = [folder / part for part in PARTS]
+    if controlnet is not None:
+        folders[-1] = controlnet
+    files = [file for part in folders for file in sorted(part.glob("*.safetensors"))]
+    # Variants, like "model.fp16.safetensors", are not loaded.
+    used = [(file, file.stat()) for file in files if "." not in file.stem]
+    return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in used)
+
+
+@lru_cache(maxsize=8)
+def fingerprint(files: tuple[WeightsFile, ...]) -> str:
+    """SHA-256 over the SHA-256 of every file."""
     total = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*.safetensors")):
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +14,14 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ..errors import DeviceUnavailable, MissingWeights, OutOfMemory
+from ..errors import DeviceUnavailable, MissingWeights
 from ..schedule import Schedule, Step
 from ..usage import Usage
+from . import catalogue
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
@@ -72,9 +73,8 @@ class StableDiffusion:
         self.latent_scale = 2 ** (len(vae.config["block_out_channels"]) - 1)  # pixels a latent cell
 
     @classmethod
-    @lru_cache(maxsize=1)
     def load(cls, folder: Path, controlnet: Path | None, device: torch.device) -> StableDiffusion:
-        """Load a diffusers folder, or return it if it was the last one loaded. MissingWeights.
+        """Load a diffusers folder. Raises MissingWeights.
 
         `controlnet` is for folders that have none. Reads safetensors files only, never pickles.
         """
@@ -83,9 +83,14 @@ class StableDiffusion:
         scheduler = folder / "scheduler" / "scheduler_config.json"
         with missing_weights(scheduler):
             schedule = json.loads(scheduler.read_text(encoding="utf-8"))
+            if not isinstance(schedule, dict):
+                raise ValueError("it holds no JSON object")
+            if schedule.get("prediction_type", "epsilon") not in AS_NOISE:
+                raise ValueError(f"unknown prediction_type {schedule['prediction_type']!r}")
 
         def network(kind: Any, path: Path, **options: Any) -> Any:
             with missing_weights(path):
+                require_kind(kind, path)
                 return kind.from_pretrained(
                     path, use_safetensors=True, local_files_only=True, **options
                 ).to(device)
@@ -166,18 +171,9 @@ class GuidedDenoiser:
     @torch.inference_mode()
     def predict_noise(self, y: Tensor, step: Step) -> Tensor:
         """(N, C, h, w) float32 states -> guided noise, the same shape."""
-        try:
-            parts = [self._predict(y, step, part) for part in self._parts(len(y))]
-        except torch.OutOfMemoryError:
-            raise OutOfMemory(
-                f"{min(self.batch_size, len(y))} views at once do not fit into memory.",
-                hint="Lower batch_size or view_size.",
-                field="batch_size",
-            ) from None
-        return torch.cat(parts)
-
-    def _parts(self, count: int) -> list[slice]:
-        return [slice(start, start + self.batch_size) for start in range(0, count, self.batch_size)]
+        starts = range(0, len(y), self.batch_size)
+        parts = [slice(start, start + self.batch_size) for start in starts]
+        return torch.cat([self._predict(y, step, part) for part in parts])
 
     def _predict(self, y: Tensor, step: Step, part: slice) -> Tensor:
         y = y[part]
@@ -216,12 +212,32 @@ AS_NOISE: dict[Prediction, Callable[[Tensor, Tensor, Step], Tensor]] = {
 }
 
 
+_loaded: dict[tuple[object, ...], StableDiffusion] = {}
+
+
+def load(folder: Path, controlnet: Path | None, device: torch.device) -> StableDiffusion:
+    """Load a model, or return it if it is the one loaded last and its files have not changed."""
+    key = (folder, controlnet, device, catalogue.weights(folder, controlnet))
+    if key not in _loaded:
+        _loaded.clear()  # before loading: memory may not hold two
+        _loaded[key] = StableDiffusion.load(folder, controlnet, device)
+    return _loaded[key]
+
+
+def require_kind(kind: type, path: Path) -> None:
+    """Raise ValueError if a diffusers config says that it is of another class."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    found = config.get("_class_name", kind.__name__)
+    if found != kind.__name__:
+        raise ValueError(f"it is a {found}, not a {kind.__name__}")
+
+
 @contextmanager
 def missing_weights(path: Path) -> Iterator[None]:
     """Turn whatever a loader raises for an absent or broken file into one sentence."""
     try:
         yield
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingWeights(
             f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason}",

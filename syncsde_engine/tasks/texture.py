@@ -15,7 +15,7 @@ from .. import noise, pictures
 from ..config import TextureConfig
 from ..coupling import couple
 from ..mesh import io
-from ..mesh.bake import bake
+from ..mesh.bake import bake, used_texels
 from ..mesh.cameras import Camera, paper_cameras
 from ..mesh.fill import fill
 from ..mesh.mesh import Mesh, check, check_uvs, normalise
@@ -25,11 +25,11 @@ from ..mesh.render import render
 from ..mesh.unwrap import unwrap
 from ..models import catalogue
 from ..models.catalogue import Settings
-from ..models.stable_diffusion import GuidedDenoiser, StableDiffusion, pick_device
+from ..models.stable_diffusion import GuidedDenoiser, StableDiffusion, load, pick_device
 from ..report import report
 from ..sampler import sample
 from ..strategies import Independent, Strategy, SyncSDE
-from ..usage import Clock, Usage
+from ..usage import Clock, Usage, memory_named
 from . import Artifacts, Progress
 
 UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
@@ -43,7 +43,15 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
 
 def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Artifacts]:
-    """Texture a mesh, yielding after every step. Returns the files of the finished run."""
+    """Texture a mesh, yielding after every step. Returns the files of the finished run.
+
+    Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
+    """
+    with memory_named():
+        return (yield from _texture(config, mesh))
+
+
+def _texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Artifacts]:
     clock = Clock()
     check(mesh)
     if mesh.uvs is not None:
@@ -56,7 +64,7 @@ def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Arti
         folder = catalogue.locate(config.model)
         controlnet = catalogue.locate(config.controlnet) if config.controlnet else None
         settings = chosen(config, catalogue.settings(folder))
-        model = StableDiffusion.load(folder, controlnet, device)
+        model = load(folder, controlnet, device)
         model.usage = Usage()
 
     yield Progress("geometry", 0, 1)
@@ -64,6 +72,7 @@ def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Arti
         if mesh.uvs is None:
             mesh = unwrap(mesh, config.texture_size, UNWRAP_SECONDS)
         scene = observe(normalise(mesh)[0], paper_cameras(), raster)
+        texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.latent_scale
         coupling = couple(view_to_view(scene, latent_size)).to(device)
 
@@ -81,7 +90,7 @@ def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Arti
     with clock.measure("decode"):
         views = model.decode(y)
     with clock.measure("bake"):
-        baked = bake(scene, views, config.texture_size)
+        baked = bake(scene, views, texels)
         filled = fill(baked)
 
     yield Progress("write", 0, 1)
@@ -93,7 +102,7 @@ def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Arti
         clock,
         device,
         model.usage,
-        model_sha256=catalogue.fingerprint(folder, *[controlnet] if controlnet else []),
+        model_sha256=catalogue.fingerprint(catalogue.weights(folder, controlnet)),
         rasterizer=raster.name,
         coverage=baked.coverage._asdict(),
         disagreement=baked.disagreement,

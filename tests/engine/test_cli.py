@@ -11,6 +11,7 @@ import time
 import pytest
 
 from syncsde_engine.cli import main
+from syncsde_engine.models.stable_diffusion import StableDiffusion
 from tests import meshes
 
 SMALL = ["--prompt", "moss", "--steps", "2", "--view-size", "64", "--texture-size", "64"]
@@ -63,6 +64,7 @@ WRONG = {
     "empty prompt": (["--prompt", ""], 2, "prompt"),
     "unknown model": (["--model", "no-such-model"], 3, "no-such-model"),
     "absent rasterizer": (["--rasterizer", "nvdiffrast"], 3, "nvdiffrast"),
+    "prompt of spaces": (["--prompt", "  "], 2, "prompt"),
     "missing job file": (["--job", "nowhere.json"], 2, "nowhere.json"),
 }
 
@@ -85,6 +87,7 @@ MESHES = {
     "no faces": "v 0 0 0\nv 1 0 0\nv 0 1 0\n",
     "nan": "v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n",
     "index out of range": "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n",
+    "beyond single precision": "v 0 0 1e39\nv 1 0 0\nv 0 1 0\nf 1 2 3\n",
     "no area": "v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n",
     "not a mesh": "\x00\x01\x02 f f f",
 }
@@ -103,6 +106,7 @@ JOBS = {
     "wrong type": ({"steps": "3"}, "steps"),
     "bool for a number": ({"seed": True}, "seed"),
     "unknown field": ({"stepz": 3}, "stepz"),
+    "pydantic's own name": ({"__dataclass_self__": 3}, "__dataclass_self__"),
     "not a number": ({"inverse_lambda": float("nan")}, "inverse_lambda"),
 }
 
@@ -116,7 +120,7 @@ def test_a_bad_job_is_one_sentence(tmp_path, obj, capsys, job, named):
     assert named in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "\xff"])
+@pytest.mark.parametrize("content", ["{", "[1]", "\xff", "[" * 100_000])
 def test_a_job_that_is_no_json_object(tmp_path, obj, capsys, content):
     path = tmp_path / "job.json"
     path.write_text(content, encoding="latin-1")
@@ -130,6 +134,45 @@ def test_an_output_folder_that_is_a_file(texture, tmp_path, capsys):
     assert texture(output=tmp_path / "taken") == 2
     assert "taken" in capsys.readouterr().err
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_output_that_cannot_be_replaced_leaves_all_old_files(texture, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "texture.png").write_text("old")
+    (output / "views").write_text("in the way")
+    assert texture() == 2
+    assert str(output) in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in output.iterdir()} == {
+        "texture.png": "old",
+        "views": "in the way",
+    }
+
+
+def test_an_impossible_output_leaves_no_folders(texture, tmp_path):
+    assert texture(output=tmp_path / "a" / ("b" * 300)) == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_old_results_are_replaced(texture, tmp_path):
+    assert texture() == 0
+    before = (tmp_path / "out" / "texture.png").read_bytes()
+    assert texture("--seed", "3") == 0
+    assert (tmp_path / "out" / "texture.png").read_bytes() != before
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_running_out_of_memory_has_its_own_code(texture, monkeypatch, tmp_path, capsys, error):
+    def decode(*_):
+        raise error
+
+    monkeypatch.setattr(StableDiffusion, "decode", decode)
+    assert texture() == 4
+    assert "batch_size" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def start(tiny_model, obj, output, *arguments, **options):

@@ -63,3 +63,10 @@ def test_impossible_step_counts_are_refused(count):
 def test_unknown_beta_schedule_is_refused():
     with pytest.raises(InvalidRequest, match="sigmoid"):
         Schedule.from_config({"beta_schedule": "sigmoid"})
+
+
+@pytest.mark.parametrize("switch", ["rescale_betas_zero_snr", "clip_sample", "thresholding"])
+def test_arithmetic_that_is_not_ours_is_refused(switch):
+    with pytest.raises(InvalidRequest, match=switch):
+        Schedule.from_config({**STABLE_DIFFUSION, switch: True})
+    Schedule.from_config({**STABLE_DIFFUSION, switch: False})

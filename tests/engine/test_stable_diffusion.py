@@ -13,6 +13,7 @@ from syncsde_engine.coupling import couple
 from syncsde_engine.errors import DeviceUnavailable, MissingWeights
 from syncsde_engine.models import catalogue
 from syncsde_engine.models.stable_diffusion import StableDiffusion, pick_device
+from syncsde_engine.models.stable_diffusion import load as load_once
 from syncsde_engine.sampler import sample
 from syncsde_engine.strategies import Independent
 from tests.engine.exact import random_pairs
@@ -32,7 +33,10 @@ def depth(count):
 
 
 def ours(folder, guidance_scale, batch_size=None, steps=5, control_scale=0.7):
-    model = load(folder)
+    return generate(load(folder), guidance_scale, batch_size, steps, control_scale)
+
+
+def generate(model, guidance_scale, batch_size=None, steps=5, control_scale=0.7):
     denoiser = model.guided(
         PROMPTS, ["bad"] * 3, depth(3), guidance_scale, control_scale, batch_size
     )
@@ -80,8 +84,7 @@ def test_prompt_and_depth_matter(tiny_model):
 
 def test_evaluations_are_counted(tiny_model):
     model = load(tiny_model)
-    model.usage.evaluations.clear()
-    ours(tiny_model, 3.0, steps=4)
+    generate(model, 3.0, steps=4)
     assert model.usage.evaluations == {"text_encoder": 4, "unet": 24, "controlnet": 24}
     images = model.decode(torch.zeros(2, 4, SIDE, SIDE))
     assert images.shape == (2, 3, SIDE * 8, SIDE * 8)
@@ -92,8 +95,7 @@ def test_evaluations_are_counted(tiny_model):
 
 def test_without_guidance_only_the_prompt_is_evaluated(tiny_model):
     model = load(tiny_model)
-    model.usage.evaluations.clear()
-    ours(tiny_model, 1.0, steps=4)
+    generate(model, 1.0, steps=4)
     assert model.usage.evaluations["unet"] == 12
 
 
@@ -124,12 +126,36 @@ def test_pickled_weights_are_refused(tiny_model, tmp_path):
         load(tmp_path / "model")
 
 
-def test_truncated_weights_are_refused(tiny_model, tmp_path):
+@pytest.mark.parametrize("part", catalogue.PARTS)
+def test_truncated_weights_are_refused(tiny_model, tmp_path, part):
     shutil.copytree(tiny_model, tmp_path / "model")
-    weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    (weights,) = (tmp_path / "model" / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(MissingWeights, match="unet"):
+    with pytest.raises(MissingWeights, match=part):
         load(tmp_path / "model")
+
+
+def test_a_folder_of_another_network_is_no_controlnet(tiny_model):
+    with pytest.raises(MissingWeights, match="UNet2DConditionModel, not a ControlNetModel"):
+        StableDiffusion.load(tiny_model, tiny_model / "unet", CPU)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"prediction_type": "flow"}'])
+def test_a_senseless_scheduler_is_refused(tiny_model, tmp_path, content):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text(content)
+    with pytest.raises(MissingWeights, match="scheduler"):
+        load(tmp_path / "model")
+
+
+def test_a_model_is_loaded_again_only_if_its_files_change(tiny_model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    first = load_once(folder, None, CPU)
+    assert load_once(folder, None, CPU) is first
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    assert load_once(folder, None, CPU) is not first
 
 
 def test_unknown_models_are_refused():
@@ -146,13 +172,29 @@ def test_settings_of_a_model_override_the_papers(tiny_model, tmp_path):
     assert catalogue.settings(tmp_path).control_scale == 0.7
 
 
-def test_fingerprint_follows_the_weights(tiny_model, tmp_path):
-    shutil.copytree(tiny_model, tmp_path / "model")
-    before = catalogue.fingerprint(tmp_path / "model")
-    assert before == catalogue.fingerprint(tiny_model)
-    weights = tmp_path / "model" / "vae" / "diffusion_pytorch_model.safetensors"
+WRONG = ["{", "[]", '{"guidance_scale": "3"}', '{"guidance_scale": 150}', '{"view_size": 100}']
+
+
+@pytest.mark.parametrize("content", WRONG)
+def test_senseless_settings_are_refused(tmp_path, content):
+    (tmp_path / catalogue.SETTINGS_FILE).write_text(content)
+    with pytest.raises(MissingWeights, match=catalogue.SETTINGS_FILE):
+        catalogue.settings(tmp_path)
+
+
+def test_fingerprint_follows_the_weights_that_are_loaded(tiny_model, tmp_path):
+    def fingerprint(folder):
+        return catalogue.fingerprint(catalogue.weights(folder, None))
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    before = fingerprint(folder)
+    assert before == fingerprint(tiny_model)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(weights, weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert fingerprint(folder) == before
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert catalogue.fingerprint(tmp_path / "model") != before
+    assert fingerprint(folder) != before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")

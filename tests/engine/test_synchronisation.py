@@ -140,6 +140,13 @@ def test_the_last_fifth_is_free_and_the_largest_gain_is_the_papers():
     assert gains == [SyncSDE(5.0, "clamped").gain(step) for step in SCHEDULE.steps(30)]
 
 
+@pytest.mark.parametrize("steps", [5, 10, 20, 50, 100])
+def test_the_share_ends_exactly_at_its_timestep(steps):
+    unshifted = Schedule.from_config({**STABLE_DIFFUSION, "steps_offset": 0})
+    free = [step.timestep for step in unshifted.steps(steps) if SyncSDE().gain(step) == 0]
+    assert free == [step.timestep for step in unshifted.steps(steps) if step.timestep <= 200]
+
+
 @pytest.mark.parametrize("steps", [4, 5, 10])
 def test_few_steps_stay_bounded_when_clamped(steps):
     assert run(SyncSDE(100.0), steps=steps)[-1].abs().max() < 10

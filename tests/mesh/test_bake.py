@@ -35,7 +35,8 @@ def colored_views(scene: Scene, size: int, background: float = 0.0) -> torch.Ten
 def test_a_picture_lands_on_a_quad_pixel_by_pixel():
     view = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     mesh = quad(HALF_FRAME / 2, (0.25, 0.5, 0.75, 1.0))  # pixels 16..47, texels 16..47 by 0..31
-    baked = bake(observe(mesh, (Camera(0, 0),), BUILTIN, 512), view, 64)
+    scene = observe(mesh, (Camera(0, 0),), BUILTIN, 512)
+    baked = bake(scene, view, used_texels(scene, 64))
     texture = baked.texture.movedim(-1, 0)
     inner = (slice(None), slice(1, 31), slice(17, 47))  # all but the eroded rim
     torch.testing.assert_close(texture[inner], view[0, :, 17:47, 17:47], atol=2e-5, rtol=0)
@@ -48,7 +49,7 @@ def test_a_picture_lands_on_a_quad_pixel_by_pixel():
 
 @pytest.mark.usefixtures("gather")
 def test_known_colours_come_back_from_ten_views(scene: Scene):
-    baked = bake(scene, colored_views(scene, 384), 256)
+    baked = bake(scene, colored_views(scene, 384), used_texels(scene, 256))
     place = baked.texels.place
     expected, got = color(baked.texels.position), baked.texture.view(-1, 3)[place]
     weight = baked.weight.view(-1)[place]
@@ -79,9 +80,9 @@ def test_texels_lie_on_their_faces(scene: Scene):
 
 def test_both_ways_to_gather_agree(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     views = torch.rand(10, 3, 96, 96, generator=torch.Generator().manual_seed(1))
-    compiled = bake(scene, views, 128)
+    compiled = bake(scene, views, used_texels(scene, 128))
     monkeypatch.setattr(baking, "_gather", None)
-    plain = bake(scene, views, 128)
+    plain = bake(scene, views, used_texels(scene, 128))
     differs = (compiled.weight - plain.weight).abs() > 1e-4  # a point on the edge of a pixel
     assert differs.sum() < 0.001 * len(plain.texels.place)
     assert (compiled.texture - plain.texture)[~differs].abs().max() < 1e-3
@@ -93,7 +94,7 @@ def test_disagreement_of_constant_views_is_their_difference():
     mesh = quad(0.4)
     scene = observe(mesh, (Camera(-20, 0), Camera(20, 0), Camera(180, 0)), BUILTIN, 512)
     views = torch.tensor([0.2, 0.9, 0.0])[:, None, None, None].expand(3, 3, 64, 64)
-    baked = bake(scene, views, 32)
+    baked = bake(scene, views, used_texels(scene, 32))
     assert baked.disagreement == pytest.approx(0.7)
     seen = baked.weight > 0
     assert (baked.texture[seen] > 0.2 - 1e-6).all()
@@ -105,7 +106,7 @@ def test_disagreement_of_constant_views_is_their_difference():
 def test_weights_are_the_sixth_power_of_the_cosine():
     scene = observe(quad(0.05), (Camera(0, 0), Camera(50, 0)), BUILTIN, 1536)
     views = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 256, 256)
-    baked = bake(scene, views, 9)
+    baked = bake(scene, views, used_texels(scene, 9))
     share = np.cos(np.radians(50)) ** 6
     assert baked.weight[4, 4] == pytest.approx(1 + share, rel=1e-3)
     assert baked.texture[4, 4, 0] == pytest.approx(share / (1 + share), rel=1e-2)
@@ -126,7 +127,7 @@ def test_neither_background_nor_what_is_in_front_bleeds(scene: Scene):
     views = torch.where(maps.coverage, 0.1 + 0.3 * part, 1.0)[:, None].expand(-1, 3, -1, -1)
     texels = used_texels(scene, 96)
     assert (texels.face < len(sphere.triangles)).all()  # the lowest face owns shared texels
-    baked = bake(scene, views, 96)
+    baked = bake(scene, views, used_texels(scene, 96))
     painted = baked.weight > 0
     assert painted.float().mean() > 0.5
     assert (baked.texture[painted] - 0.1).abs().max() < 1e-5
@@ -136,4 +137,11 @@ def test_a_mesh_that_cannot_be_painted_is_refused():
     mesh = quad(0.5, (0, 0, 3, 1))
     scene = observe(mesh, (Camera(0, 0),), BUILTIN, 64)
     with pytest.raises(InvalidMesh, match=r"outside \[0, 1\] \(laid out for a tiling texture\)"):
-        bake(scene, torch.zeros(1, 3, 64, 64), 16)
+        used_texels(scene, 16)
+
+
+def test_texture_coordinates_that_cover_no_texel_are_refused():
+    mesh = quad(0.5, (0.501, 0.501, 0.502, 0.502))
+    scene = observe(mesh, (Camera(0, 0),), BUILTIN, 64)
+    with pytest.raises(InvalidMesh, match="cover no texel of a texture of 16 x 16"):
+        used_texels(scene, 16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh.bake import bake
+from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.fill import fill, fill_gutters, fill_surface
 from syncsde_engine.mesh.project import Scene
 
@@ -13,7 +13,7 @@ from syncsde_engine.mesh.project import Scene
 @pytest.fixture
 def holed(scene: Scene):
     """A bake whose colours are the texels' own positions, unseen above y = 0.4."""
-    baked = bake(scene, torch.zeros(10, 3, 64, 64), 256)
+    baked = bake(scene, torch.zeros(10, 3, 64, 64), used_texels(scene, 256))
     position = baked.texels.position
     texture = torch.zeros(256 * 256, 3)
     weight = torch.zeros(256 * 256)
@@ -73,6 +73,6 @@ def test_gutters_extend_the_nearest_used_texel():
 
 
 def test_a_surface_that_nobody_saw_is_gray(scene: Scene):
-    baked = bake(scene, torch.zeros(10, 3, 64, 64), 64)
+    baked = bake(scene, torch.zeros(10, 3, 64, 64), used_texels(scene, 64))
     blank = replace(baked, weight=torch.zeros(64, 64))
     assert (fill(blank) == 0.5).all()
