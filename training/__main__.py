@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a diffusers folder")
     _add_run(export)
     export.add_argument("--out", type=Path, required=True)
-    export.add_argument("--card", type=Path, help="text of the model card")
+    card = Path(__file__).with_name("card.md")
+    export.add_argument("--card", type=Path, default=card, help="text of the model card")
     export.set_defaults(command=_export)
 
     sheet = commands.add_parser("sheet", help="draw prompts x held-out shapes")
@@ -73,9 +75,11 @@ def _train(options: argparse.Namespace) -> int:
 
     options.run.mkdir(parents=True, exist_ok=True)
     plan = _plan(options)
-    finished = run_stages(
-        plan, options.run, Clock(options.minutes), torch.device(options.device), options.until
-    )
+    clock = Clock(options.minutes)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: clock.stop())
+    device = torch.device(options.device)
+    finished = run_stages(plan, options.run, clock, device, options.until)
     log.info("finished" if finished else "slice over; run the same command again to continue")
     return 0
 
@@ -97,8 +101,8 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _export(options: argparse.Namespace) -> int:
     from .export import export
 
-    card = options.card.read_text() if options.card else None
-    export(load_plan(options.run / "plan.json"), options.run, options.out, card)
+    plan = load_plan(options.run / "plan.json")
+    export(plan, options.run, options.out, options.card.read_text())
     return 0
 
 

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 LARGEST_BYTES = 42_000_000
 
 
-def export(plan: Plan, folder: Path, out: Path, card: str | None = None) -> int:
+def export(plan: Plan, folder: Path, out: Path, card: str) -> int:
     """Write the model of a run to `out`, which appears whole. Returns its size in bytes.
 
     Args:
-        card: text of the model card; None writes none.
+        card: text of the model card.
     """
     vae = load_autoencoder(folder)
     if vae is None:
@@ -55,8 +55,7 @@ def export(plan: Plan, folder: Path, out: Path, card: str | None = None) -> int:
     _forget_paths(temporary)
     description = json.dumps(describe(plan), indent=2) + "\n"
     (temporary / "syncsde.json").write_text(description)
-    if card is not None:
-        (temporary / "README.md").write_text(card)
+    (temporary / "README.md").write_text(card)
     files = [file for file in temporary.rglob("*") if file.is_file()]
     for file in files:
         file.chmod(0o644)

@@ -24,6 +24,10 @@ class Clock:
     def __init__(self, minutes: float) -> None:
         self._end = time.monotonic() + 60 * minutes
 
+    def stop(self) -> None:
+        """End the slice now; the stage saves after its current step."""
+        self._end = -math.inf
+
     def out_of_time(self) -> bool:
         return time.monotonic() >= self._end
 

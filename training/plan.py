@@ -39,7 +39,7 @@ class Plan:
     object_share: float = 0.85  # of samples: texturing objects is what mini is for
     whole_view_share: float = 0.25  # of joint steps
     unet_steps: int = 500
-    joint_steps: int = 3100
+    joint_steps: int = 4650
     batch: int = 16
     rate: float = 1e-3
     control_rate: float = 2.0  # times `rate`

@@ -43,11 +43,14 @@ def test_interrupted_and_straight_runs_end_bit_equal(tmp_path):
     first = _stage(tmp_path / "b.pt", steps=20)
     first.resume()
 
-    class Stops:
-        def out_of_time(self):
-            return first.step == 7
+    clock, loss_at = Clock(1), _loss(first)
 
-    assert not first.run(_loss(first), Stops(), 1, 10)
+    def stopped_in_step_seven(step):
+        if step == 6:
+            clock.stop()
+        return loss_at(step)
+
+    assert not first.run(stopped_in_step_seven, clock, 1, 10)
     second = _stage(tmp_path / "b.pt")
     assert second.resume()
     assert second.step == 7
