@@ -164,12 +164,20 @@ def state_dir() -> Path:
 
 
 def make_private(folder: Path) -> Path:
-    """Create `folder` for this user alone. Raises PermissionError if it is somebody else's."""
+    """Create `folder` for this user alone; one that exists must be so already and stays as it is.
+
+    Raises PermissionError if others can enter it or it is somebody else's.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if sys.platform != "win32":  # there the user's own folder is private by inheritance
-        if folder.stat().st_uid != os.getuid():
+        found = folder.stat()
+        if found.st_uid != os.getuid():
             raise PermissionError(f"{folder} belongs to another user.")
-        folder.chmod(0o700)
+        if found.st_mode & 0o077:
+            raise PermissionError(
+                f"Other users can enter {folder}: name a folder that does not exist yet, "
+                "or close this one to them with chmod 700."
+            )
     return folder
 
 

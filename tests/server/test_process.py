@@ -106,8 +106,8 @@ def test_second_engine_is_refused(engine):
 
 
 def test_leaves_with_its_parent(starting, tmp_path):
-    part = protocol.make_private(tmp_path / "state") / "blobs" / "0123.part"
-    part.parent.mkdir()
+    blobs = protocol.make_private(protocol.make_private(tmp_path / "state") / "blobs")
+    part = blobs / "0123.part"
     part.write_bytes(b"half of an upload that was cut off")
     engine = starting()
     assert not part.exists()
@@ -165,6 +165,25 @@ def test_unusable_jobs_are_refused(tmp_path, damage):
     assert refused.returncode == 3
     assert json.loads(refused.stdout)["error"]["code"] == "unusable_state"
     assert path.read_bytes() == before
+
+
+def test_folder_of_everybody_is_refused(tmp_path):
+    """It may be the user's home or a project: its mode is not ours to change."""
+    folder = tmp_path / "project"
+    folder.mkdir(mode=0o755)
+    refused = subprocess.run(
+        [*COMMAND, "--state-dir", str(folder)],
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 3
+    error = json.loads(refused.stdout)["error"]
+    assert error["code"] == "unusable_state"
+    assert error["message"].startswith(f"Other users can enter {folder}:")
+    assert "Traceback" not in refused.stderr
+    assert not list(folder.iterdir())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
 def test_port_in_use(engine, tmp_path):

@@ -47,6 +47,21 @@ def test_connection_file(tmp_path):
         assert stat.S_IMODE((folder / protocol.CONNECTION_FILE).stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no POSIX mode there")
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o711, 0o777])
+def test_folder_that_others_can_enter_is_refused_and_left_alone(tmp_path, mode):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(PermissionError, match=r"Other users can enter .*project"):
+        protocol.make_private(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert not list(folder.iterdir())
+    assert protocol.make_private(folder / "state") == folder / "state"
+    folder.chmod(0o700)
+    assert protocol.make_private(folder) == folder
+
+
 def test_token_is_not_shown():
     assert "secret" not in repr(CONNECTION)
 
