@@ -214,15 +214,30 @@ def start_engine(command: Sequence[str], state_dir: Path) -> subprocess.Popen[by
         )
 
 
-def last_words(state_dir: Path) -> EngineError:
-    """Return why an engine that exited at once did so, from the end of its log."""
+def log_size(state_dir: Path) -> int:
+    """Return the length of the log in bytes: where an engine that starts now will write."""
     try:
-        lines = (state_dir / LOG_FILE).read_text("utf-8", "replace").strip().splitlines()
+        return (state_dir / LOG_FILE).stat().st_size
     except OSError:
-        lines = []
-    if lines and lines[-1].startswith('{"error"'):
-        with contextlib.suppress(ValueError, KeyError):
-            return _refusal(0, json.dumps(json.loads(lines[-1])["error"]).encode())
+        return 0
+
+
+def last_words(state_dir: Path, begin: int = 0) -> EngineError:
+    """Return why an engine exited before it was ready, from the log after its first `begin` bytes.
+
+    Its error need not be the last line: another engine that started with it writes there, too.
+    """
+    try:
+        content = (state_dir / LOG_FILE).read_bytes()
+    except OSError:
+        content = b""
+    if begin > len(content):  # the log was begun anew
+        begin = 0
+    lines = content[begin:].decode("utf-8", "replace").strip().splitlines()
+    for line in reversed(lines):
+        if line.startswith('{"error"'):
+            with contextlib.suppress(ValueError, KeyError):
+                return _refusal(0, json.dumps(json.loads(line)["error"]).encode())
     return EngineError(
         "engine_failed",
         f"The engine did not start: {lines[-1] if lines else 'it said nothing'}",

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from . import protocol
-from .client import Client, EngineError, find_engine, last_words, start_engine
+from .client import Client, EngineError, find_engine, last_words, log_size, start_engine
 
 PROGRAM = "syncsde"
 PROGRAM_VARIABLE = "SYNCSDE_ENGINE"
@@ -48,14 +48,15 @@ def reach(program: str) -> Generator[None, None, Client]:
     global _process
     folder = protocol.state_dir()
     deadline = time.monotonic() + START_SECONDS
-    started = False
+    started, log_begin = False, 0
     while (client := find_engine(folder)) is None:
         if _process is None or _process.poll() is not None:
             if not started:
                 stop()  # lets go of one that died
+                log_begin = log_size(folder)
                 _process = _start(program, folder)
                 started = True
-            elif (words := last_words(folder)).code != "already_running":
+            elif (words := last_words(folder, log_begin)).code != "already_running":
                 raise words  # else another Blender was faster: its engine will be there soon
         if time.monotonic() > deadline:
             raise EngineError("engine_failed", f"The engine is not ready after {START_SECONDS} s.")
@@ -67,7 +68,8 @@ def _start(program: str, folder: Path) -> subprocess.Popen[bytes]:
     try:
         return start_engine([program, "serve"], folder)
     except OSError as error:
-        raise EngineError("engine_failed", f"The engine did not start: {error}.") from None
+        reason = str(error).rstrip(".")
+        raise EngineError("engine_failed", f"The engine did not start: {reason}.") from None
 
 
 def stop() -> None:

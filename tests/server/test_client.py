@@ -10,8 +10,11 @@ import pytest
 import safetensors.numpy
 
 from blender_addon import client, protocol
+from blender_addon import engine as engine_of_blender
 from blender_addon.client import Client, EngineError, find_engine, start_engine, tensors_to_bytes
+from blender_addon.engine import reach
 from blender_addon.protocol import Connection
+from tests.server.running import start
 
 
 @pytest.mark.parametrize("dtype", list(client._DTYPES))
@@ -86,3 +89,51 @@ def test_last_words(tmp_path):
     process.communicate()
     assert "ZeroDivisionError" in str(client.last_words(tmp_path))
     assert client.last_words(tmp_path / "nowhere").code == "engine_failed"
+
+
+ALREADY = '{"error": {"code": "already_running", "message": "No.", "hint": "", "field": null}}'
+
+
+def append(folder, *lines):
+    with open(folder / client.LOG_FILE, "a", encoding="utf-8") as log:
+        log.writelines(f"{line}\n" for line in lines)
+
+
+def test_last_words_of_two_that_started_together(tmp_path):
+    """All engines of a folder write one log: the winner may have written after the loser."""
+    begin = client.log_size(tmp_path)
+    append(tmp_path, "loser: INFO", ALREADY, '{"ready": true}', "winner: INFO worker is ready")
+    assert client.last_words(tmp_path, begin).code == "already_running"
+
+
+def test_last_words_of_another_day_are_not_repeated(tmp_path):
+    append(tmp_path, ALREADY)
+    begin = client.log_size(tmp_path)
+    assert str(client.last_words(tmp_path, begin)).startswith(
+        "The engine did not start: it said nothing"
+    )
+    append(tmp_path, "ModuleNotFoundError: No module named 'torch'")
+    assert "No module named 'torch'" in str(client.last_words(tmp_path, begin))
+    (tmp_path / client.LOG_FILE).write_text("of a new log\n")  # it was too long
+    assert "of a new log" in str(client.last_words(tmp_path, begin))
+
+
+def test_loser_of_a_start_waits_for_the_winner(tmp_path, monkeypatch):
+    """Two Blenders at once: both get a client of the one engine, in whatever order they end."""
+    program = tmp_path / "syncsde"
+    words = "\n".join(["starting", ALREADY, "the other one is ready"])
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{words}\nEND\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv(protocol.STATE_DIR_VARIABLE, str(tmp_path / "state"))
+    reaching = reach(str(program))
+    next(reaching)
+    assert engine_of_blender._process is not None
+    engine_of_blender._process.wait(10)
+    for _ in range(3):
+        next(reaching)
+    winner = start(tmp_path / "state")
+    with pytest.raises(StopIteration) as reached:
+        next(reaching)
+    assert reached.value.value.connection == winner.client.connection
+    winner.end()
+    engine_of_blender.stop()
