@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 from . import engine, protocol
 from .client import Client, EngineError, tensors_to_bytes
 from .protocol import Event, JobRequest, JobState
+
+log = logging.getLogger(__name__)
 
 TEXTURE = "texture.png"
 RESTARTS = 3  # without any news in between
@@ -62,6 +65,13 @@ class Job:
             return False
         except (EngineError, OSError) as error:
             self.error = str(error)
+            return False
+        except Exception as error:  # whoever advances the job must hear that it ended
+            log.exception("the job cannot go on")
+            self.error = (
+                f"The add-on made a mistake ({type(error).__name__}): "
+                "Blender's console has the details."
+            )
             return False
 
     def cancel(self) -> None:

@@ -85,31 +85,46 @@ def wait() -> str:
                 shown = current.stage
                 log.info(shown)
             time.sleep(TICK_SECONDS)
-    except KeyboardInterrupt:
-        cancel()
-        raise
-    _finish()
+        _finish()
+    finally:
+        cancel()  # after Ctrl-C, or a mistake of ours; else there is nothing left
     return last_error
 
 
 def cancel() -> None:
     """Stop the job, if any."""
     global current
-    if current is not None:
-        current.cancel()
-        current = None
+    job, current = current, None
+    if job is not None:
+        job.cancel()
     _redraw()
 
 
 def _tick() -> float | None:
     if current is None:
         return None
-    if current.pump():
-        _redraw()
-        return TICK_SECONDS
-    _finish()
-    _redraw()
-    return None
+    again = False
+    try:
+        again = current.pump() or _must_wait(current)
+        if not again:
+            _finish()
+    finally:
+        if again:
+            _redraw()
+        else:
+            cancel()
+    return TICK_SECONDS if again else None
+
+
+def _must_wait(job: Job) -> bool:
+    """Whether applying would throw the artist out of a mode, whose undo history is its own."""
+    obj = _find_target()
+    if job.error or obj is None:
+        return False
+    busy = bpy.context.mode != "OBJECT" or obj.mode != "OBJECT"
+    if busy:
+        job.stage = "Waiting for Object Mode"
+    return busy
 
 
 def _finish() -> None:
@@ -125,7 +140,7 @@ def _finish() -> None:
 
 def _apply(filepath: Path) -> str:
     assert _target is not None
-    obj = next((o for o in bpy.data.objects if o.session_uid == _target.session_uid), None)
+    obj = _find_target()
     if obj is None:
         return f"{_target.object_name!r} is gone; its texture is {filepath}."
     try:
@@ -142,6 +157,11 @@ def _apply(filepath: Path) -> str:
     except RuntimeError as error:  # what the operator reported
         return str(error).removeprefix("Error: ").strip()
     return ""
+
+
+def _find_target() -> bpy.types.Object | None:
+    assert _target is not None
+    return next((o for o in bpy.data.objects if o.session_uid == _target.session_uid), None)
 
 
 def _redraw() -> None:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The session without an engine: the end of a job, whatever goes wrong and wherever the artist is.
+
+`_tick` is what Blender's timer calls in the window; background Blender has no timers.
+"""
+
+import shutil
+
+import pytest
+
+
+class Scripted:
+    """Takes the place of the steps of a job, which need an engine: yields, then does one thing."""
+
+    def __init__(self, last=lambda: None):
+        self.last = last
+
+    def __call__(self):
+        yield
+        self.last()
+
+
+@pytest.fixture
+def begin(bpy, addon, no_engine, monkeypatch):
+    """Start a job of the active object as the window does, with a script for its steps."""
+
+    def begun(last=lambda: None):
+        exported = addon.export_mesh.export(bpy.context, bpy.context.object)
+        addon.session.start(bpy.context, "syncsde", {"prompt": "moss"}, exported, None)
+        job = addon.session.current
+        job._steps = Scripted(last)()
+        return job
+
+    return begun
+
+
+@pytest.fixture
+def begin_and_get_texture(begin, addon, picture):
+    def begun():
+        job = begin(lambda: shutil.copy(picture, job.request.directory / "texture.png"))
+        return job
+
+    return begun
+
+
+def a_defect():
+    raise KeyError("stage")
+
+
+SENTENCE = "The add-on made a mistake (KeyError): Blender's console has the details."
+
+
+@pytest.mark.parametrize("how", ["wait", "tick"])
+def test_defect_ends_the_job_with_one_sentence(bpy, addon, suzanne, begin, how, caplog):
+    begin(a_defect)
+    if how == "wait":
+        assert addon.session.wait() == SENTENCE
+    else:
+        while addon.session._tick() is not None:
+            pass
+        assert addon.session.last_error == SENTENCE
+    assert not addon.session.is_running()
+    assert any(record.exc_info for record in caplog.records)
+
+
+@pytest.mark.parametrize("how", ["wait", "tick"])
+@pytest.mark.parametrize("where", ["pump", "apply"])
+def test_nothing_leaves_the_panel_stuck(
+    bpy, addon, suzanne, begin_and_get_texture, monkeypatch, how, where
+):
+    """Even what the job's own net lets through ends the job."""
+    job = begin_and_get_texture()
+    if where == "pump":
+        monkeypatch.setattr(job, "pump", a_defect)
+    else:
+        monkeypatch.setattr(addon.session, "_apply", lambda _: a_defect())
+    advance = addon.session.wait if how == "wait" else addon.session._tick
+    with pytest.raises(KeyError):
+        list(iter(advance, None))
+    assert not addon.session.is_running()
+    assert not bpy.ops.syncsde.cancel.poll()
+    assert bpy.ops.syncsde.texture.poll()
+
+
+MODES = ["EDIT", "SCULPT", "TEXTURE_PAINT"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("of", ["the object", "another"])
+def test_artist_is_not_thrown_out_of_a_mode(
+    bpy, addon, suzanne, begin_and_get_texture, contents_of, mode, of
+):
+    begin_and_get_texture()
+    if of == "another":
+        bpy.ops.mesh.primitive_cube_add()
+    busy = bpy.context.object
+    before = contents_of(suzanne)
+    bpy.ops.object.mode_set(mode=mode)
+    for _ in range(4):
+        assert addon.session._tick() == addon.session.TICK_SECONDS
+    assert busy.mode == mode
+    assert addon.session.is_running()
+    assert addon.session.current.stage == "Waiting for Object Mode"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert contents_of(suzanne) == before
+    bpy.ops.ed.undo_push(message="Before")
+    assert addon.session._tick() is None
+    assert addon.session.last_error == ""
+    assert suzanne.active_material.name == "moss"
+    assert not addon.session.is_running()
+    bpy.ops.ed.undo()
+    assert contents_of(bpy.data.objects["Suzanne"]) == before
+
+
+def test_job_that_waits_for_object_mode_can_be_cancelled(
+    bpy, addon, suzanne, begin_and_get_texture
+):
+    begin_and_get_texture()
+    bpy.ops.object.mode_set(mode="EDIT")
+    addon.session._tick()
+    addon.session._tick()
+    assert bpy.ops.syncsde.cancel() == {"FINISHED"}
+    assert addon.session._tick() is None
+    assert suzanne.mode == "EDIT"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert suzanne.active_material is None
+
+
+def test_failed_job_does_not_wait_for_object_mode(bpy, addon, suzanne, begin):
+    begin(a_defect)
+    bpy.ops.object.mode_set(mode="EDIT")
+    addon.session._tick()
+    assert addon.session._tick() is None
+    assert addon.session.last_error == SENTENCE
+    assert suzanne.mode == "EDIT"
+
+
+def test_background_applies_at_once(bpy, addon, suzanne, begin_and_get_texture):
+    begin_and_get_texture()
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert addon.session.wait() == ""
+    assert suzanne.mode == "OBJECT"
+    assert suzanne.active_material.name == "moss"
