@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -62,7 +61,6 @@ def test_stream_ends_when_the_engine_leaves(jobs, changes, job):
 
 def test_waiting_ends_at_once_with_the_job(jobs, changes, job):
     threading.Timer(0.1, jobs.ask_cancel, [job]).start()
-    begin = time.monotonic()
-    ended = asyncio.run(follow.wait_for_end(jobs, changes, job, 30))
+    waiting = follow.wait_for_end(jobs, changes, job, 3600)
+    ended = asyncio.run(asyncio.wait_for(waiting, 20))
     assert ended.state == JobState.CANCELLED
-    assert time.monotonic() - begin < 5

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -77,20 +79,25 @@ def test_interface_imports_no_torch():
     assert found.stdout.strip() == "[]"
 
 
-def test_socket_sets_no_delay():
-    """A socket without its protocol's number costs each answer 40 ms."""
-    with bind("127.0.0.1", 0) as listener:
-        assert listener.proto == 6
+def test_answers_are_sent_at_once():
+    """asyncio sets TCP_NODELAY on what a listener accepts only if that names its protocol."""
+    accepted: list[int] = []
 
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = writer.get_extra_info("socket")
+        accepted.append(link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
 
-def test_answers_are_quick(engine):
-    def twenty() -> float:
-        begin = time.monotonic()
-        for _ in range(20):
-            engine.client.healthz()
-        return time.monotonic() - begin
+    async def serve_one() -> None:
+        server = await asyncio.start_server(answer, sock=bind("127.0.0.1", 0))
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            await reader.read()
+            writer.close()
 
-    assert min(twenty() for _ in range(3)) < 0.6
+    asyncio.run(serve_one())
+    assert len(accepted) == 1
+    assert accepted[0]
 
 
 def test_second_engine_is_refused(engine):
@@ -114,11 +121,9 @@ def test_leaves_with_its_parent(starting, tmp_path):
     job = engine.count(steps=1000, sleep=0.05)
     engine.step(job, 1)
     worker = engine.worker
-    begin = time.monotonic()
     engine.process.stdin.close()
-    engine.process.wait(5)
-    wait_until(lambda: is_gone(worker), 2)
-    assert time.monotonic() - begin < 2.5
+    engine.process.wait(20)  # the job itself would go on for 50 seconds
+    wait_until(lambda: is_gone(worker))
     assert engine.process.returncode == 0
     assert not (engine.folder / protocol.CONNECTION_FILE).exists()
 
@@ -134,7 +139,7 @@ def test_parent_killed(tmp_path):
         client = wait_until(lambda: find_engine(tmp_path))
         worker = wait_until(lambda: client.status()["worker_pid"])
         parent.kill()
-    wait_until(lambda: is_gone(client.connection.pid) and is_gone(worker), 3)
+    wait_until(lambda: is_gone(client.connection.pid) and is_gone(worker))
 
 
 def test_stay(starting):
@@ -144,8 +149,8 @@ def test_stay(starting):
     assert engine.client.healthz()
     worker = engine.worker
     engine.process.terminate()
-    engine.process.wait(5)
-    wait_until(lambda: is_gone(worker), 2)
+    engine.process.wait(20)
+    wait_until(lambda: is_gone(worker))
     assert not (engine.folder / protocol.CONNECTION_FILE).exists()
 
 
