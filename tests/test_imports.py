@@ -4,17 +4,27 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HTTP = {"fastapi", "starlette", "uvicorn", "http"}
+MODELS = {"torch", "diffusers", "transformers"}
 NEVER = {  # folder: top-level modules that nothing below it imports
-    "blender_addon": {"torch", "diffusers", "syncsde_engine", "syncsde_server", "threading"},
+    "blender_addon": {*MODELS, "syncsde_engine", "syncsde_server", "threading", "requests"},
     "syncsde_engine": {"bpy", "blender_addon", "syncsde_server", *HTTP},
-    "server": {"bpy", "torch", "diffusers", "transformers"},
+    "server": {"bpy", *MODELS},
 }
+# What the server takes from outside: the wire, and of the engine what is light; tasks bring torch.
+SERVER_TAKES = {
+    "blender_addon.protocol",
+    "syncsde_engine.__version__",
+    "syncsde_engine.config",
+    "syncsde_engine.errors",
+}
+WORKER_TAKES = {"syncsde_engine.config", "syncsde_engine.errors", "syncsde_engine.tasks"}
 # The method, from the bottom up: a module imports only those before it.
 METHOD = ["errors", "schedule", "coupling", "strategies", "sampler"]
 
@@ -28,6 +38,17 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.add(node.module.split(".")[0])
     return found
+
+
+def taken(path: Path, packages: set[str]) -> set[str]:
+    """What a file imports from `packages`, as package.name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {".".join(name.split(".")[:2]) for name in found if name.split(".")[0] in packages}
 
 
 def relative_imports(path: Path) -> set[str]:
@@ -45,6 +66,21 @@ def test_no_forbidden_import(folder):
     assert files
     for path in files:
         assert not imports(path) & NEVER[folder], path
+
+
+@pytest.mark.parametrize("folder", NEVER)
+def test_ruff_bans_the_same_imports_and_says_why(folder):
+    settings = tomllib.loads((ROOT / folder / "ruff.toml").read_text(encoding="utf-8"))
+    assert settings["extend"] == "../pyproject.toml"
+    bans = settings["lint"]["flake8-tidy-imports"]["banned-api"]
+    assert set(bans) == NEVER[folder]
+    assert all(ban["msg"].endswith(".") for ban in bans.values())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "server").glob("*.py")), ids=lambda path: path.name)
+def test_server_takes_little_from_outside(path):
+    allowed = WORKER_TAKES if path.name == "worker.py" else SERVER_TAKES
+    assert taken(path, {"blender_addon", "syncsde_engine", "syncsde_server"}) <= allowed
 
 
 @pytest.mark.parametrize("name", METHOD)
