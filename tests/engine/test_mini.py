@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded model: small enough to ship, and it follows colour and depth."""
+
+import pytest
+import torch
+
+from syncsde_engine import noise
+from syncsde_engine.coupling import couple
+from syncsde_engine.mesh.cameras import Camera
+from syncsde_engine.mesh.mesh import normalise
+from syncsde_engine.mesh.project import depth_control, observe, view_maps, view_to_view
+from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.models import catalogue
+from syncsde_engine.models.stable_diffusion import StableDiffusion
+from syncsde_engine.sampler import sample
+from syncsde_engine.strategies import SyncSDE
+from tests.mesh.shapes import icosphere
+
+FOLDER = catalogue.locate("mini")
+CPU = torch.device("cpu")
+
+
+def test_all_its_files_are_small_and_none_is_a_pickle():
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 45e6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+
+
+@pytest.fixture(scope="module")
+def draw():
+    """Two views of a ball for a prompt, and where the ball is."""
+    settings = catalogue.settings(FOLDER)
+    model = StableDiffusion.load(FOLDER, None, CPU)
+    mesh, _ = normalise(icosphere(3))
+    scene = observe(mesh, (Camera(0, 0), Camera(45, 0)), rasterizer("builtin"), 512)
+    maps = view_maps(scene, settings.view_size)
+    side = settings.view_size // model.latent_scale
+    coupling = couple(view_to_view(scene, side))
+
+    def draw(prompt):
+        denoiser = model.guided(
+            [f"{prompt}, front view", f"{prompt}, side view"],
+            ["", ""],
+            depth_control(maps),
+            settings.guidance_scale,
+            settings.control_scale,
+        )
+        y = noise.initial(0, 2, (model.latent_channels, side, side))
+        for state in sample(y, model.schedule.steps(10), denoiser, SyncSDE(), coupling):
+            y = state.y
+        return model.decode(y), maps.coverage
+
+    return draw
+
+
+COLORS = {  # which channels must be strong, which weak
+    "a golden statue": ([0, 1], [2]),
+    "a mossy stone statue": ([1], [2]),
+    "a plain blue statue": ([2], [0]),
+}
+
+
+@pytest.mark.parametrize(("prompt", "channels"), COLORS.items())
+def test_colour_and_silhouette_follow(draw, prompt, channels):
+    images, ball = draw(prompt)
+    strong, weak = channels
+    pixels = images.movedim(1, -1)
+    inside, outside = pixels[ball], pixels[~ball]
+    mean = inside.mean(0)
+    assert mean[strong].min() > mean[weak].max() + 0.1, mean
+    # The ball stands out from what is behind it, where the depth says.
+    assert (inside.mean(0) - outside.mean(0)).abs().max() > 0.1
+    assert (outside.mean(0) - outside.mean()).abs().max() < 0.1, "a neutral backdrop"
