@@ -84,7 +84,7 @@ class TextureParameters:
     )
     synchronized_share: FloatProperty(
         name="Synchronized Share",
-        description="Share of the steps that are synchronised; the rest refine freely",
+        description="Share of the noise range that is synchronised; the rest refines freely",
         default=0.8,
         min=0.0,
         max=1.0,

@@ -61,7 +61,8 @@ def test_kind_and_default_are_the_engines(name):
         assert kind == "EnumProperty"
         assert [item[0] for item in keywords["items"]] == list(typing.get_args(hint))
     else:
-        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        unions = (types.UnionType, typing.Union)
+        options = typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
         assert kind in {KINDS[option] for option in options if option in KINDS}
     default = None if UNSET.get(name, ...) == keywords["default"] else keywords["default"]
     if name != "prompt":  # the one field that has no default in the engine
