@@ -160,7 +160,7 @@ def test_message_that_makes_no_sense_costs_an_attempt(jobs, supervise, line, mon
 
 def test_job_does_not_wait_for_the_next_tick(jobs, supervise, monkeypatch):
     """A click reaches the worker at once: `wake` does not leave it to the supervisor's clock."""
-    monkeypatch.setattr(supervisor_module, "TICK", 3600.0)
+    monkeypatch.setattr(supervisor_module, "TICK", 30.0)  # longer than `reach` waits
     supervisor = supervise([sys.executable, "-c", SCRIPTED, "at start"])
     wait_until(lambda: supervisor.state()["worker"] == "ready")
     job = submit(jobs)
