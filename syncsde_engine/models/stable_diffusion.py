@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ..errors import DeviceUnavailable, MissingWeights
 from ..schedule import Schedule, Step
 from ..usage import Usage
 from . import catalogue
+
+log = logging.getLogger(__name__)
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
@@ -110,13 +113,25 @@ class StableDiffusion:
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Encode each distinct prompt once. -> (len(prompts), tokens, width)."""
+        """Encode each distinct prompt once. -> (len(prompts), tokens, width).
+
+        What is longer than the text encoder's window is cut off at its end, with a warning.
+        """
         distinct = list(dict.fromkeys(prompts))
+        window = self.tokenizer.model_max_length
+        lengths = [len(ids) for ids in self.tokenizer(distinct, verbose=False).input_ids]
+        if max(lengths) > window:
+            log.warning(
+                "a prompt of %d tokens is cut to the model's %d; its end, where the view direction "
+                "stands, is lost",
+                max(lengths),
+                window,
+            )
         tokens = self.tokenizer(
             distinct,
             padding="max_length",
             truncation=True,
-            max_length=self.tokenizer.model_max_length,
+            max_length=window,
             return_tensors="pt",
         ).input_ids.to(self.device)
         with self.usage.count(self.device, text_encoder=len(distinct)):

@@ -93,6 +93,14 @@ def test_evaluations_are_counted(tiny_model):
     assert model.usage.seconds > 0
 
 
+def test_a_prompt_that_is_cut_is_told(tiny_model, caplog):
+    model = load(tiny_model)
+    model.encode_prompts(["moss"])
+    assert not caplog.records
+    model.encode_prompts(["a prompt far beyond sixteen tokens"])
+    assert "cut to the model's 16" in caplog.text
+
+
 def test_without_guidance_only_the_prompt_is_evaluated(tiny_model):
     model = load(tiny_model)
     generate(model, 1.0, steps=4)
