@@ -33,8 +33,8 @@ def draw():
     model = StableDiffusion.load(FOLDER, None, CPU)
     mesh, _ = normalise(icosphere(3))
     scene = observe(mesh, (Camera(0, 0), Camera(45, 0)), rasterizer("builtin"), 512)
-    maps = view_maps(scene, settings.view_size)
-    side = settings.view_size // model.latent_scale
+    maps = view_maps(scene, 256)
+    side = 256 // model.latent_scale
     coupling = couple(view_to_view(scene, side))
 
     def draw(prompt):

@@ -58,7 +58,7 @@ def test_the_stock_pipeline_draws_from_the_exported_folder(model):
 
 def test_the_exported_folder_says_what_the_engine_asks(model):
     description = json.loads((model / "syncsde.json").read_text())
-    assert description["view_size"] == 64
+    assert description["view_size"] == 96
     assert "mossy stone" in description["vocabulary"]["materials"]
     unet = json.loads((model / "unet" / "config.json").read_text())
     assert unet["sample_size"] == 8
