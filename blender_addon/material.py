@@ -15,6 +15,7 @@ import numpy as np
 from .export_mesh import MeshError
 
 NOTE = "syncsde_before"  # custom property of the object: how to restore it
+ROUGHNESS = 0.8  # the texture holds colour only: little gloss, so that it reads
 
 
 def apply(
@@ -107,6 +108,7 @@ def _make_material(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
     uv_map.location = texture.location.x - 220.0, texture.location.y
     links.new(uv_map.outputs["UV"], texture.inputs["Vector"])
     links.new(texture.outputs["Color"], principled.inputs["Base Color"])
+    principled.inputs["Roughness"].default_value = ROUGHNESS
     nodes.active = texture
     return material
 
