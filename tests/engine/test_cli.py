@@ -206,7 +206,10 @@ def test_a_full_disk_leaves_the_old_results_alone(tiny_model, obj, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_cancelled_run_writes_nothing(tiny_model, obj, tmp_path, number):
-    process = start(tiny_model, obj, tmp_path / "out", "--steps", "500")
+    def restore():  # a shell ignores Ctrl-C for what it runs in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = start(tiny_model, obj, tmp_path / "out", "--steps", "500", preexec_fn=restore)
     assert process.stdout
     for line in process.stdout:
         if '"views"' in line:

@@ -85,7 +85,7 @@ def test_environment_of_the_engine(tmp_path, monkeypatch):
 
 
 def test_last_words(tmp_path):
-    process = start_engine([sys.executable, "-c", "print('first'); 1/0"], tmp_path)
+    process = start_engine([sys.executable, "-c", "print('first', flush=True); 1/0"], tmp_path)
     process.communicate()
     assert "ZeroDivisionError" in str(client.last_words(tmp_path))
     assert client.last_words(tmp_path / "nowhere").code == "engine_failed"

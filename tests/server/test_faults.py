@@ -31,7 +31,9 @@ def test_worker_killed_during_a_job(engine):
 
 def test_worker_killed_while_idle(engine):
     wait_until(lambda: engine.client.status()["worker"] == "ready")
-    os.kill(engine.worker, signal.SIGKILL)
+    first = engine.worker
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: engine.client.status()["worker_pid"] not in (first, None))
     job = engine.finish(engine.count())
     assert job.state == JobState.DONE
     assert job.attempts == 1
