@@ -135,7 +135,7 @@ def texture_command(options: argparse.Namespace) -> int:
 
     mesh = io.load(options.mesh)
     with output.staging(options.output) as stage:
-        output.require_space(stage, texture.output_bytes(config))
+        output.require_space(options.output, texture.output_bytes(config))
         artifacts = report_progress(texture.texture(config, mesh), "json" in vars(options))
         output.write(options.output, stage, artifacts)
     report = json.loads(artifacts["report.json"])

@@ -69,9 +69,13 @@ def _texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Art
 
     yield Progress("geometry", 0, 1)
     with clock.measure("geometry"):
-        if mesh.uvs is None:
-            mesh = unwrap(mesh, config.texture_size, UNWRAP_SECONDS)
-        scene = observe(normalise(mesh)[0], paper_cameras(), raster)
+        normalised, _ = normalise(mesh)
+        if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
+            normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
+            mesh = dataclasses.replace(
+                mesh, uvs=normalised.uvs, uv_triangles=normalised.uv_triangles
+            )
+        scene = observe(normalised, paper_cameras(), raster)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.latent_scale
         coupling = couple(view_to_view(scene, latent_size)).to(device)

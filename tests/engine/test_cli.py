@@ -39,6 +39,16 @@ def test_every_format_gives_a_textured_mesh(texture, tmp_path, suffix):
     assert files == {"texture.png", "textured.glb", "views", "contact_sheet.png", "report.json"}
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_no_scale_is_too_small_or_too_large(texture, tmp_path, size):
+    corners = [(0, 0, 0), (size, 0, 0), (0, size, 0), (0, 0, size)]
+    lines = [f"v {x} {y} {z}" for x, y, z in corners]
+    mesh = tmp_path / "odd.obj"
+    mesh.write_text("\n".join([*lines, "f 1 3 2", "f 1 2 4", "f 2 3 4", "f 1 4 3"]))
+    assert texture(mesh=mesh) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["coverage"]["seen"] > 0.5
+
+
 def test_json_lines_tell_the_progress(texture, capsys):
     assert texture("--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
