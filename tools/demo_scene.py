@@ -98,7 +98,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--engine", required=True, help="the engine's program, syncsde")
     parser.add_argument("--output", type=Path, required=True, help="folder for the five files")
     parser.add_argument("--prompt", default="a mossy stone statue")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--model", default="mini")
     return parser.parse_args()
