@@ -20,7 +20,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from . import __version__
-from .config import TaskConfig, TextureConfig, build
+from .config import CONFIGS, TaskConfig, TextureConfig, build
 from .errors import InvalidRequest, SyncSDEError
 from .tasks import Artifacts, Progress
 
@@ -109,7 +109,7 @@ def read_config(task: str, options: argparse.Namespace) -> TaskConfig:
     """Merge the job file and the flags, which win. Raises InvalidRequest."""
     given = vars(options)
     parameters = read_job(options.job) if "job" in given else {}
-    fields = {field.name for field in dataclasses.fields(TextureConfig)}
+    fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
     parameters |= {name: value for name, value in given.items() if name in fields}
     return build(task, parameters)
 
