@@ -78,6 +78,8 @@ def describe(plan: Plan) -> dict:
         "control_scale": 1.0,
         # Larger than in training: the networks are convolutional, and textures come out finer.
         "view_size": plan.size * 3 // 2,
+        "image_size": plan.size,
+        "image_guidance_scale": 3.0,
         "prompt_prefix": "",
         "negative_prompt": "",
         "license": "CC0-1.0",

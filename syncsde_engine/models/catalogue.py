@@ -17,7 +17,7 @@ from ..errors import MissingWeights
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 SETTINGS_FILE = "syncsde.json"
-PARTS = ("text_encoder", "vae", "unet", "controlnet")
+PARTS = ("text_encoder", "vae", "unet")
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -26,7 +26,9 @@ class Settings:
 
     guidance_scale: GuidanceScale = 15.5
     control_scale: ControlScale = 0.7
-    view_size: ViewSize = 768
+    view_size: ViewSize = 768  # side of a mesh's views, pixels
+    image_size: ViewSize = 512  # side at which the image tasks work, pixels
+    image_guidance_scale: GuidanceScale | None = None  # of the image tasks; None: each one's own
     prompt_prefix: str = "Best quality, extremely detailed "
     negative_prompt: str = (
         "oversmoothed, blurry, depth of field, out of focus, low quality, bloom, glowing effect."
@@ -76,11 +78,16 @@ def settings(folder: Path) -> Settings:
 WeightsFile = tuple[Path, int, int]  # with modification time in nanoseconds and size in bytes
 
 
-def weights(folder: Path, controlnet: Path | None) -> tuple[WeightsFile, ...]:
-    """The weights files that a model is loaded from, in a fixed order."""
+def weights(
+    folder: Path, controlnet: Path | None = None, *, control: bool = False
+) -> tuple[WeightsFile, ...]:
+    """The weights files that a model is loaded from, in a fixed order.
+
+    Only with `control` a ControlNet is among them: that of `controlnet`, or else the folder's own.
+    """
     folders = [folder / part for part in PARTS]
-    if controlnet is not None:
-        folders[-1] = controlnet
+    if control:
+        folders.append(controlnet or folder / "controlnet")
     files = [file for part in folders for file in sorted(part.glob("*.safetensors"))]
     # Variants, like "model.fp16.safetensors", are not loaded.
     used = [(file, file.stat()) for file in files if "." not in file.stem]

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stable Diffusion with a depth ControlNet from a diffusers folder: its networks, no pipeline."""
+"""Stable Diffusion, with or without a ControlNet, from a diffusers folder: no pipeline."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,39 +12,23 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ..errors import DeviceUnavailable, MissingWeights
+from ..errors import InvalidRequest
 from ..schedule import Schedule, Step
 from ..usage import Usage
-from . import catalogue
+from . import folder as parts
+from .attention import Attend, Words, project, take_over
+from .guided import Control, GuidedDenoiser
+from .tiles import decode_in_tiles
 
 log = logging.getLogger(__name__)
 
+DEFAULT_BATCH = 10  # trajectories in the networks at once
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Prediction = Literal["epsilon", "v_prediction", "sample"]
-
-
-def pick_device(name: str) -> torch.device:
-    """Resolve "auto" and check that a device that was asked for is there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    there = {
-        "cpu": True,
-        "mps": torch.backends.mps.is_available(),
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
-    }
-    if not there[device.type]:
-        raise DeviceUnavailable(
-            f"Device {name!r} is not available.",
-            hint="Use cpu, or install the torch build for it.",
-            field="device",
-        )
-    return device
 
 
 class StableDiffusion:
@@ -59,7 +40,7 @@ class StableDiffusion:
         text_encoder: CLIPTextModel,
         vae: AutoencoderKL,
         unet: UNet2DConditionModel,
-        controlnet: ControlNetModel,
+        controlnet: ControlNetModel | None,
         scheduler: dict[str, Any],
         device: torch.device,
     ) -> None:
@@ -67,65 +48,87 @@ class StableDiffusion:
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.unet = unet.eval().requires_grad_(False)
-        self.controlnet = controlnet.eval().requires_grad_(False)
+        self.controlnet = None if controlnet is None else controlnet.eval().requires_grad_(False)
         self.schedule = Schedule.from_config(scheduler)
         self.prediction: Prediction = scheduler.get("prediction_type", "epsilon")
         self.device = device
         self.usage = Usage()
-        self.latent_channels: int = vae.config["latent_channels"]
-        self.latent_scale = 2 ** (len(vae.config["block_out_channels"]) - 1)  # pixels a latent cell
+        self.channels: int = vae.config["latent_channels"]
+        self.scale = 2 ** (len(vae.config["block_out_channels"]) - 1)  # pixels of a latent cell
+        take_over(self.unet)
+        if self.controlnet is not None:
+            take_over(self.controlnet)
+            # Control images do not change from step to step: they are embedded before the first,
+            # and the network is given the result in their place.
+            self.embed_control = self.controlnet.controlnet_cond_embedding
+            self.controlnet.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
-    def load(cls, folder: Path, controlnet: Path | None, device: torch.device) -> StableDiffusion:
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device,
+        *,
+        controlnet: Path | None = None,
+        control: bool = False,
+        precision: Precision = "auto",
+        compile: bool = False,
+    ) -> StableDiffusion:
         """Load a diffusers folder. Raises MissingWeights.
 
         `controlnet` is for folders that have none. Reads safetensors files only, never pickles.
         """
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
-        control = controlnet or folder / "controlnet"
-        scheduler = folder / "scheduler" / "scheduler_config.json"
-        with missing_weights(scheduler):
-            schedule = json.loads(scheduler.read_text(encoding="utf-8"))
-            if not isinstance(schedule, dict):
-                raise ValueError("it holds no JSON object")
-            if schedule.get("prediction_type", "epsilon") not in AS_NOISE:
-                raise ValueError(f"unknown prediction_type {schedule['prediction_type']!r}")
+        if precision == "auto":
+            precision = "float16" if device.type == "cuda" else "float32"
+        dtype: torch.dtype = getattr(torch, precision)
+        scheduler = parts.scheduler_config(folder)
+        with parts.missing_weights(folder / "scheduler"):
+            if scheduler.get("prediction_type", "epsilon") not in AS_NOISE:
+                raise ValueError(f"unknown prediction_type {scheduler['prediction_type']!r}")
+        tokenizer = parts.tokenizer(CLIPTokenizer, folder / "tokenizer")
+        unet = parts.network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
+        adapter = None
+        if control:
+            path = controlnet or folder / "controlnet"
+            adapter = parts.network(ControlNetModel, path, torch_dtype=dtype)
+        # The text encoder runs once, and the autoencoder of Stable Diffusion 1 overflows in half
+        # precision.
+        whole = torch.float32
+        text_encoder = parts.network(CLIPTextModel, folder / "text_encoder", dtype=whole)
+        vae = parts.network(AutoencoderKL, folder / "vae", torch_dtype=whole)
+        with parts.missing_weights(folder / "unet"):
+            require_fit(unet, vae, text_encoder)
+            model = cls(
+                tokenizer=tokenizer,
+                text_encoder=text_encoder.to(device),
+                vae=vae.to(device),
+                unet=unet.to(device),
+                controlnet=None if adapter is None else adapter.to(device),
+                scheduler=scheduler,
+                device=device,
+            )
+        if compile:
+            model.unet.compile()
+            if model.controlnet is not None:
+                model.controlnet.compile()
+        return model
 
-        def network(kind: Any, path: Path, **options: Any) -> Any:
-            with missing_weights(path):
-                require_kind(kind, path)
-                return kind.from_pretrained(
-                    path, use_safetensors=True, local_files_only=True, **options
-                ).to(device)
-
-        with missing_weights(folder / "tokenizer"):
-            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        return cls(
-            tokenizer=tokenizer,
-            text_encoder=network(CLIPTextModel, folder / "text_encoder", dtype=dtype),
-            # The autoencoder of Stable Diffusion 1 overflows in half precision.
-            vae=network(AutoencoderKL, folder / "vae", torch_dtype=torch.float32),
-            unet=network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
-            controlnet=network(ControlNetModel, control, torch_dtype=dtype),
-            scheduler=schedule,
-            device=device,
-        )
-
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Encode each distinct prompt once. -> (len(prompts), tokens, width).
+        """Encode each distinct prompt once. -> (len(prompts), tokens, width) float32.
 
         What is longer than the text encoder's window is cut off at its end, with a warning.
         """
         distinct = list(dict.fromkeys(prompts))
         window = self.tokenizer.model_max_length
-        lengths = [len(ids) for ids in self.tokenizer(distinct, verbose=False).input_ids]
-        if max(lengths) > window:
+        whole = self.tokenizer(distinct, verbose=False).input_ids
+        cut = [ids[window - 1 : -1] for ids in whole if len(ids) > window]
+        if cut:
+            lost = dict.fromkeys(str(self.tokenizer.decode(ids)).strip() for ids in cut)
             log.warning(
-                "a prompt of %d tokens is cut to the model's %d; its end, where the view direction "
-                "stands, is lost",
-                max(lengths),
+                "prompts are cut to the model's %d tokens; lost: %s",
                 window,
+                "; ".join(repr(words) for words in lost),
             )
         tokens = self.tokenizer(
             distinct,
@@ -138,124 +141,156 @@ class StableDiffusion:
             encoded = self.text_encoder(tokens).last_hidden_state
         return encoded[[distinct.index(prompt) for prompt in prompts]]
 
+    @torch.no_grad()
     def guided(
         self,
         prompts: Sequence[str],
-        negative_prompts: Sequence[str],
-        control: Tensor,
+        unwanted: Sequence[str],
         guidance_scale: float,
-        control_scale: float,
-        batch_size: int | None = None,
+        batch_size: int | None,
+        *,
+        control: Tensor | None = None,
+        control_scale: float = 1.0,
+        attend: Attend | None = None,
     ) -> GuidedDenoiser:
-        """Bind N trajectories' prompts and depth images (N, 3, H, W) in [0, 1] to the networks."""
-        wanted, unwanted = self.encode_prompts(prompts), self.encode_prompts(negative_prompts)
+        """Bind the prompts of N trajectories to the networks.
+
+        Args:
+            unwanted: N more prompts, to be steered away from; unused at a guidance_scale of 1.
+            batch_size: the most trajectories in the networks at once; None: DEFAULT_BATCH, or as
+                many as `attend` needs.
+            control: (N, 3, H, W) images in [0, 1] for the ControlNet, which must be loaded.
+
+        Raises InvalidRequest if `attend` mixes trajectories and they do not fit in one batch.
+        """
+        count = len(prompts)
+        mixes = getattr(attend, "mixes", False)
+        if mixes and batch_size is not None and batch_size < count:
+            raise InvalidRequest(
+                f"batch_size {batch_size} is less than the {count} trajectories, which attend to "
+                "each other.",
+                hint=f"Set batch_size to {count}, or leave it open.",
+                field="batch_size",
+            )
+        texts = [*prompts, *(unwanted if guidance_scale != 1 else ())]
+        distinct = list(dict.fromkeys(texts))
+        words = self.encode_prompts(distinct)
+        rows = torch.tensor([distinct.index(text) for text in texts], device=self.device)
         return GuidedDenoiser(
             self,
-            wanted,
-            unwanted,
-            control.to(self.device, self.unet.dtype),
+            project(self.unet, words),
+            rows[:count],
+            rows[count:] if guidance_scale != 1 else None,
             guidance_scale,
-            control_scale,
-            batch_size or len(prompts),
+            batch_size or (count if mixes else DEFAULT_BATCH),
+            None if control is None else self._control(control, control_scale, words),
+            attend,
         )
 
-    @torch.inference_mode()
+    def predict(
+        self, y: Tensor, step: Step, words: Tensor, *, attend: Attend | None = None
+    ) -> Tensor:
+        """Predict noise without guidance. (N, C, h, w) -> the same, float32.
+
+        Differentiable with respect to `words` (N, tokens, width), as `encode_prompts` makes them.
+        """
+        rows = torch.arange(len(words), device=self.device)
+        return self.evaluate(y, step, Words(project(self.unet, words), rows), attend=attend)
+
+    def evaluate(
+        self,
+        y: Tensor,
+        step: Step,
+        words: Words,
+        control: Control | None = None,
+        attend: Attend | None = None,
+    ) -> Tensor:
+        """Send one batch through the networks. (B, C, h, w) -> noise, the same, float32.
+
+        `words` are the UNet's; `control` holds the control images of the same B samples.
+        """
+        inputs: dict[str, Any] = {
+            "sample": y.to(self.unet.dtype),
+            # A number would be compiled in.
+            "timestep": torch.tensor(step.timestep, device=y.device),
+            # Attention layers get their words as `cross_attention_kwargs`, already projected.
+            "encoder_hidden_states": None,
+            "return_dict": False,
+        }
+        options: dict[str, Any] = {"words": words}
+        if attend is not None:
+            options |= {"attend": attend, "step": step}
+        with self.usage.count(y.device, unet=len(y), controlnet=len(y) if control else 0):
+            residuals = {}
+            if control is not None:
+                assert self.controlnet is not None
+                down, middle = self.controlnet(
+                    **inputs,
+                    controlnet_cond=control.embedded,
+                    conditioning_scale=control.scale,
+                    cross_attention_kwargs={"words": words._replace(projected=control.projected)},
+                )
+                residuals = {
+                    "down_block_additional_residuals": down,
+                    "mid_block_additional_residual": middle,
+                }
+            # Whatever steps in between is not compiled.
+            unet = self.unet if attend is None else self.unet.forward
+            output = unet(**inputs, **residuals, cross_attention_kwargs=options)[0].float()
+        return AS_NOISE[self.prediction](y, output, step)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Encode (N, 3, H, W) images in [0, 1] to (N, C, h, w) latents, one at a time.
+
+        Paper: the authors draw from the autoencoder's posterior; this is its mean, so that an image
+        has one latent.
+        """
+        latents = []
+        for image in images.to(self.device).split(1):
+            with self.usage.count(self.device, vae_encoder=1):
+                posterior = self.vae.encode(2 * image - 1, return_dict=False)[0]
+            latents.append(posterior.mean * self.vae.config["scaling_factor"])
+        return torch.cat(latents)
+
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode (N, C, h, w) latents to (N, 3, H, W) images in [0, 1], one at a time."""
-        images = []
-        for latent in latents.split(1):
-            with self.usage.count(self.device, vae_decoder=1):
-                scaled = latent / self.vae.config["scaling_factor"]
-                image = self.vae.decode(scaled, return_dict=False)[0]
-            images.append((image / 2 + 0.5).clamp(0, 1))
+        """Decode (N, C, h, w) latents to (N, 3, H, W) images in [0, 1], one at a time.
+
+        Large ones are decoded in tiles.
+        """
+        images = [decode_in_tiles(one, self.scale, self._decode) for one in latents.split(1)]
         return torch.cat(images)
 
+    def _decode(self, latent: Tensor) -> Tensor:
+        with self.usage.count(self.device, vae_decoder=1):
+            scaled = latent / self.vae.config["scaling_factor"]
+            image = self.vae.decode(scaled, return_dict=False)[0]
+        return (image / 2 + 0.5).clamp(0, 1)
 
-@dataclass(frozen=True)
-class GuidedDenoiser:
-    """Noise prediction with classifier-free guidance, both halves in the same batch."""
-
-    model: StableDiffusion
-    wanted: Tensor  # (N, tokens, width)
-    unwanted: Tensor  # (N, tokens, width)
-    control: Tensor  # (N, 3, H, W) in [0, 1]
-    guidance_scale: float  # unwanted + scale * (wanted - unwanted); 1 is off
-    control_scale: float
-    batch_size: int  # trajectories at a time
-
-    @torch.inference_mode()
-    def predict_noise(self, y: Tensor, step: Step) -> Tensor:
-        """(N, C, h, w) float32 states -> guided noise, the same shape."""
-        starts = range(0, len(y), self.batch_size)
-        parts = [slice(start, start + self.batch_size) for start in starts]
-        return torch.cat([self._predict(y, step, part) for part in parts])
-
-    def _predict(self, y: Tensor, step: Step, part: slice) -> Tensor:
-        y = y[part]
-        guided = self.guidance_scale != 1
-        halves = 2 if guided else 1
-        latents = y.to(self.model.unet.dtype).repeat(halves, 1, 1, 1)
-        words = torch.cat([self.unwanted[part], self.wanted[part]]) if guided else self.wanted[part]
-        samples = len(latents)
-        with self.model.usage.count(y.device, unet=samples, controlnet=samples):
-            down, middle = self.model.controlnet(
-                latents,
-                step.timestep,
-                encoder_hidden_states=words,
-                controlnet_cond=self.control[part].repeat(halves, 1, 1, 1),
-                conditioning_scale=self.control_scale,
-                return_dict=False,
-            )
-            output = self.model.unet(
-                latents,
-                step.timestep,
-                encoder_hidden_states=words,
-                down_block_additional_residuals=down,
-                mid_block_additional_residual=middle,
-                return_dict=False,
-            )[0].float()
-        if guided:
-            unwanted, wanted = output.chunk(2)
-            output = unwanted + self.guidance_scale * (wanted - unwanted)
-        return AS_NOISE[self.model.prediction](y, output, step)
+    def _control(self, images: Tensor, scale: float, words: Tensor) -> Control:
+        assert self.controlnet is not None, "load the model with control=True"
+        images = images.to(self.device, self.controlnet.dtype)
+        with self.usage.count(self.device):
+            embedded = torch.cat([self.embed_control(image) for image in images.split(1)])
+        return Control(embedded, scale, project(self.controlnet, words))
 
 
 AS_NOISE: dict[Prediction, Callable[[Tensor, Tensor, Step], Tensor]] = {
     "epsilon": lambda y, output, step: output,
     "v_prediction": lambda y, v, step: step.alpha**0.5 * v + (1 - step.alpha) ** 0.5 * y,
-    "sample": lambda y, x0, step: (y - step.alpha**0.5 * x0) / (1 - step.alpha) ** 0.5,
+    "sample": lambda y, x0, step: step.noise_in(y, x0),
 }
 
 
-_loaded: dict[tuple[object, ...], StableDiffusion] = {}
-
-
-def load(folder: Path, controlnet: Path | None, device: torch.device) -> StableDiffusion:
-    """Load a model, or return it if it is the one loaded last and its files have not changed."""
-    key = (folder, controlnet, device, catalogue.weights(folder, controlnet))
-    if key not in _loaded:
-        _loaded.clear()  # before loading: memory may not hold two
-        _loaded[key] = StableDiffusion.load(folder, controlnet, device)
-    return _loaded[key]
-
-
-def require_kind(kind: type, path: Path) -> None:
-    """Raise ValueError if a diffusers config says that it is of another class."""
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    found = config.get("_class_name", kind.__name__)
-    if found != kind.__name__:
-        raise ValueError(f"it is a {found}, not a {kind.__name__}")
-
-
-@contextmanager
-def missing_weights(path: Path) -> Iterator[None]:
-    """Turn whatever a loader raises for an absent or broken file into one sentence."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingWeights(
-            f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason}",
-            hint="It must be a diffusers folder with safetensors weights.",
-            field="model",
-        ) from None
+def require_fit(
+    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
+) -> None:
+    """Raise ValueError if the parts of a folder are not those of one Stable Diffusion model."""
+    pairs = {
+        "channels": (unet.config["in_channels"], vae.config["latent_channels"]),
+        "words of width": (unet.config["cross_attention_dim"], text_encoder.config.hidden_size),
+    }
+    for what, (needs, gets) in pairs.items():
+        if needs != gets:
+            raise ValueError(f"it needs {what} {needs}, and the other parts give {gets}")

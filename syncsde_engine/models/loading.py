@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a folder to a model on a device; the one loaded last is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..errors import DeviceUnavailable
+from . import catalogue
+from . import folder as parts
+from .stable_diffusion import Precision, StableDiffusion
+
+# By the pipeline that `model_index.json` names; any other is taken for Stable Diffusion.
+FAMILIES: dict[str, type[StableDiffusion]] = {}
+
+
+class Loaded(NamedTuple):
+    asked: tuple[object, ...]
+    files: tuple[catalogue.WeightsFile, ...]
+    control_files: tuple[catalogue.WeightsFile, ...]
+    model: StableDiffusion
+
+
+_last: list[Loaded] = []
+
+
+def load(
+    folder: Path,
+    device: torch.device,
+    *,
+    controlnet: Path | None = None,
+    control: bool = False,
+    precision: Precision = "auto",
+    compile: bool = False,
+) -> StableDiffusion:
+    """Load a model, or return the one loaded last if it serves and its files have not changed.
+
+    Args:
+        control: whether the ControlNet is needed; without it its weights need not be there.
+        controlnet: folder of the ControlNet, for models whose own folder has none.
+
+    Raises MissingWeights, or DeviceUnavailable if there is nothing to compile with.
+    """
+    asked = (folder, device, precision, compile)
+    files = catalogue.weights(folder)
+    control_files = catalogue.weights(folder, controlnet, control=True)[len(files) :]
+    for last in _last:
+        same = last.asked == asked and last.files == files
+        if same and (not control or last.control_files == control_files):
+            return last.model
+    _last.clear()  # before loading: memory may not hold two
+    if compile:
+        require_compiler(device)
+    family = FAMILIES.get(parts.class_name(folder), StableDiffusion)
+    model = family.load(
+        folder,
+        device,
+        controlnet=controlnet,
+        control=control,
+        precision=precision,
+        compile=compile,
+    )
+    _last.append(Loaded(asked, files, control_files if control else (), model))
+    return model
+
+
+def pick_device(name: str) -> torch.device:
+    """Resolve "auto" and check that a device that was asked for is there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {
+        "cpu": True,
+        "mps": torch.backends.mps.is_available(),
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+    }
+    if not there[device.type]:
+        raise DeviceUnavailable(
+            f"Device {name!r} is not available.",
+            hint="Use cpu, or install the torch build for it.",
+            field="device",
+        )
+    return device
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raise DeviceUnavailable if torch cannot compile for a device, by compiling one addition."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # its backends raise anything
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise DeviceUnavailable(
+            f"torch cannot compile networks for {str(device)!r} here: {reason}",
+            hint="Install a C++ compiler (and Triton for CUDA), or leave compile off.",
+            field="compile",
+        ) from None
