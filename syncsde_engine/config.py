@@ -17,36 +17,49 @@ from pydantic.dataclasses import dataclass
 from .errors import InvalidRequest
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+LONGEST_PROMPT = 2000  # characters
+MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
 ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
+Side = Annotated[int, Field(ge=64, le=65536)]  # pixels
+Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
+StrategyName = Literal[
+    "syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "syncmvd", "independent"
+]
+TransformName = Literal["rotate_cw", "rotate_ccw", "rotate_180", "flip", "skew"]
 
 
-@dataclass(frozen=True, config=STRICT)
-class TextureConfig:
-    """Texture a mesh from ten synchronised views (section 3.3.5 of the paper)."""
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Sampling:
+    """What every task asks of the sampler and its model."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("mesh",)
+    inputs: ClassVar[tuple[str, ...]] = ()  # the blobs it needs
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise",)  # and those it may be given
 
-    prompt: Annotated[
-        str, Field(pattern=r"\S", max_length=2000, description="what the surface should look like")
-    ]
     negative_prompt: Annotated[
         str | None,
-        Field(max_length=2000, description="what it should not look like; default: the model's"),
+        Field(max_length=LONGEST_PROMPT, description="what not to show; default: the model's"),
     ] = None
     seed: Annotated[int, Field(ge=0, lt=2**53, description="same seed, same result")] = 0
-    steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
+    steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 50
+    sampler: Annotated[
+        Literal["ddim", "ddpm"], Field(description="ddpm adds fresh noise in every step")
+    ] = "ddim"
+    eta: Annotated[
+        float, Field(ge=0, le=1, description="share of fresh noise with ddim; 1 is ddpm")
+    ] = 0.0
     guidance_scale: Annotated[
         GuidanceScale | None,
         Field(description="classifier-free guidance, 1 is off; default: the model's"),
     ] = None
     strategy: Annotated[
-        Literal["syncsde", "independent"], Field(description="how the views are synchronised")
+        StrategyName, Field(description="how the trajectories are synchronised")
     ] = "syncsde"
     inverse_lambda: Annotated[
-        float, Field(ge=0, le=100, description="1/lambda: how strongly views agree; 0 is off")
+        float,
+        Field(ge=0, le=100, description="1/lambda: how strongly trajectories agree; 0 is off"),
     ] = 5.0
     correction: Annotated[
         Literal["clamped", "paper"],
@@ -54,10 +67,36 @@ class TextureConfig:
     ] = "clamped"
     synchronized_share: Annotated[
         float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
-    ] = 0.8
+    ] = 1.0
     model: Annotated[
         str, Field(min_length=1, description="name of a known model, or a diffusers folder")
     ] = "mini"
+    batch_size: Annotated[
+        int | None,
+        Field(ge=1, le=64, description="trajectories in the network at once; default: up to 10"),
+    ] = None
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(description="of the networks; the state is always float32. auto: float16 on CUDA"),
+    ] = "auto"
+    compile: Annotated[bool, Field(description="compile the networks first")] = False
+    device: Annotated[
+        str,
+        Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps"),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TextureConfig(Sampling):
+    """Texture a mesh from ten synchronised views (section 3.3.5 of the paper)."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("mesh",)
+
+    prompt: Annotated[Text, Field(description="what the surface should look like")]
+    steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
+    synchronized_share: Annotated[
+        float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
+    ] = 0.8
     controlnet: Annotated[
         str | None,
         Field(description="folder of the depth ControlNet, if the model's own folder has none"),
@@ -66,6 +105,10 @@ class TextureConfig:
         ControlScale | None,
         Field(description="strength of the depth control; default: the model's"),
     ] = None
+    shared_attention: Annotated[
+        Literal["off", "ring"],
+        Field(description="ring: views attend to their neighbours and, early, to the front view"),
+    ] = "off"
     view_size: Annotated[
         ViewSize | None,
         Field(description="side of a view in pixels; default: the model's"),
@@ -76,22 +119,136 @@ class TextureConfig:
     texture_size: Annotated[
         int, Field(ge=16, le=8192, description="side of the texture, pixels")
     ] = 1024
-    batch_size: Annotated[
-        int | None,
-        Field(ge=1, le=64, description="views in the network at once; default: all of them"),
-    ] = None
-    device: Annotated[
-        str,
-        Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps"),
-    ] = "auto"
     rasterizer: Annotated[
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),
     ] = "auto"
 
 
-TaskConfig = TextureConfig
-CONFIGS: dict[str, type[TaskConfig]] = {"texture": TextureConfig}
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MaskConfig(Sampling):
+    """Make an image from prompts for the regions of a mask (section 3.3.1 of the paper)."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("mask",)
+    optional_inputs: ClassVar[tuple[str, ...]] = (
+        "noise",
+        *(f"mask_{number}" for number in range(2, MOST_LAYERS + 1)),
+    )
+
+    background: Annotated[Text, Field(description="what the black part of the masks shows")]
+    foreground: Annotated[
+        tuple[Text, ...],
+        Field(
+            min_length=1,
+            max_length=MOST_LAYERS,
+            description="what the white part of a mask shows; one for each mask, later on top",
+        ),
+    ]
+    prompt: Annotated[Text, Field(description="what the whole image shows")]
+    size: Annotated[
+        ViewSize | None, Field(description="side of the image in pixels; default: the model's")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EditConfig(Sampling):
+    """Edit a real image by text (section 3.3.2 of the paper)."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "mask")
+
+    source_prompt: Annotated[Text, Field(description="what the image shows")]
+    prompt: Annotated[Text, Field(description="what it shall show")]
+    word: Annotated[
+        str | None,
+        Field(
+            pattern=r"\S",
+            max_length=LONGEST_PROMPT,
+            description="the word or words of the source prompt that change; default: found by "
+            "comparing the prompts",
+        ),
+    ] = None
+    mask_threshold: Annotated[
+        float,
+        Field(ge=0, le=1, description="attention from which on a spot is foreground"),
+    ] = 0.3
+    strategy: Annotated[
+        Literal[StrategyName, "ddib", "sdedit", "masactrl", "pti"],
+        Field(description="how source and target are synchronised, or a rival editing method"),
+    ] = "syncsde"
+    strength: Annotated[
+        float, Field(gt=0, le=1, description="sdedit: share of the noise range that is redone")
+    ] = 0.7
+    size: Annotated[
+        ViewSize | None,
+        Field(description="longer side at which the model works; default: the model's"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class WideConfig(Sampling):
+    """Make a wide, tall or wrapped image from overlapping patches (section 3.3.3 of the paper)."""
+
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "extend")
+
+    prompt: Annotated[Text, Field(description="what the image shows")]
+    prompt_at: Annotated[
+        tuple[tuple[int, Text], ...],
+        Field(description="from this pixel column on (row, in a tall image), show that instead"),
+    ] = ()
+    width: Annotated[
+        Side | None, Field(description="pixels; default: four patches, or the height of one")
+    ] = None
+    height: Annotated[Side | None, Field(description="pixels; default: one patch")] = None
+    wrap: Annotated[bool, Field(description="join the right edge to the left: a full panorama")] = (
+        False
+    )
+    extend_to: Annotated[
+        Literal["right", "left"], Field(description="side on which a given image grows")
+    ] = "right"
+    patch_size: Annotated[
+        ViewSize | None, Field(description="side of a patch in pixels; default: the model's")
+    ] = None
+    stride: Annotated[
+        float,
+        Field(gt=0, le=1, description="from patch to patch, as a share of the patch"),
+    ] = 0.25
+    shared_noise: Annotated[
+        bool, Field(description="start patches as crops of one noise, as the authors do")
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AmbiguousConfig(Sampling):
+    """Make an image that shows something else when turned (section 3.3.4 of the paper)."""
+
+    prompt: Annotated[
+        tuple[Text, ...],
+        Field(
+            min_length=2, max_length=MOST_LAYERS, description="what each view shows, upright first"
+        ),
+    ]
+    transform: Annotated[
+        tuple[TransformName, ...],
+        Field(
+            min_length=1,
+            max_length=MOST_LAYERS - 1,
+            description="from the upright image to each further view",
+        ),
+    ]
+    size: Annotated[
+        ViewSize | None, Field(description="side of the image in pixels; default: the model's")
+    ] = None
+
+
+TaskConfig = TextureConfig | MaskConfig | EditConfig | WideConfig | AmbiguousConfig
+CONFIGS: dict[str, type[TaskConfig]] = {
+    "texture": TextureConfig,
+    "mask": MaskConfig,
+    "edit": EditConfig,
+    "wide": WideConfig,
+    "ambiguous": AmbiguousConfig,
+}
 
 
 def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
@@ -107,7 +264,7 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
                 f"There is no parameter {name!r}.", hint="See the task's schema.", field=name
             )
     try:
-        return CONFIGS[task](**parameters)
+        return CONFIGS[task](**_without_lists(parameters))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "parameters"
@@ -116,6 +273,29 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
         raise InvalidRequest(f"{field}: {first['msg']}{shown}.", field=field) from None
 
 
+def check_inputs(task: str, given: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for an input that is missing or that the task does not know."""
+    config = CONFIGS[task]
+    for name in config.inputs:
+        if name not in given:
+            raise InvalidRequest(f"Task {task!r} needs the input {name!r}.", field=f"inputs.{name}")
+    known = (*config.inputs, *config.optional_inputs)
+    for name in given:
+        if name not in known:
+            raise InvalidRequest(
+                f"Task {task!r} has no input {name!r}.",
+                hint=f"Its inputs: {', '.join(known)}.",
+                field=f"inputs.{name}",
+            )
+
+
 def schema(task: str) -> dict[str, Any]:
     """The task's JSON Schema, for the HTTP interface and other front ends."""
     return TypeAdapter(CONFIGS[task]).json_schema()
+
+
+def _without_lists(value: Any) -> Any:
+    """JSON has lists where a frozen dataclass has tuples."""
+    if isinstance(value, Mapping):
+        return {name: _without_lists(entry) for name, entry in value.items()}
+    return tuple(_without_lists(entry) for entry in value) if isinstance(value, list) else value

@@ -7,7 +7,7 @@ one after another (as the paper tells it) and stepping them together give the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -21,7 +21,7 @@ from .strategies import Strategy
 
 class Denoiser(Protocol):
     def predict_noise(self, y: Tensor, step: Step) -> Tensor:
-        """Guided eps_theta for all trajectories. (N, C, h, w) float32 -> the same."""
+        """Guided eps_theta of all trajectories. (N, C, h, w) float32 -> the same."""
         ...
 
 
@@ -31,15 +31,31 @@ class State(NamedTuple):
 
 
 def sample(
-    y: Tensor, steps: Sequence[Step], denoiser: Denoiser, strategy: Strategy, coupling: Coupling
+    y: Tensor,
+    steps: Sequence[Step],
+    denoiser: Denoiser,
+    strategy: Strategy,
+    coupling: Coupling,
+    fresh: Callable[[Step], Tensor | None] = lambda step: None,
+    recorded: Tensor | None = None,
 ) -> Iterator[State]:
     """Sample all trajectories from noise `y`, or from a saved state and the steps that remain.
 
-    Raises NumericalFailure as soon as a state is not finite.
+    `fresh` draws the noise of a step whose sigma is not 0. `recorded` (total + 1, K, C, h, w) holds
+    every state of the first K trajectories, noisiest first: they are read, never sent to the
+    network. Raises NumericalFailure as soon as a state is not finite.
     """
+    given = 0 if recorded is None else recorded.shape[1]
     for step in steps:
-        eps = denoiser.predict_noise(y, step)
-        y = strategy.advance(y, eps, step, coupling)
+        if recorded is None:
+            eps = denoiser.predict_noise(y, step)
+            y = strategy.advance(y, eps, step, coupling, fresh(step))
+        else:
+            y = torch.cat([recorded[step.index], y[given:]])
+            known = step.noise_between(y[:given], recorded[step.index + 1])
+            eps = torch.cat([known, denoiser.predict_noise(y[given:], step)])
+            y = strategy.advance(y, eps, step, coupling, fresh(step))
+            y = torch.cat([recorded[step.index + 1], y[given:]])
         if not torch.isfinite(y).all():
             raise NumericalFailure(
                 f"The state is not finite after step {step.index + 1} of {step.total}.",

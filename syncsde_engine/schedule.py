@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Noise levels and the deterministic step between them (Eqs. 2 and 3).
+"""Noise levels and the step from one to the next (Eqs. 2 and 3).
 
 `alpha` is always the cumulative product, the paper's alpha_t.
 """
@@ -18,6 +18,19 @@ from .errors import InvalidRequest
 
 
 @dataclass(frozen=True)
+class DynamicThreshold:
+    """Keeps clean estimates of pixel models in range (arXiv:2205.11487, section 2.3)."""
+
+    ratio: float  # of the values that stay in range
+    highest: float  # the range is never stretched beyond this
+
+    def __call__(self, clean: Tensor) -> Tensor:
+        flat = clean.flatten(1)
+        edge = flat.abs().quantile(self.ratio, dim=1, keepdim=True).clamp(1, self.highest)
+        return (flat.clamp(-edge, edge) / edge).view_as(clean)
+
+
+@dataclass(frozen=True)
 class Step:
     """One step of the sampler, from noise level `alpha` to the cleaner `alpha_prev`."""
 
@@ -25,27 +38,49 @@ class Step:
     total: int
     timestep: int  # what the network is told
     time: float  # timestep as a fraction of the training length, in [0, 1)
+    decay: float  # timestep as a fraction of the first step's, from 1 towards 0
     alpha: float
     alpha_prev: float
+    sigma: float = 0.0  # standard deviation of the fresh noise; 0 is deterministic (DDIM)
+    threshold: DynamicThreshold | None = None
 
     @property
     def rho(self) -> float:
-        """Ratio of the noise that remains, sqrt((1 - alpha_prev) / (1 - alpha)), at most 1."""
-        return math.sqrt((1 - self.alpha_prev) / (1 - self.alpha))
+        """Share of the present noise that is kept, at most 1."""
+        return math.sqrt((1 - self.alpha_prev - self.sigma**2) / (1 - self.alpha))
 
     @property
     def gamma(self) -> float:
-        """Coefficient of the score in one step, times 1 / (1 - alpha). Positive. Eq. 3."""
+        """Coefficient of the score in one step, times 1 / (1 - alpha). Positive. Eq. 3.
+
+        With fresh noise this is the coefficient of the ancestral step.
+        """
         return math.sqrt(self.alpha_prev / self.alpha) - self.rho
 
     def tweedie(self, y: Tensor, eps: Tensor) -> Tensor:
         """Estimate the clean sample from state and noise, shapes unchanged. Eq. 2."""
-        return (y - math.sqrt(1 - self.alpha) * eps) / math.sqrt(self.alpha)
+        clean = (y - math.sqrt(1 - self.alpha) * eps) / math.sqrt(self.alpha)
+        return clean if self.threshold is None else self.threshold(clean)
 
-    def ddim(self, y: Tensor, eps: Tensor) -> Tensor:
-        """Step towards the clean sample without adding noise, shapes unchanged. Eq. 3."""
-        clean = self.tweedie(y, eps)
-        return math.sqrt(self.alpha_prev) * clean + math.sqrt(1 - self.alpha_prev) * eps
+    def noise_in(self, y: Tensor, clean: Tensor) -> Tensor:
+        """The noise that leads from a clean sample to the state: Eq. 2 solved for eps."""
+        return (y - math.sqrt(self.alpha) * clean) / math.sqrt(1 - self.alpha)
+
+    def arrive(self, clean: Tensor, eps: Tensor, fresh: Tensor | None = None) -> Tensor:
+        """The next state, from a clean estimate, the direction of the noise and fresh noise."""
+        kept = math.sqrt(1 - self.alpha_prev - self.sigma**2)
+        y = math.sqrt(self.alpha_prev) * clean + kept * eps
+        return y if fresh is None else y + self.sigma * fresh
+
+    def ddim(self, y: Tensor, eps: Tensor, fresh: Tensor | None = None) -> Tensor:
+        """Step towards the clean sample, shapes unchanged. Eq. 3."""
+        return self.arrive(self.tweedie(y, eps), eps, fresh)
+
+    def noise_between(self, y: Tensor, y_prev: Tensor) -> Tensor:
+        """The noise with which a deterministic step leads from `y` to `y_prev`."""
+        straight = math.sqrt(self.alpha_prev / self.alpha)
+        rho = math.sqrt((1 - self.alpha_prev) / (1 - self.alpha))
+        return (straight * y - y_prev) / (math.sqrt(1 - self.alpha) * (straight - rho))
 
 
 @dataclass(frozen=True)
@@ -56,6 +91,7 @@ class Schedule:
     final_alpha: float  # level after the last step
     spacing: str = "leading"
     offset: int = 0
+    threshold: DynamicThreshold | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
@@ -63,7 +99,7 @@ class Schedule:
 
         Raises InvalidRequest for what would need another arithmetic than ours.
         """
-        for switch in ("rescale_betas_zero_snr", "clip_sample", "thresholding"):
+        for switch in ("rescale_betas_zero_snr", "clip_sample"):
             if config.get(switch):
                 raise InvalidRequest(
                     f"The model's scheduler has {switch} on, which is not supported.", field="model"
@@ -91,10 +127,18 @@ class Schedule:
             final_alpha=1.0 if config.get("set_alpha_to_one", True) else float(alphas[0]),
             spacing=config.get("timestep_spacing", "leading"),
             offset=config.get("steps_offset", 0),
+            threshold=DynamicThreshold(
+                config.get("dynamic_thresholding_ratio", 0.995), config.get("sample_max_value", 1.0)
+            )
+            if config.get("thresholding")
+            else None,
         )
 
-    def steps(self, count: int) -> list[Step]:
-        """Choose `count` of the training timesteps, noisiest first, as diffusers' DDIM does."""
+    def steps(self, count: int, eta: float = 0.0) -> list[Step]:
+        """Choose `count` of the training timesteps, noisiest first, as diffusers' DDIM does.
+
+        `eta` is the share of fresh noise: 0 is DDIM, 1 the ancestral sampler (DDPM).
+        """
         length = len(self.alphas)
         if not 1 <= count <= length:
             raise InvalidRequest(
@@ -113,16 +157,23 @@ class Schedule:
             raise InvalidRequest(
                 f"The model's timestep_spacing {self.spacing!r} is not supported.", field="model"
             )
+        levels = [
+            (timestep, float(self.alphas[timestep]), self._alpha(timestep - length // count))
+            for timestep in timesteps
+        ]
         return [
             Step(
                 index=index,
                 total=count,
                 timestep=timestep,
                 time=timestep / length,
-                alpha=float(self.alphas[timestep]),
-                alpha_prev=self._alpha(timestep - length // count),
+                decay=timestep / max(timesteps[0], 1),
+                alpha=alpha,
+                alpha_prev=alpha_prev,
+                sigma=eta * math.sqrt((1 - alpha_prev) / (1 - alpha) * (1 - alpha / alpha_prev)),
+                threshold=self.threshold,
             )
-            for index, timestep in enumerate(timesteps)
+            for index, (timestep, alpha, alpha_prev) in enumerate(levels)
         ]
 
     def _alpha(self, timestep: int) -> float:

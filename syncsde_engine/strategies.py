@@ -3,18 +3,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from torch import Tensor
 
-from .coupling import Coupling
+from .coupling import Coupling, Overlap, earlier, everyone
 from .schedule import Step
 
 
 class Strategy(Protocol):
-    def advance(self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling) -> Tensor:
-        """Step all trajectories. (N, C, h, w) states and noises -> (N, C, h, w)."""
+    @property
+    def shares_noise(self) -> bool:
+        """Whether all trajectories are views of one noisy canvas, at the start and ever after."""
+        ...
+
+    def couple(self, overlap: Overlap) -> Coupling:
+        """Choose who looks at whom."""
+        ...
+
+    def advance(
+        self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling, fresh: Tensor | None
+    ) -> Tensor:
+        """Step all trajectories. (N, C, h, w) states, noises, fresh noise -> (N, C, h, w)."""
         ...
 
     def gain(self, step: Step) -> float:
@@ -24,10 +36,17 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class Independent:
-    """Every trajectory on its own: plain DDIM. Eq. 3."""
+    """Every trajectory on its own. Eq. 3."""
 
-    def advance(self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling) -> Tensor:
-        return step.ddim(y, eps)
+    shares_noise = False
+
+    def couple(self, overlap: Overlap) -> Coupling:
+        return earlier(overlap)
+
+    def advance(
+        self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling, fresh: Tensor | None
+    ) -> Tensor:
+        return step.ddim(y, eps, fresh)
 
     def gain(self, step: Step) -> float:
         return 0.0
@@ -42,22 +61,96 @@ class SyncSDE:
     With p(X~ | y) = N(y, lambda (1 - alpha) M^-1) the factor (1 - alpha) of Eq. 7 cancels.
     """
 
-    inverse_lambda: float = 5.0  # 1/lambda at the noisiest training step; falls linearly with time
+    inverse_lambda: float = 5.0  # 1/lambda at the reference time; falls linearly with time
     correction: Literal["clamped", "paper"] = "clamped"
-    share: float = 0.8  # of the time range that is synchronised; the last steps are free
+    share: float = 1.0  # of the time range that is synchronised; the last steps are free
+    reference: Literal["first", "training"] = "first"
 
-    def advance(self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling) -> Tensor:
-        free = step.ddim(y, eps)
+    shares_noise = False
+
+    def couple(self, overlap: Overlap) -> Coupling:
+        return earlier(overlap)
+
+    def advance(
+        self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling, fresh: Tensor | None
+    ) -> Tensor:
+        free = step.ddim(y, eps, fresh)
         gain = self.gain(step)
         if gain == 0:
             return free
-        mean, precision = coupling.condition_on_earlier(y)
+        mean, precision = coupling.gather(y)
         return free + gain * precision * (mean - y)
 
     def gain(self, step: Step) -> float:
+        if is_free(step, self.share):
+            return 0.0
+        # Paper: T of the decay t / T is not said. The authors take the first sampled timestep, but
+        # the training length for meshes.
+        strength = self.inverse_lambda * (step.decay if self.reference == "first" else step.time)
+        if self.correction == "paper":
+            # Paper: the authors keep the deterministic gamma when they sample with fresh noise.
+            return dataclasses.replace(step, sigma=0.0).gamma * strength
         # Paper: Eqs. 3 and 7 as printed overshoot the mean where gamma / lambda exceeds rho (cosine
         # schedules, few steps); "clamped" stops there and changes nothing at the paper's settings.
-        if step.time + self.share <= 1 + 1e-9:
-            return 0.0
-        gain = step.gamma * self.inverse_lambda * step.time
-        return min(gain, step.rho) if self.correction == "clamped" else gain
+        return min(step.gamma * strength, step.rho)
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Replace one quantity by the weighted mean of what all trajectories say about it.
+
+    - clean: SyncTweedies (arXiv:2403.14370, case 2). The direction is re-derived from the mean.
+    - state: MultiDiffusion (arXiv:2302.08113).
+    - noise: Visual Anagrams (arXiv:2311.17919).
+
+    SyncMVD (arXiv:2311.12891) is "clean" with fresh noise and weights that sharpen over time.
+    """
+
+    quantity: Literal["clean", "state", "noise"]
+    share: float = 1.0
+    sharpening: float = 0.0  # exponent of the weights in the end; 0 keeps them as they are
+
+    shares_noise = True
+
+    def couple(self, overlap: Overlap) -> Coupling:
+        return everyone(overlap)
+
+    def advance(
+        self, y: Tensor, eps: Tensor, step: Step, coupling: Coupling, fresh: Tensor | None
+    ) -> Tensor:
+        if is_free(step, self.share):
+            return step.ddim(y, eps, fresh)
+        if self.sharpening:
+            coupling = coupling.sharpen(self.sharpening * step.index / step.total or 1.0)
+        if self.quantity == "noise":
+            return step.ddim(y, coupling.replace(eps), fresh)
+        if self.quantity == "state":
+            return coupling.replace(step.ddim(y, eps, fresh))
+        clean = coupling.replace(step.tweedie(y, eps))
+        return step.arrive(clean, step.noise_in(y, clean), fresh)
+
+    def gain(self, step: Step) -> float:
+        return 0.0 if is_free(step, self.share) else 1.0
+
+
+def is_free(step: Step, share: float) -> bool:
+    """Whether a step lies in the last part of the time range, which is not synchronised."""
+    return share < 1 and step.time + share <= 1 + 1e-9
+
+
+def strategy(
+    name: str,
+    inverse_lambda: float = 5.0,
+    correction: Literal["clamped", "paper"] = "clamped",
+    share: float = 1.0,
+    reference: Literal["first", "training"] = "first",
+) -> Strategy:
+    """Make a strategy by the name it has on the command line."""
+    return {
+        "independent": Independent(),
+        "syncsde": SyncSDE(inverse_lambda, correction, share, reference),
+        "synctweedies": Averaged("clean", share),
+        "multidiffusion": Averaged("state", share),
+        "visual-anagrams": Averaged("noise", share),
+        "syncmvd": Averaged("clean", share, sharpening=6.0),
+    }[name]

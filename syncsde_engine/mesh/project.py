@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..coupling import Pairs
+from ..coupling import Overlap
 from . import mesh as meshes
 from .cameras import Camera, clip_positions
 from .mesh import Mesh
@@ -130,29 +130,32 @@ def depth_control(maps: ViewMaps) -> Tensor:
     return blurred.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()
 
 
-def view_to_view(scene: Scene, size: int) -> Pairs:
+def view_to_view(scene: Scene, size: int) -> Overlap:
     """Pair the pixels of all views at `size` x `size` (latent) pixels that look at one spot.
 
     Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
-    by the cosine under which j sees the point; 0 where j does not see it, or where the pixel
-    centre of j misses the mesh. Every ordered pair is there, i = j as the identity.
+    by the cosine under which j sees the point, unless j does not see it or the pixel centre of j
+    misses the mesh. Every pixel goes with itself. The views blend.
     """
     maps = view_maps(scene, size)
     count, pixels = len(scene.cameras), size * size
     covered = maps.coverage.reshape(count, pixels)
-    source, pixel = covered.nonzero(as_tuple=True)
+    view, pixel = covered.nonzero(as_tuple=True)
     position = maps.position.movedim(1, -1)[maps.coverage]
     normal = maps.normal.movedim(1, -1)[maps.coverage]
-    index = torch.zeros(count, count, pixels, dtype=torch.int64, device=position.device)
-    weight = torch.zeros(count, count, pixels, device=position.device)
+    looks, source, weight = [], [], []
     for j, camera in enumerate(scene.cameras):
         sight = see(camera, scene.depth[j], position, normal)
         target = texel(sight.y, size) * size + texel(sight.x, size)
-        seen = sight.seen & covered[j][target]
-        own = source == j
-        index[source, j, pixel] = torch.where(own, pixel, target * seen)
-        weight[source, j, pixel] = torch.where(own, sight.cos.clamp(min=0), sight.cos * seen)
-    return Pairs(index, weight)
+        own = view == j
+        target = torch.where(own, pixel, target)
+        painted = (own | (sight.seen & covered[j][target])) & (sight.cos > 0)
+        looks.append((view * pixels + pixel)[painted])
+        source.append((j * pixels + target)[painted])
+        weight.append(sight.cos[painted])
+    return Overlap(
+        count, pixels, torch.cat(looks), torch.cat(source), torch.cat(weight), compose="blend"
+    )
 
 
 def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:

@@ -5,23 +5,24 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Generator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..config import CONFIGS, TaskConfig
-from ..errors import InvalidRequest
+from ..config import TaskConfig, check_inputs
 
-Artifacts = dict[
-    str, bytes
-]  # file name -> content, e.g. "texture.png", "views/00.png", "report.json"
+if TYPE_CHECKING:
+    from ..sampler import State
+
+Artifacts = dict[str, bytes]  # file name -> content, e.g. "image.png", "views/00.png"
 
 
 class Progress(NamedTuple):
     """One step of a stage is done (or, with step 0, the stage begins)."""
 
-    stage: str  # "load", "geometry", "views", "bake", "write"
+    stage: str  # "load", "geometry", "invert", "views", "bake", "write"
     step: int
     total: int
     preview: bytes | None = None  # PNG
+    state: State | None = None  # of the sampler, after each of its steps: what a run resumes from
 
 
 def run(
@@ -29,13 +30,13 @@ def run(
 ) -> Generator[Progress, None, Artifacts]:
     """Run a task on its input blobs, yielding after every step; closing the generator cancels it.
 
-    `inputs` holds the blobs that `CONFIGS[task].inputs` names; for "texture", "mesh" is a
-    safetensors blob as `mesh.io.from_safetensors` reads it. Returns the task's files.
+    `inputs` holds the blobs that the task's Config names: "mesh" is a safetensors blob as
+    `mesh.io.from_safetensors` reads it, "noise" one with a tensor `noise` (N, C, h, w), all others
+    are pictures as PNG, JPEG, WebP or TIFF. Returns the task's files.
     """
-    missing = [name for name in CONFIGS[task].inputs if name not in inputs]
-    if missing:
-        raise InvalidRequest(
-            f"Task {task!r} needs the input {missing[0]!r}.", field=f"inputs.{missing[0]}"
-        )
+    check_inputs(task, inputs)
     module = importlib.import_module(f"{__name__}.{task}")
-    return (yield from module.run(config, inputs))
+    from ..usage import memory_named
+
+    with memory_named():
+        return (yield from module.run(config, inputs))

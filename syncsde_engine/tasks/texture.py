@@ -11,9 +11,8 @@ from collections.abc import Generator, Mapping, Sequence
 
 from torch import Tensor
 
-from .. import noise, pictures
+from .. import pictures
 from ..config import TextureConfig
-from ..coupling import couple
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
 from ..mesh.cameras import Camera, paper_cameras
@@ -23,52 +22,37 @@ from ..mesh.project import Scene, depth_control, observe, view_maps, view_to_vie
 from ..mesh.rasterize import rasterizer
 from ..mesh.render import render
 from ..mesh.unwrap import unwrap
-from ..models import catalogue
+from ..models.attention import Ring
 from ..models.catalogue import Settings
-from ..models.stable_diffusion import GuidedDenoiser, StableDiffusion, load, pick_device
-from ..report import report
-from ..sampler import sample
-from ..strategies import Independent, Strategy, SyncSDE
-from ..usage import Clock, Usage, memory_named
 from . import Artifacts, Progress
+from .session import Session
 
 UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
 SHEET_CELL = 160  # pixels
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
+# Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
+# the front and the back.
+RING = [[(i - 1) % 8, i, (i + 1) % 8] for i in range(8)] + [[4, 8], [0, 9]]
+FRONT = 4
 
 
 def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, None, Artifacts]:
-    """Texture the mesh of a job: `inputs["mesh"]` as `mesh.io.from_safetensors` reads it."""
-    return (yield from texture(config, io.from_safetensors(inputs["mesh"])))
-
-
-def texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Artifacts]:
     """Texture a mesh, yielding after every step. Returns the files of the finished run.
 
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
-    with memory_named():
-        return (yield from _texture(config, mesh))
-
-
-def _texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Artifacts]:
-    clock = Clock()
+    mesh = io.from_safetensors(inputs["mesh"])
     check(mesh)
     if mesh.uvs is not None:
         check_uvs(mesh)
 
     yield Progress("load", 0, 1)
-    with clock.measure("load"):
-        device = pick_device(config.device)
-        raster = rasterizer(config.rasterizer, device)
-        folder = catalogue.locate(config.model)
-        controlnet = catalogue.locate(config.controlnet) if config.controlnet else None
-        settings = chosen(config, catalogue.settings(folder))
-        model = load(folder, controlnet, device)
-        model.usage = Usage()
+    session = Session("texture", config, control=True)
+    model, settings = session.model, chosen(config, session.settings)
 
     yield Progress("geometry", 0, 1)
-    with clock.measure("geometry"):
+    with session.clock.measure("geometry"):
+        raster = rasterizer(config.rasterizer, session.device)
         normalised, _ = normalise(mesh)
         if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
             normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
@@ -77,42 +61,38 @@ def _texture(config: TextureConfig, mesh: Mesh) -> Generator[Progress, None, Art
             )
         scene = observe(normalised, paper_cameras(), raster)
         texels = used_texels(scene, config.texture_size)
-        latent_size = settings.view_size // model.latent_scale
-        coupling = couple(view_to_view(scene, latent_size)).to(device)
+        latent_size = settings.view_size // model.scale
+        overlap = view_to_view(scene, latent_size)
 
-    with clock.measure("views"):
-        denoiser = bind(config, settings, scene, model)
-        shape = (model.latent_channels, latent_size, latent_size)
-        y = noise.initial(config.seed, len(scene.cameras), shape).to(device)
-        steps = model.schedule.steps(config.steps)
-        strategy = strategy_of(config)
-        for state in sample(y, steps, denoiser, strategy, coupling):
-            y = state.y
-            yield Progress("views", state.step.index + 1, state.step.total)
+    prompts, unwanted = view_prompts(config, settings, scene.cameras)
+    denoiser = model.guided(
+        prompts,
+        unwanted,
+        settings.guidance_scale,
+        config.batch_size,
+        control=depth_control(view_maps(scene, settings.view_size)),
+        control_scale=settings.control_scale,
+        attend=Ring(RING, FRONT) if config.shared_attention == "ring" else None,
+    )
+    size = (latent_size, latent_size)
+    y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
     yield Progress("bake", 0, 1)
-    with clock.measure("decode"):
+    with session.clock.measure("decode"):
         views = model.decode(y)
-    with clock.measure("bake"):
+    with session.clock.measure("bake"):
         baked = bake(scene, views, texels)
         filled = fill(baked)
 
     yield Progress("write", 0, 1)
-    with clock.measure("write"):
-        artifacts = pictures_of(config, scene, views, mesh, filled)
-    artifacts["report.json"] = report(
-        "texture",
-        dataclasses.replace(config, **{name: getattr(settings, name) for name in OPEN}),
-        clock,
-        device,
-        model.usage,
-        model_sha256=catalogue.fingerprint(catalogue.weights(folder, controlnet)),
-        rasterizer=raster.name,
-        coverage=baked.coverage._asdict(),
-        disagreement=baked.disagreement,
-        largest_gain=max(strategy.gain(step) for step in steps),
-    )
-    return artifacts
+    with session.clock.measure("write"):
+        files = pictures_of(config, scene, views, mesh, filled)
+    session.results |= {
+        "rasterizer": raster.name,
+        "coverage": baked.coverage._asdict(),
+        "disagreement": baked.disagreement,
+    }
+    return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
 
 
 def output_bytes(config: TextureConfig) -> int:
@@ -124,27 +104,6 @@ def chosen(config: TextureConfig, settings: Settings) -> Settings:
     """What the model likes, except where the user said otherwise."""
     said = {name: getattr(config, name) for name in OPEN if getattr(config, name) is not None}
     return dataclasses.replace(settings, **said)
-
-
-def strategy_of(config: TextureConfig) -> Strategy:
-    if config.strategy == "independent":
-        return Independent()
-    return SyncSDE(config.inverse_lambda, config.correction, config.synchronized_share)
-
-
-def bind(
-    config: TextureConfig, settings: Settings, scene: Scene, model: StableDiffusion
-) -> GuidedDenoiser:
-    """Give every view its prompt, negative prompt and depth image (appendix A.5)."""
-    prompts, unwanted = view_prompts(config, settings, scene.cameras)
-    return model.guided(
-        prompts,
-        unwanted,
-        depth_control(view_maps(scene, settings.view_size)),
-        settings.guidance_scale,
-        settings.control_scale,
-        config.batch_size,
-    )
 
 
 def view_prompts(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from syncsde_engine.coupling import Pairs
+from syncsde_engine import noise
+from syncsde_engine.coupling import Overlap
 from syncsde_engine.schedule import Step
 
 STABLE_DIFFUSION = {
@@ -33,10 +34,29 @@ class ExactDenoiser:
         return ((flat - step.alpha**0.5 * clean) / (1 - step.alpha) ** 0.5).view_as(y)
 
 
-def random_pairs(count: int, size: int, seed: int = 0) -> Pairs:
-    """Views that see random pixels of each other, about half of them."""
+class GaussianDenoiser:
+    """eps_theta(y, t) when the data are independent normal numbers of unit variance."""
+
+    def predict_noise(self, y: Tensor, step: Step) -> Tensor:
+        return (1 - step.alpha) ** 0.5 * y
+
+
+def random_overlap(count: int, size: int, seed: int = 0, compose="blend") -> Overlap:
+    """Views that see one random pixel of about half of the others, and themselves."""
     generator = torch.Generator().manual_seed(seed)
-    index = torch.randint(size, (count, count, size), generator=generator)
-    weight = torch.rand(count, count, size, generator=generator)
-    weight = weight * (torch.rand(count, count, size, generator=generator) < 0.5)
-    return Pairs(index, weight)
+    looks = torch.arange(count * size).repeat(count)
+    pixel = torch.randint(size, (count, count * size), generator=generator)
+    source = pixel + size * torch.arange(count)[:, None]
+    weight = torch.rand(count, count * size, generator=generator)
+    seen = torch.rand(count, count * size, generator=generator) < 0.5
+    own = looks.view(count, -1) // size == torch.arange(count)[:, None]
+    source = torch.where(own, looks.view(count, -1), source)
+    keep = ((seen | own) & (weight > 0)).flatten()
+    return Overlap(
+        count, size, looks[keep], source.flatten()[keep], weight.flatten()[keep], compose
+    )
+
+
+def start(count: int, shape: tuple[int, ...], seed: int = 1) -> Tensor:
+    """Initial noise (N, *shape)."""
+    return torch.stack([noise.gaussian(seed, i, 0, shape) for i in range(count)])

@@ -65,8 +65,33 @@ def test_unknown_beta_schedule_is_refused():
         Schedule.from_config({"beta_schedule": "sigmoid"})
 
 
-@pytest.mark.parametrize("switch", ["rescale_betas_zero_snr", "clip_sample", "thresholding"])
+@pytest.mark.parametrize("switch", ["rescale_betas_zero_snr", "clip_sample"])
 def test_arithmetic_that_is_not_ours_is_refused(switch):
     with pytest.raises(InvalidRequest, match=switch):
         Schedule.from_config({**STABLE_DIFFUSION, switch: True})
     Schedule.from_config({**STABLE_DIFFUSION, switch: False})
+
+
+def test_thresholding_is_diffusers():
+    config = {
+        "beta_schedule": "squaredcos_cap_v2",
+        "thresholding": True,
+        "dynamic_thresholding_ratio": 0.95,
+        "sample_max_value": 1.5,
+    }
+    oracle = DDIMScheduler(**config, clip_sample=False)
+    oracle.set_timesteps(30)
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(2, 3, 16, 16, generator=generator)
+    for step in Schedule.from_config(config).steps(30):
+        eps = torch.randn(y.shape, generator=generator)
+        expected = oracle.step(eps, step.timestep, y).prev_sample
+        assert (step.ddim(y, eps) - expected).abs().max() < 1e-5
+
+
+def test_noise_is_what_leads_from_state_to_state():
+    generator = torch.Generator().manual_seed(0)
+    for step in Schedule.from_config(STABLE_DIFFUSION).steps(30):
+        y, eps = torch.randn(2, 50, dtype=torch.float64, generator=generator)
+        assert torch.allclose(step.noise_between(y, step.ddim(y, eps)), eps, atol=1e-9)
+        assert torch.allclose(step.noise_in(y, step.tweedie(y, eps)), eps, atol=1e-9)

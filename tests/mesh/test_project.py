@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from syncsde_engine.coupling import couple
+from syncsde_engine.coupling import earlier
 from syncsde_engine.mesh.cameras import FRONT, Camera, paper_cameras
 from syncsde_engine.mesh.project import (
     Scene,
@@ -133,11 +133,21 @@ def test_a_sheet_close_behind_another_is_hidden():
     assert not see(camera, scene.depth[0], front, -normal).seen.any()
 
 
+def dense(overlap):
+    """Index and weight (N, N, P) of the one pixel of view j that each pixel of view i sees."""
+    count, pixels = overlap.count, overlap.pixels
+    place = overlap.looks // pixels, overlap.source // pixels, overlap.looks % pixels
+    assert len({*zip(*(part.tolist() for part in place), strict=True)}) == len(overlap.looks)
+    index = torch.zeros(count, count, pixels, dtype=torch.int64)
+    index[place] = overlap.source % pixels
+    weight = torch.zeros(count, count, pixels)
+    weight[place] = overlap.weight
+    return index, weight
+
+
 def test_pairs_agree_with_rays_from_view_to_view(scene: Scene):
     size = 24
-    pairs = view_to_view(scene, size)
-    count = len(scene.cameras)
-    assert pairs.index.shape == pairs.weight.shape == (count, count, size * size)
+    index, weights = dense(view_to_view(scene, size))
     rays = [rays_of(camera, size) for camera in scene.cameras]
     covered = [
         cast(scene.mesh, camera.eye, ray).face >= 0
@@ -159,9 +169,9 @@ def test_pairs_agree_with_rays_from_view_to_view(scene: Scene):
         row = np.floor((1 - away @ up * scale) / 2 * size).astype(int)
         target = row * size + column
         weight = np.where(~blocked & (cos >= 0.1) & covered[j][target], cos, 0)
-        got = pairs.weight[i, j].numpy()
+        got = weights[i, j].numpy()
         same = (np.abs(got[pixel] - weight) < 1e-2) & (
-            (weight == 0) | (pairs.index[i, j].numpy()[pixel] == target)
+            (weight == 0) | (index[i, j].numpy()[pixel] == target)
         )
         linked += (weight > 0).sum()
         wrong += (~same).sum()
@@ -171,18 +181,20 @@ def test_pairs_agree_with_rays_from_view_to_view(scene: Scene):
 
 
 def test_every_view_pairs_with_itself_by_identity(scene: Scene):
-    maps, pairs = view_maps(scene, 32), view_to_view(scene, 32)
+    maps, (index, weight) = view_maps(scene, 32), dense(view_to_view(scene, 32))
     for i, camera in enumerate(scene.cameras):
         inside = maps.coverage[i].flatten()
-        assert torch.equal(pairs.index[i, i][inside], inside.nonzero()[:, 0])
+        seen = weight[i, i] > 0
+        assert torch.equal(index[i, i][seen], seen.nonzero()[:, 0])
+        assert not seen[~inside].any()
         ray = torch.tensor(rays_of(camera, 32)).float()
         cos = -(ray * maps.normal[i].reshape(3, -1).T).sum(1) / ray.norm(dim=1)
-        torch.testing.assert_close(pairs.weight[i, i], cos.clamp(min=0), atol=1e-3, rtol=0)
+        torch.testing.assert_close(weight[i, i], cos.clamp(min=0), atol=1e-3, rtol=0)
 
 
 def test_later_views_of_a_closed_surface_mostly_find_earlier_ones(scene: Scene):
     size = 32
-    coupling = couple(view_to_view(scene, size))
+    coupling = earlier(view_to_view(scene, size))
     view = coupling.rows // (size * size)
     maps = view_maps(scene, size)
     share = torch.bincount(view, minlength=10) / maps.coverage.sum((1, 2))
