@@ -91,18 +91,20 @@ class Processor:
 
 
 def take_over(network: Any) -> None:
-    """Put a Processor on every attention layer of a UNet or ControlNet.
-
-    Raises ValueError if the network has other attention than Stable Diffusion's.
-    """
-    found = _attention_layers(network)
+    """Put a Processor on every attention layer of a UNet or ControlNet."""
     counted = {True: 0, False: 0}
-    for name, attn in found.items():
-        if not _is_plain(attn):
-            raise ValueError(f"its attention layer {name} is none of Stable Diffusion's")
+    for name, attn in _attention_layers(network).items():
         cross = bool(attn.is_cross_attention)
         attn.set_processor(Processor(Layer(name, counted[cross], cross)))  # pyright: ignore[reportArgumentType]
         counted[cross] += 1
+
+
+def require_plain(network: Any) -> None:
+    """Raise ValueError if a network has attention layers that a Processor does not compute."""
+    extras = ("group_norm", "spatial_norm", "norm_cross", "norm_q", "norm_k", "added_kv_proj_dim")
+    for name, attn in _attention_layers(network).items():
+        if attn.residual_connection or any(getattr(attn, extra, None) for extra in extras):
+            raise ValueError(f"its attention layer {name} is none of Stable Diffusion's")
 
 
 def project(network: Any, words: Tensor) -> dict[str, KeysValues]:
@@ -163,11 +165,6 @@ def _attention_layers(network: Any) -> dict[str, Attention]:
     """Every attention layer by name, in the order in which a forward pass meets them."""
     found = [(name, part) for name, part in network.named_modules() if isinstance(part, Attention)]
     return dict(sorted(found, key=lambda entry: ORDER_OF_USE[entry[0].split(".")[0]]))
-
-
-def _is_plain(attn: Attention) -> bool:
-    extras = ("group_norm", "spatial_norm", "norm_cross", "norm_q", "norm_k", "added_kv_proj_dim")
-    return not attn.residual_connection and not any(getattr(attn, name, None) for name in extras)
 
 
 def _keys_values(attn: Attention, tokens: Tensor) -> KeysValues:

@@ -19,7 +19,7 @@ from ..errors import InvalidRequest
 from ..schedule import Schedule, Step
 from ..usage import Usage
 from . import folder as parts
-from .attention import Attend, Words, project, take_over
+from .attention import Attend, Words, project, require_plain, take_over
 from .guided import Control, GuidedDenoiser
 from .tiles import decode_in_tiles
 
@@ -87,10 +87,6 @@ class StableDiffusion:
                 raise ValueError(f"unknown prediction_type {scheduler['prediction_type']!r}")
         tokenizer = parts.tokenizer(CLIPTokenizer, folder / "tokenizer")
         unet = parts.network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
-        adapter = None
-        if control:
-            path = controlnet or folder / "controlnet"
-            adapter = parts.network(ControlNetModel, path, torch_dtype=dtype)
         # The text encoder runs once, and the autoencoder of Stable Diffusion 1 overflows in half
         # precision.
         whole = torch.float32
@@ -98,15 +94,21 @@ class StableDiffusion:
         vae = parts.network(AutoencoderKL, folder / "vae", torch_dtype=whole)
         with parts.missing_weights(folder / "unet"):
             require_fit(unet, vae, text_encoder)
-            model = cls(
-                tokenizer=tokenizer,
-                text_encoder=text_encoder.to(device),
-                vae=vae.to(device),
-                unet=unet.to(device),
-                controlnet=None if adapter is None else adapter.to(device),
-                scheduler=scheduler,
-                device=device,
-            )
+        adapter = None
+        if control:
+            path = controlnet or folder / "controlnet"
+            adapter = parts.network(ControlNetModel, path, torch_dtype=dtype)
+            with parts.missing_weights(path):
+                require_fit(adapter, vae, text_encoder)
+        model = cls(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder.to(device),
+            vae=vae.to(device),
+            unet=unet.to(device),
+            controlnet=None if adapter is None else adapter.to(device),
+            scheduler=scheduler,
+            device=device,
+        )
         if compile:
             model.unet.compile()
             if model.controlnet is not None:
@@ -284,13 +286,16 @@ AS_NOISE: dict[Prediction, Callable[[Tensor, Tensor, Step], Tensor]] = {
 
 
 def require_fit(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
+    network: UNet2DConditionModel | ControlNetModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
 ) -> None:
-    """Raise ValueError if the parts of a folder are not those of one Stable Diffusion model."""
+    """Raise ValueError if a network is none of Stable Diffusion's, or not of the same model."""
+    require_plain(network)
+    if network.config.get("controlnet_conditioning_channel_order", "rgb") != "rgb":
+        raise ValueError("it wants control images in another order than rgb")
     pairs = {
-        "channels": (unet.config["in_channels"], vae.config["latent_channels"]),
-        "words of width": (unet.config["cross_attention_dim"], text_encoder.config.hidden_size),
+        "latent channels": (network.config["in_channels"], vae.config["latent_channels"]),
+        "words of width": (network.config["cross_attention_dim"], text_encoder.config.hidden_size),
     }
     for what, (needs, gets) in pairs.items():
         if needs != gets:
-            raise ValueError(f"it needs {what} {needs}, and the other parts give {gets}")
+            raise ValueError(f"it needs {what} {needs}, but the model's other parts have {gets}")
