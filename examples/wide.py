@@ -25,7 +25,7 @@ WIDTH = SIDE + STRIDE * (PATCHES - 1)
 
 
 class CloudDenoiser:
-    """The noise in y if the data are Gaussian, and alike over 4 and 12 pixels in either direction."""
+    """The noise in y if the data are Gaussian: alike over 4 and 12 pixels along each axis."""
 
     def __init__(self) -> None:
         place = torch.arange(SIDE, dtype=torch.float32)

@@ -26,7 +26,16 @@ SERVER_TAKES = {
 }
 WORKER_TAKES = {"syncsde_engine.config", "syncsde_engine.errors", "syncsde_engine.tasks"}
 # The method, from the bottom up: a module imports only those before it.
-METHOD = ["errors", "schedule", "coupling", "strategies", "sampler"]
+METHOD = [
+    "errors",
+    "schedule",
+    "coupling",
+    "canvas",
+    "noise",
+    "strategies",
+    "sampler",
+    "inversion",
+]
 
 
 def imports(path: Path) -> set[str]:
@@ -115,7 +124,16 @@ def test_importing_stays_light(module, absent):
 
 
 def test_every_python_file_names_its_licence():
-    for folder in ("blender_addon", "server", "syncsde_engine", "tests", "tools", "training"):
+    for folder in (
+        "benchmarks",
+        "blender_addon",
+        "examples",
+        "server",
+        "syncsde_engine",
+        "tests",
+        "tools",
+        "training",
+    ):
         for path in (ROOT / folder).rglob("*.py"):
             first = path.read_text(encoding="utf-8").split("\n", 1)[0]
             assert first == "# SPDX-License-Identifier: GPL-3.0-or-later", path

@@ -7,7 +7,7 @@ Section 3.3.3 of the paper, Eqs. 13 to 15: views are crops, later patches lie ov
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 import torch
 from torch import Tensor
@@ -17,46 +17,74 @@ from ..canvas import Canvas
 from ..config import WideConfig
 from ..errors import InvalidRequest
 from . import Artifacts, Progress
+from .extend import extended_size, join
 from .session import Session
 
 PAPER_GUIDANCE = 7.5
 
 
 def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, None, Artifacts]:
-    """Make the image, patch after patch in one batch.
+    """Make the image, all patches in one batch, or make a given one wider.
 
     Raises InvalidRequest, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
+    given = pictures.read(inputs["extend"], "inputs.extend") if "extend" in inputs else None
     yield Progress("load", 0, 1)
     session = Session("wide", config)
     model = session.model
     patch = config.patch_size or session.settings.image_size
-    height, width = size_of(config, patch)
+    height, width = size_of(config, patch, given)
+    left = config.extend_to == "left"
+    # Only what is new is made, and the patches at the edge that it grows from.
+    origin = 0 if given is None or left else given.shape[2] - patch
+    region = width if given is None else width - given.shape[2] + patch
     side, stride = patch // model.scale, max(1, round(config.stride * patch / model.scale))
-    canvas = crops(
-        math.ceil(height / model.scale), math.ceil(width / model.scale), side, stride, config.wrap
-    )
-    prompts = prompts_of(config, canvas, model.scale)
-    unwanted = [config.negative_prompt or ""] * len(prompts)
-    denoiser = session.guided(prompts, unwanted, PAPER_GUIDANCE)
+    rows, columns = math.ceil(height / model.scale), math.ceil(region / model.scale)
+    tops = starts(rows, side, stride)
+    lefts = starts(columns, side, stride)
+    if config.wrap:
+        lefts = list(range(0, columns, stride))
+    if given is not None and left:
+        lefts.reverse()
+    canvas = crops(rows, columns, side, tops, lefts)
+    prompts = prompts_of(config, canvas, model.scale, origin)
+
+    recorded = None
+    if given is not None:
+        edge = given[:, :, :patch] if left else given[:, :, -patch:]
+        pixels = [edge[:, top * model.scale :][:, :patch] for top in tops]
+        latents = model.encode(torch.stack(pixels))
+        recorded = yield from session.invert(latents, prompts[: len(tops)])
+    alive = prompts if recorded is None else prompts[len(tops) :]
+    unwanted = [config.negative_prompt or ""] * len(alive)
+    denoiser = session.guided(alive, unwanted, PAPER_GUIDANCE)
     y = yield from session.synchronise(
-        denoiser, canvas.overlap(), (side, side), inputs, shared_noise=config.shared_noise
+        denoiser,
+        canvas.overlap(),
+        (side, side),
+        inputs,
+        shared_noise=config.shared_noise,
+        recorded=recorded,
     )
 
     yield Progress("write", 0, 1)
     with session.clock.measure("decode"):
-        image = decode(session, canvas.composed(y), config.wrap)[:, :height, :width]
+        image = decode(session, canvas.composed(y), config.wrap)[:, :height, :region]
+    if given is not None:
+        image = join(given, image, patch, left)
     return session.finish(
         {"image.png": pictures.png(pictures.to_bytes(image))},
         width=width,
         height=height,
         patch_size=patch,
-        negative_prompt=unwanted[0],
+        negative_prompt=config.negative_prompt or "",
     )
 
 
-def size_of(config: WideConfig, patch: int) -> tuple[int, int]:
+def size_of(config: WideConfig, patch: int, given: Tensor | None) -> tuple[int, int]:
     """Height and width in pixels: what is asked for; else one patch high and four wide."""
+    if given is not None:
+        return extended_size(config, patch, given)
     height = config.height or patch
     width = config.width or (4 * patch if height == patch else patch)
     for name, side in (("width", width), ("height", height)):
@@ -69,19 +97,17 @@ def size_of(config: WideConfig, patch: int) -> tuple[int, int]:
     return height, width
 
 
-def crops(height: int, width: int, side: int, stride: int, wrap: bool) -> Canvas:
-    """Square patches of `side` cells that cover the canvas, row by row, `stride` cells apart.
+def crops(height: int, width: int, side: int, tops: list[int], lefts: list[int]) -> Canvas:
+    """Square patches of `side` cells, column after column.
 
-    With `wrap` the last patches of a row reach over its right edge into its left.
+    Those that reach over the right edge go on at the left one.
     """
-    tops = starts(height, side, stride)
-    lefts = list(range(0, width, stride)) if wrap else starts(width, side, stride)
     reach = torch.arange(side)
     cells = torch.stack(
         [
             (top + reach)[:, None] * width + (left + reach)[None, :] % width
-            for top in tops
             for left in lefts
+            for top in tops
         ]
     )
     return Canvas(height, width, cells, torch.ones(cells.shape))
@@ -92,12 +118,16 @@ def starts(length: int, side: int, stride: int) -> list[int]:
     return [*range(0, length - side, stride), length - side]
 
 
-def prompts_of(config: WideConfig, canvas: Canvas, scale: int) -> Sequence[str]:
-    """Each patch shows what is asked for at its middle, along the longer side."""
+def prompts_of(config: WideConfig, canvas: Canvas, scale: int, origin: int) -> list[str]:
+    """Each patch shows what is asked for at its middle, along the longer side.
+
+    The canvas begins at pixel `origin` of the image.
+    """
     middle = canvas.cells[:, canvas.cells.shape[1] // 2, canvas.cells.shape[2] // 2]
-    along = middle % canvas.width if canvas.width >= canvas.height else middle // canvas.width
+    wide = canvas.width >= canvas.height or origin > 0
+    along = middle % canvas.width if wide else middle // canvas.width
     changes = sorted(config.prompt_at, key=lambda change: change[0])
-    longest = max(canvas.width, canvas.height) * scale
+    longest = (canvas.width if wide else canvas.height) * scale + origin
     for place, text in changes:
         if not 0 <= place < longest:
             raise InvalidRequest(
@@ -106,7 +136,7 @@ def prompts_of(config: WideConfig, canvas: Canvas, scale: int) -> Sequence[str]:
             )
     return [
         next(
-            (text for place, text in reversed(changes) if place <= (cell + 0.5) * scale),
+            (text for place, text in reversed(changes) if place <= (cell + 0.5) * scale + origin),
             config.prompt,
         )
         for cell in along.tolist()

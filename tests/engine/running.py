@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a task to its end."""
+
+from syncsde_engine import tasks
+from syncsde_engine.config import build
+
+
+def finish(task, parameters, inputs=None):
+    """The files of a finished run."""
+    run = tasks.run(task, build(task, parameters), inputs or {})
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            return end.value
