@@ -61,7 +61,13 @@ class GuidedDenoiser:
         if self.control is not None and is_controlled(step):
             control = self.control.of(part.repeat(halves))
         eps = self.model.evaluate(
-            y.repeat(halves, 1, 1, 1), step, Words(self.projected, rows), control, self.attend
+            y.repeat(halves, 1, 1, 1),
+            step,
+            Words(self.projected, rows),
+            control,
+            self.attend,
+            # Without its control the last step would be another network to compile.
+            compiled=control is not None or self.control is None,
         )
         if self.unwanted is None:
             return eps

@@ -206,10 +206,12 @@ class StableDiffusion:
         words: Words,
         control: Control | None = None,
         attend: Attend | None = None,
+        compiled: bool = True,
     ) -> Tensor:
         """Send one batch through the networks. (B, C, h, w) -> noise, the same, float32.
 
-        `words` are the UNet's; `control` holds the control images of the same B samples.
+        `words` are the UNet's; `control` holds the control images of the same B samples. A step
+        that is unlike the others is better not `compiled`; one with `attend` never is.
         """
         inputs: dict[str, Any] = {
             "sample": y.to(self.unet.dtype),
@@ -236,8 +238,8 @@ class StableDiffusion:
                     "down_block_additional_residuals": down,
                     "mid_block_additional_residual": middle,
                 }
-            # Whatever steps in between is not compiled.
-            unet = self.unet if attend is None else self.unet.forward
+            # `forward` is the network as it was before it was compiled.
+            unet = self.unet if compiled and attend is None else self.unet.forward
             output = unet(**inputs, **residuals, cross_attention_kwargs=options)[0].float()
         return AS_NOISE[self.prediction](y, output, step)
 

@@ -296,6 +296,20 @@ def test_compiled_networks_say_the_same(tiny_model):
     assert torch.allclose(ours(model, steps=2), ours(load(tiny_model), steps=2), atol=1e-3)
 
 
+def test_the_step_without_control_is_not_compiled_for_itself(tiny_model):
+    model = load(tiny_model)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    model.unet.compile(backend=backend)
+    first = ours(model, steps=3)
+    assert len(graphs) == 1
+    assert torch.allclose(first, ours(load(tiny_model), steps=3), atol=1e-4)
+
+
 def test_what_cannot_compile_says_so(tiny_model, monkeypatch):
     def broken(function):
         raise RuntimeError("No working C++ compiler found\nand much more")
