@@ -64,7 +64,7 @@ class Client:
         return self._json("GET", "/v1/status")
 
     def tasks(self) -> dict[str, Any]:
-        """Return for each task its JSON schema and the names of its inputs."""
+        """Return for each task its JSON schema, the inputs it needs and those it may be given."""
         return self._json("GET", "/v1/tasks")
 
     def put_blob(self, content: bytes) -> str:

@@ -103,7 +103,11 @@ def _add_status(app: FastAPI, engine: Engine) -> None:
     @app.get("/v1/tasks")
     def tasks() -> Content:
         return {
-            task: {"inputs": list(config.inputs), "schema": schema(task)}
+            task: {
+                "inputs": list(config.inputs),
+                "optional_inputs": list(config.optional_inputs),
+                "schema": schema(task),
+            }
             for task, config in CONFIGS.items()
         }
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blender_addon.protocol import KEY_PATTERN, SHA256_PATTERN, JobRequest
-from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.config import build, check_inputs
 from syncsde_engine.errors import InvalidRequest
 
 from .errors import Refused
@@ -47,14 +47,7 @@ def read_request(body: bytes) -> JobRequest:
     except ValidationError as error:
         raise invalid(error.errors(include_url=False)[0]) from None
     build(submission.task, submission.parameters)
-    needed = CONFIGS[submission.task].inputs
-    for name in sorted({*needed} ^ {*submission.inputs}):
-        problem = "needs the input" if name in needed else "has no input"
-        raise InvalidRequest(
-            f"Task {submission.task!r} {problem} {name!r}.",
-            hint=f"Its inputs: {', '.join(needed) or 'none'}.",
-            field=f"inputs.{name}",
-        )
+    check_inputs(submission.task, submission.inputs)
     return JobRequest(**submission.model_dump())
 
 

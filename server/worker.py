@@ -101,7 +101,7 @@ def run(request: Message, pipes: Pipes, store: BlobStore, device: str) -> None:
         log.warning("job %s failed: %s", job, error.code)
         pipes.send("failed", job=job, error=error.as_dict())
     except MemoryError:
-        error = OutOfMemory("There is not enough memory.", hint="Lower batch_size or view_size.")
+        error = OutOfMemory("There is not enough memory.", hint="Lower batch_size or the size.")
         pipes.send("failed", job=job, error=error.as_dict())
     except Exception as error:  # the job fails, with what is known; the worker goes on
         if is_disk_full(error):

@@ -27,6 +27,7 @@ Fault = Literal["none", "kill", "raise", "invalid", "hang", "print", "disk_full"
 @dataclass(frozen=True, config=config.STRICT)
 class CountConfig:
     inputs: ClassVar[tuple[str, ...]] = ()
+    optional_inputs: ClassVar[tuple[str, ...]] = ()
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 3
     sleep: Annotated[float, Field(ge=0)] = 0.0
@@ -39,6 +40,7 @@ class CountConfig:
 @dataclass(frozen=True, config=config.STRICT)
 class CopyConfig:
     inputs: ClassVar[tuple[str, ...]] = ("data",)
+    optional_inputs: ClassVar[tuple[str, ...]] = ("more",)
 
 
 def count(settings: CountConfig, _: Mapping[str, bytes]) -> Generator[tasks.Progress, None, Any]:
@@ -76,7 +78,7 @@ def go_wrong(settings: CountConfig) -> None:
 
 def copy(_: CopyConfig, inputs: Mapping[str, bytes]) -> Generator[tasks.Progress, None, Any]:
     yield tasks.Progress("copy", 1, 1)
-    return {"data.bin": inputs["data"]}
+    return {f"{name}.bin": content for name, content in inputs.items()}
 
 
 def register() -> None:

@@ -78,6 +78,12 @@ def test_inputs(engine):
     data = engine.client.put_blob(b"some bytes")
     job = engine.finish(engine.client.submit(JobRequest("copy", {}, {"data": data})))
     assert job.result == {"data.bin": {"sha256": data, "size": 10}}
+    more = engine.client.put_blob(b"and some more")
+    job = engine.finish(engine.client.submit(JobRequest("copy", {}, {"data": data, "more": more})))
+    assert job.result["more.bin"] == {"sha256": more, "size": 13}
+    with pytest.raises(EngineError) as raised:
+        engine.client.submit(JobRequest("copy", {}, {"data": data, "more": "0" * 64}))
+    assert (raised.value.code, raised.value.field) == ("missing_blob", "inputs.more")
 
 
 def test_jobs_wait_for_their_turn(engine):
@@ -246,6 +252,12 @@ REFUSED = {
         "invalid_request",
         "inputs.mesh",
     ),
+    "only an optional input": (
+        '{"task": "copy", "parameters": {}, "inputs": {"more": "' + "0" * 64 + '"}}',
+        422,
+        "invalid_request",
+        "inputs.data",
+    ),
     "input not uploaded": (
         '{"task": "copy", "parameters": {}, "inputs": {"data": "' + "0" * 64 + '"}}',
         422,
@@ -299,5 +311,6 @@ def test_unknown(engine, path, code):
 def test_tasks_are_described(engine):
     tasks = engine.client.tasks()
     assert tasks["copy"]["inputs"] == ["data"]
+    assert tasks["copy"]["optional_inputs"] == ["more"]
     assert "steps" in tasks["count"]["schema"]["properties"]
     assert tasks["count"]["schema"]["additionalProperties"] is False

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real image jobs through a real engine process: the same bytes as without it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import struct
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from blender_addon.client import EngineError
+from blender_addon.protocol import Job, JobRequest, JobState
+from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.tasks import Artifacts, run
+from tests.server.running import Engine, start, wait_until
+
+SMALL = {"steps": 2, "seed": 7}
+MASK = {
+    **SMALL,
+    "prompt": "a cat on grass",
+    "background": "grass",
+    "foreground": ["a cat"],
+    "size": 64,
+}
+WIDE = {
+    **SMALL,
+    "prompt": "hills",
+    "prompt_at": [[64, "a harbor"]],
+    "width": 128,
+    "height": 64,
+    "patch_size": 64,
+    "stride": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("engine") / "state"
+    running = start(folder, command=[sys.executable, "-m", "syncsde_engine", "serve"])
+    yield running
+    running.end()
+
+
+def a_mask(kind: str) -> bytes:
+    """White in a disc in the middle."""
+    picture = Image.new("RGB", (96, 96))
+    ImageDraw.Draw(picture).ellipse((24, 24, 72, 72), fill="white")
+    file = io.BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+def a_bomb(side: int) -> bytes:
+    """A PNG of a few bytes that says that it has that many pixels on a side."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    content = zlib.compress(bytes(90_001))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content)
+
+
+def in_process(task: str, parameters: Mapping[str, Any], inputs: Mapping[str, bytes]) -> Artifacts:
+    steps = run(task, build(task, parameters), inputs)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def over_http(
+    engine: Engine, task: str, parameters: Mapping[str, Any], inputs: Mapping[str, bytes]
+) -> Job:
+    uploaded = {name: engine.client.put_blob(content) for name, content in inputs.items()}
+    job = engine.client.submit(JobRequest(task, parameters, uploaded))
+    return wait_until(lambda: (now := engine.client.job(job.id)).state.ended and now, 120)
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "formats"),
+    [
+        ("mask", MASK, {"mask": "PNG"}),
+        ("mask", MASK, {"mask": "WEBP"}),
+        ("mask", MASK, {"mask": "TIFF"}),
+        ("wide", WIDE, {}),
+    ],
+)
+def test_the_engine_process_gives_the_same_bytes(
+    engine: Engine,
+    tiny_model: Path,
+    task: str,
+    parameters: Mapping[str, Any],
+    formats: Mapping[str, str],
+) -> None:
+    asked = {**parameters, "model": str(tiny_model)}
+    inputs = {name: a_mask(kind) for name, kind in formats.items()}
+    direct = in_process(task, asked, inputs)
+    done = over_http(engine, task, asked, inputs)
+    assert done.state == JobState.DONE, done.error
+    result = done.result or {}
+    assert set(result) == set(direct) >= {"image.png", "report.json"}
+    for name in set(direct) - {"report.json"}:  # it tells the time
+        assert engine.client.get_blob(result[name]["sha256"]) == direct[name], name
+    report = json.loads(engine.client.get_blob(result["report.json"]["sha256"]))
+    assert report["parameters"] == json.loads(direct["report.json"])["parameters"]
+    stages = [e.data["stage"] for e in engine.client.events(done.id) if e.type == "progress"]
+    assert list(dict.fromkeys(stages)) == ["load", "views", "write"]
+
+
+NO_PICTURES = {
+    "bomb": a_bomb(10_000),
+    "larger bomb": a_bomb(30_000),
+    "text": b"this is a letter, not a picture",
+    "cut": a_mask("PNG")[:200],
+    "another format": a_mask("PPM"),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", NO_PICTURES)
+def test_what_is_no_picture_fails_the_job_alone(
+    engine: Engine, tiny_model: Path, kind: str
+) -> None:
+    worker = engine.worker
+    failed = over_http(
+        engine, "mask", {**MASK, "model": str(tiny_model)}, {"mask": NO_PICTURES[kind]}
+    )
+    assert failed.state == JobState.FAILED
+    assert failed.error is not None
+    assert (failed.error["code"], failed.error["field"]) == ("invalid_request", "inputs.mask")
+    assert failed.error["message"].startswith("The picture ")
+    assert ("million pixels" in failed.error["message"]) == kind.endswith("bomb")
+    assert failed.error["hint"]
+    assert engine.client.status()["worker_pid"] == worker
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "inputs", "field"),
+    [
+        ("mask", MASK, {}, "inputs.mask"),
+        ("mask", MASK, {"mask_2": b""}, "inputs.mask"),
+        ("wide", WIDE, {"mask": b""}, "inputs.mask"),
+        ("mask", {**MASK, "foreground": "a cat"}, {"mask": b""}, "foreground"),
+        ("mask", {**MASK, "foreground": []}, {"mask": b""}, "foreground"),
+        ("wide", {**WIDE, "prompt_at": [[64.5, "a harbor"]]}, {}, "prompt_at.0.0"),
+        ("ambiguous", {"prompt": ["a", "b"], "transform": ["turn"]}, {}, "transform.0"),
+        ("ambiguous", {"prompt": ["a", "b", "c"], "transform": ["flip"]}, {}, "transform"),
+    ],
+)
+def test_refused_before_it_becomes_a_job(
+    engine: Engine,
+    task: str,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, bytes],
+    field: str,
+) -> None:
+    before = engine.client.status()["jobs"]
+    with pytest.raises(EngineError) as raised:
+        over_http(engine, task, parameters, inputs)
+    assert (raised.value.code, raised.value.field) == ("invalid_request", field)
+    assert engine.client.status()["jobs"] == before
+
+
+def test_all_tasks_are_published_with_schema_and_inputs(engine: Engine) -> None:
+    published = engine.client.tasks()
+    assert set(published) == {"texture", "mask", "edit", "wide", "ambiguous"}
+    for task, description in published.items():
+        fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
+        assert set(description["schema"]["properties"]) == fields
+        assert description["schema"]["additionalProperties"] is False
+    assert {task: each["inputs"] for task, each in published.items()} == {
+        "texture": ["mesh"],
+        "mask": ["mask"],
+        "edit": ["image"],
+        "wide": [],
+        "ambiguous": [],
+    }
+    assert published["edit"]["optional_inputs"] == ["noise", "mask"]
+    assert published["mask"]["optional_inputs"][-1] == "mask_8"
+    places = published["wide"]["schema"]["properties"]["prompt_at"]
+    assert (places["type"], places["default"]) == ("array", [])
