@@ -236,9 +236,22 @@ class AmbiguousConfig(Sampling):
             description="from the upright image to each further view",
         ),
     ]
+    steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
     size: Annotated[
         ViewSize | None, Field(description="side of the image in pixels; default: the model's")
     ] = None
+    upscaler: Annotated[
+        str | None,
+        Field(min_length=1, description="folder of DeepFloyd IF's second stage, for its first"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) != len(self.transform) + 1:
+            raise InvalidRequest(
+                f"There are {len(self.prompt)} prompts and {len(self.transform)} transforms.",
+                hint="Give one prompt for the upright image and one for each transform.",
+                field="transform",
+            )
 
 
 TaskConfig = TextureConfig | MaskConfig | EditConfig | WideConfig | AmbiguousConfig

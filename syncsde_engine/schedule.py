@@ -99,8 +99,12 @@ class Schedule:
 
         Raises InvalidRequest for what would need another arithmetic than ours.
         """
-        for switch in ("rescale_betas_zero_snr", "clip_sample"):
-            if config.get(switch):
+        clips = config.get("clip_sample") and not config.get("thresholding")  # which goes first
+        for switch, on in (
+            ("rescale_betas_zero_snr", config.get("rescale_betas_zero_snr")),
+            ("clip_sample", clips),
+        ):
+            if on:
                 raise InvalidRequest(
                     f"The model's scheduler has {switch} on, which is not supported.", field="model"
                 )

@@ -8,16 +8,19 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ..config import ControlScale, GuidanceScale, ViewSize
 from ..errors import MissingWeights
+from .folder import class_name
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 SETTINGS_FILE = "syncsde.json"
 PARTS = ("text_encoder", "vae", "unet")
+PIXELS_OF = {"IFPipeline": 64}  # image_size of other models than Stable Diffusion
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -63,13 +66,16 @@ def settings(folder: Path) -> Settings:
 
     Raises MissingWeights if the file makes no sense.
     """
+    size = PIXELS_OF.get(class_name(folder), Settings.image_size)
     path = folder / SETTINGS_FILE
     if not path.is_file():
-        return Settings()
+        return Settings(image_size=size)
     known = {field.name for field in dataclasses.fields(Settings)}
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        return Settings(**{name: value for name, value in given.items() if name in known})
+        values: dict[str, Any] = {"image_size": size}
+        values |= {name: value for name, value in given.items() if name in known}
+        return Settings(**values)
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
         wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise MissingWeights(f"{str(path)!r} is not valid: {wrong}.", field="model") from None
@@ -88,7 +94,12 @@ def weights(
     folders = [folder / part for part in PARTS]
     if control:
         folders.append(controlnet or folder / "controlnet")
-    files = [file for part in folders for file in sorted(part.glob("*.safetensors"))]
+    return weights_in(*folders)
+
+
+def weights_in(*parts: Path) -> tuple[WeightsFile, ...]:
+    """The weights files of some parts' folders."""
+    files = [file for part in parts for file in sorted(part.glob("*.safetensors"))]
     # Variants, like "model.fp16.safetensors", are not loaded.
     used = [(file, file.stat()) for file in files if "." not in file.stem]
     return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in used)

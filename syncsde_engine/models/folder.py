@@ -20,16 +20,21 @@ def class_name(folder: Path) -> str:
     return _read_object(index).get("_class_name", "") if index.is_file() else ""
 
 
-def scheduler_config(folder: Path) -> dict[str, Any]:
+def scheduler_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
     """Read the noise levels a folder's model was trained on. Raises MissingWeights."""
-    return _read_object(folder / "scheduler" / "scheduler_config.json")
+    return _read_object(folder / part / "scheduler_config.json")
 
 
 def network(kind: Any, path: Path, **options: Any) -> Any:
     """Load one part. Raises MissingWeights if it is absent, broken or of another class."""
     with missing_weights(path):
         _require_kind(kind, path)
-        return kind.from_pretrained(path, use_safetensors=True, local_files_only=True, **options)
+        part, info = kind.from_pretrained(
+            path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+        )
+        if info["missing_keys"]:  # which would be filled with random numbers
+            raise ValueError(f"it has no {sorted(info['missing_keys'])[0]}")
+        return part
 
 
 def tokenizer(kind: Any, path: Path) -> Any:

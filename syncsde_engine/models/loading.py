@@ -11,17 +11,19 @@ import torch
 from ..errors import DeviceUnavailable
 from . import catalogue
 from . import folder as parts
+from .deepfloyd import DeepFloyd
 from .stable_diffusion import Precision, StableDiffusion
 
+Model = StableDiffusion | DeepFloyd
 # By the pipeline that `model_index.json` names; any other is taken for Stable Diffusion.
-FAMILIES: dict[str, type[StableDiffusion]] = {}
+FAMILIES: dict[str, type[Model]] = {"IFPipeline": DeepFloyd}
 
 
 class Loaded(NamedTuple):
     asked: tuple[object, ...]
     files: tuple[catalogue.WeightsFile, ...]
     control_files: tuple[catalogue.WeightsFile, ...]
-    model: StableDiffusion
+    model: Model
 
 
 _last: list[Loaded] = []
@@ -35,21 +37,23 @@ def load(
     control: bool = False,
     precision: Precision = "auto",
     compile: bool = False,
-) -> StableDiffusion:
+) -> Model:
     """Load a model, or return the one loaded last if it serves and its files have not changed.
 
     Args:
         control: whether the ControlNet is needed; without it its weights need not be there.
         controlnet: folder of the ControlNet, for models whose own folder has none.
 
-    Raises MissingWeights, or DeviceUnavailable if there is nothing to compile with.
+    Raises MissingWeights, InvalidRequest for a ControlNet of a model that can have none, or
+    DeviceUnavailable if there is nothing to compile with.
     """
     asked = (folder, device, precision, compile)
     files = catalogue.weights(folder)
     control_files = catalogue.weights(folder, controlnet, control=True)[len(files) :]
     for last in _last:
         same = last.asked == asked and last.files == files
-        if same and (not control or last.control_files == control_files):
+        controlled = control_files and last.control_files == control_files
+        if same and (controlled or not control):
             return last.model
     _last.clear()  # before loading: memory may not hold two
     if compile:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +20,8 @@ from ..usage import Usage
 from . import folder as parts
 from .attention import Attend, Words, project, require_plain, take_over
 from .guided import Control, GuidedDenoiser
+from .prompts import tokenize
 from .tiles import decode_in_tiles
-
-log = logging.getLogger(__name__)
 
 DEFAULT_BATCH = 10  # trajectories in the networks at once
 
@@ -123,22 +121,7 @@ class StableDiffusion:
         """
         distinct = list(dict.fromkeys(prompts))
         window = self.tokenizer.model_max_length
-        whole = self.tokenizer(distinct, verbose=False).input_ids
-        cut = [ids[window - 1 : -1] for ids in whole if len(ids) > window]
-        if cut:
-            lost = dict.fromkeys(str(self.tokenizer.decode(ids)).strip() for ids in cut)
-            log.warning(
-                "prompts are cut to the model's %d tokens; lost: %s",
-                window,
-                "; ".join(repr(words) for words in lost),
-            )
-        tokens = self.tokenizer(
-            distinct,
-            padding="max_length",
-            truncation=True,
-            max_length=window,
-            return_tensors="pt",
-        ).input_ids.to(self.device)
+        tokens = tokenize(self.tokenizer, distinct, window).input_ids.to(self.device)
         with self.usage.count(self.device, text_encoder=len(distinct)):
             encoded = self.text_encoder(tokens).last_hidden_state
         return encoded[[distinct.index(prompt) for prompt in prompts]]

@@ -18,7 +18,7 @@ Artifacts = dict[str, bytes]  # file name -> content, e.g. "image.png", "views/0
 class Progress(NamedTuple):
     """One step of a stage is done (or, with step 0, the stage begins)."""
 
-    stage: str  # "load", "geometry", "invert", "views", "bake", "write"
+    stage: str  # "load", "geometry", "invert", "views", "upscale", "bake", "write"
     step: int
     total: int
     preview: bytes | None = None  # PNG

@@ -18,7 +18,8 @@ from ..coupling import Overlap, disagreement, first
 from ..errors import InvalidRequest
 from ..models import catalogue
 from ..models.catalogue import Settings
-from ..models.loading import load, pick_device
+from ..models.deepfloyd import unsuitable
+from ..models.loading import Model, load, pick_device
 from ..models.stable_diffusion import StableDiffusion
 from ..noise import Noise
 from ..report import report
@@ -44,7 +45,7 @@ class Session:
             named = getattr(config, "controlnet", None)
             self.controlnet: Path | None = catalogue.locate(named) if named else None
             self.settings: Settings = catalogue.settings(self.folder)
-            self.model: StableDiffusion = load(
+            self.model: Model = load(
                 self.folder,
                 self.device,
                 controlnet=self.controlnet,
@@ -54,6 +55,13 @@ class Session:
             )
             self.model.usage = Usage()
             self.steps: list[Step] = self.model.schedule.steps(config.steps, self._eta())
+
+    @property
+    def stable_diffusion(self) -> StableDiffusion:
+        """The model, for what looks into its networks. Raises InvalidRequest for other models."""
+        if not isinstance(self.model, StableDiffusion):
+            raise unsuitable("its attention cannot be recorded or shared")
+        return self.model
 
     def guidance_scale(self, paper: float) -> float:
         """What was asked for; else what the model likes; else the paper's for this task."""
