@@ -16,7 +16,9 @@ from torch import Tensor
 from ..config import TaskConfig
 from ..coupling import Overlap, disagreement, first
 from ..errors import InvalidRequest
+from ..inversion import invert
 from ..models import catalogue
+from ..models.attention import Attend
 from ..models.catalogue import Settings
 from ..models.deepfloyd import unsuitable
 from ..models.loading import Model, load, pick_device
@@ -88,10 +90,12 @@ class Session:
         shared_noise: bool = False,
         reference: Literal["first", "training"] = "first",
         recorded: Tensor | None = None,
+        starts: Mapping[int, Tensor] | None = None,
     ) -> Generator[Progress, None, Tensor]:
         """Sample all trajectories of `size` (h, w) together. Returns y_0, (N, C, h, w).
 
-        `recorded` is as the sampler takes it. Raises NumericalFailure.
+        `recorded` is as the sampler takes it. `starts` has the first states (C, h, w) of those
+        trajectories that do not begin with noise. Raises NumericalFailure.
         """
         config = self.config
         chosen = strategy(
@@ -106,16 +110,37 @@ class Session:
         noise = Noise(config.seed, shape, self.device, shared)
         given = inputs.get("noise")
         y = noise.initial() if given is None else read_noise(given, shape).to(self.device)
-        coupling = chosen.couple(overlap).to(self.device)
+        if starts:
+            for trajectory, state in starts.items():
+                y[trajectory] = state
+            y = y if shared is None else shared.replace(y)
+        coupling, start = chosen.couple(overlap).to(self.device), y
         with self.clock.measure("views"):
             for state in sample(
                 y, self.steps, denoiser, chosen, coupling, noise.fresh, recorded=recorded
             ):
                 y = state.y
-                yield Progress("views", state.step.index + 1, state.step.total, state=state)
+                yield Progress(
+                    "views", state.step.index + 1, state.step.total, state=state, start=start
+                )
         self.results["disagreement"] = disagreement(y, overlap)
         self.results["largest_gain"] = max(chosen.gain(step) for step in self.steps)
         return y
+
+    def invert(
+        self, latents: Tensor, prompts: Sequence[str], attend: Attend | None = None
+    ) -> Generator[Progress, None, Tensor]:
+        """Walk clean latents (K, C, h, w) back to their noise, without guidance.
+
+        Returns all states, (steps + 1, K, C, h, w), noisiest first. Raises NumericalFailure.
+        """
+        denoiser = self.model.guided(prompts, [], 1.0, self.config.batch_size, attend=attend)
+        path = [latents]
+        with self.clock.measure("invert"):
+            for state in invert(latents, self.model.schedule, self.steps, denoiser):
+                path.append(state.y)
+                yield Progress("invert", len(path) - 1, state.step.total)
+        return torch.stack(path[::-1])
 
     def finish(self, files: Artifacts, **resolved: Any) -> Artifacts:
         """Add report.json. `resolved` are parameters that were left to the model."""
