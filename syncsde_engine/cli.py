@@ -2,36 +2,36 @@
 """The command line. A task's flags are the fields of its Config, as are those of a job file.
 
 Exit codes: 0 done, 1 internal, 2 bad input, 3 model or device not available, 4 out of memory,
-5 cancelled.
+5 cancelled, 6 partly done.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import json
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from . import __version__
+from . import __version__, compare, output, recording, table, tasks
 from .config import CONFIGS, TaskConfig, TextureConfig, build
-from .errors import InvalidRequest, SyncSDEError
-from .tasks import Artifacts, Progress
+from .console import Console, follow
+from .errors import SyncSDEError
+from .flags import Parser, add_task, parameters
+from .input_files import input_paths, naming_files, read_file
 
 CANCELLED = 5
+PARTLY_DONE = 6
 COMMANDS = "syncsde.commands"  # entry points of packages above the engine, e.g. "serve"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
+    console = Console("--json" in arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded unasked
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -40,135 +40,125 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments[:1] == [command.name]:
                 return command.load()(arguments[1:])
         options = parser().parse_args(arguments)
-        return options.command(options)
+        return options.command(options, console)
     except SyncSDEError as error:
-        if as_json:
-            print(json.dumps({"event": "error", **error.as_dict()}))
-        else:
-            print(f"syncsde: {error}", file=sys.stderr)
+        console.error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("syncsde: cancelled, nothing written", file=sys.stderr)
+        console.cancelled()
         return CANCELLED
     except BrokenPipeError:  # whoever read our lines has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CANCELLED
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports wrong usage in the one way every other bad input is reported."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InvalidRequest(f"{message}.", hint=f"See {self.prog} --help.")
-
-
 def parser() -> argparse.ArgumentParser:
     main = Parser(prog="syncsde", description="Synchronised diffusion for meshes and images.")
     main.add_argument("--version", action="version", version=f"syncsde {__version__}")
-    commands = main.add_subparsers(metavar="COMMAND", required=True)
-    texture = commands.add_parser(
-        "texture", help="texture a mesh", argument_default=argparse.SUPPRESS
+    commands = main.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    for task in CONFIGS:
+        command = add_command(commands, task)
+        add_task(command, task)
+        add_files(command, compared=False)
+        command.set_defaults(command=run_task)
+    comparison = commands.add_parser(
+        "compare", help="run a task with several strategies or strengths, side by side"
     )
-    texture.add_argument("mesh", type=Path, metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl")
-    add_common(texture)
-    add_fields(texture, TextureConfig)
-    texture.set_defaults(command=texture_command)
+    compared = comparison.add_subparsers(metavar="TASK", required=True, title="tasks")
+    for task in CONFIGS:
+        command = add_command(compared, task)
+        compare.add_flags(command, task)
+        add_task(command, task)
+        add_files(command, compared=True)
+        command.set_defaults(command=run_comparison)
     for command in importlib.metadata.entry_points(group=COMMANDS):
         commands.add_parser(command.name, help=f"see syncsde {command.name} --help")
     return main
 
 
-def add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="result folder")
-    command.add_argument("--job", type=Path, metavar="FILE.json", help="fields as JSON; flags win")
-    command.add_argument("--json", action="store_true", help="one JSON object a line as progress")
+def add_command(commands: argparse._SubParsersAction, task: str) -> argparse.ArgumentParser:
+    about = (CONFIGS[task].__doc__ or "").partition("\n")[0]
+    short = about.partition(" (")[0].rstrip(".")
+    command = commands.add_parser(
+        task, help=short[:1].lower() + short[1:], description=about, add_help=False
+    )
+    command.set_defaults(task=task)
+    return command
 
 
-def add_fields(command: argparse.ArgumentParser, config: type[TaskConfig]) -> None:
-    """Make a flag of every field: `inverse_lambda: float` becomes `--inverse-lambda X`."""
-    hints = get_type_hints(config, include_extras=True)
-    for field in dataclasses.fields(config):
-        kind, description = get_args(hints[field.name])
-        options = [option for option in get_args(kind) or (kind,) if option is not NoneType]
-        if get_origin(options[0]) is Annotated:
-            options = [get_args(options[0])[0]]
-        arguments: dict[str, Any] = {"help": description.description}
-        if field.default not in (dataclasses.MISSING, None):
-            arguments["help"] += f" (default: {field.default})"
-        if get_origin(kind) is Literal:
-            arguments["choices"] = options
-        elif options[0] is bool:
-            arguments["action"] = argparse.BooleanOptionalAction
-        else:
-            arguments["type"] = options[0]
-            arguments["metavar"] = {int: "N", float: "X", str: "TEXT"}[options[0]]
-        command.add_argument("--" + field.name.replace("_", "-"), **arguments)
+def add_files(command: argparse.ArgumentParser, compared: bool) -> None:
+    inside = ", in the folder of each run" if compared else ""
+    files = command.add_argument_group("results")
+    files.add_argument("--output", type=Path, required=True, metavar="DIR", help="result folder")
+    files.add_argument(
+        "--save-latents",
+        type=Path,
+        metavar="FILE",
+        help=f"write the final state of every trajectory{inside}: safetensors, tensor latents",
+    )
+    files.add_argument(
+        "--trace",
+        type=Path,
+        metavar="DIR",
+        help=f"write the states after every step{inside}: step_000.safetensors and so on",
+    )
+    files.add_argument("--json", action="store_true", help="one JSON object a line as progress")
+    files.add_argument("-h", "--help", action="help", help="show this and leave")
 
 
-def read_config(task: str, options: argparse.Namespace) -> TaskConfig:
-    """Merge the job file and the flags, which win. Raises InvalidRequest."""
-    given = vars(options)
-    parameters = read_job(options.job) if "job" in given else {}
-    fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
-    parameters |= {name: value for name, value in given.items() if name in fields}
-    return build(task, parameters)
-
-
-def read_job(path: Path) -> dict[str, Any]:
-    try:
-        parameters = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidRequest(f"Cannot read {str(path)!r}: {error.strerror}.", field="job") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field="job") from None
-    if not isinstance(parameters, dict):
-        raise InvalidRequest(f"{str(path)!r} must hold one JSON object.", field="job")
-    return parameters
-
-
-def texture_command(options: argparse.Namespace) -> int:
-    config = read_config("texture", options)
-    assert isinstance(config, TextureConfig)
-    from . import output  # these import torch: wrong flags are answered before
-    from .mesh import io
-    from .tasks import texture
-
-    mesh = io.load(options.mesh)
-    with output.staging(options.output) as stage:
-        output.require_space(options.output, texture.output_bytes(config))
-        artifacts = report_progress(texture.texture(config, mesh), "json" in vars(options))
-        output.write(options.output, stage, artifacts)
+def run_task(options: argparse.Namespace, console: Console) -> int:
+    config = build(options.task, parameters(options.task, options))
+    paths, inputs = read_inputs(options)
+    with output.staging(options.output) as stage, recording.beside(options) as recorder:
+        require_space(options.output, config)
+        with console.showing() as show, naming_files(paths):
+            artifacts = follow(tasks.run(options.task, config, inputs), show, recorder.watch)
+        recorder.finish()
+        for name, content in artifacts.items():
+            stage.add(name, content)
+        output.publish([stage, *recorder.stages])
     report = json.loads(artifacts["report.json"])
-    summary = {name: report[name] for name in ("coverage", "disagreement", "timings")}
-    if "json" in vars(options):
-        print(json.dumps({"event": "done", "output": str(options.output), **summary}))
-    else:
-        print(f"{options.output / 'texture.png'}: {report['timings']['total']:.1f} s, ", end="")
-        print(f"disagreement {report['disagreement']:.4f}, ", end="")
-        print(f"seen {report['coverage']['seen']:.1%}")
+    told = {name: report[name] for name in ("coverage", "timings") if name in report}
+    disagreement = report.get("disagreement")
+    console.event("done", output=str(options.output), disagreement=disagreement, **told)
+    picture = "texture.png" if "texture.png" in artifacts else "image.png"
+    sentence = f"{options.output / picture}: {report['timings']['total']:.1f} s"
+    if disagreement is not None:
+        sentence += f", disagreement {disagreement:.4f}"
+    if "coverage" in report:
+        sentence += f", seen {report['coverage']['seen']:.1%}"
+    console.say(sentence)
     return 0
 
 
-def report_progress(run: Generator[Progress, None, Artifacts], as_json: bool) -> Artifacts:
-    """Drive a task to its end, showing a bar on a terminal or JSON lines on request."""
-    from tqdm import tqdm
+def run_comparison(options: argparse.Namespace, console: Console) -> int:
+    variants = compare.variants(options, parameters(options.task, options))
+    configs = [config for variant in variants for config in variant.configs]
+    paths, inputs = read_inputs(options)
+    with output.staging(options.output) as stage:
+        require_space(options.output, configs[0], len(configs))
+        with naming_files(paths):
+            results = compare.run(options, console, variants, inputs, stage)
+        output.publish([stage])
+    console.event("done", output=str(options.output), **table.entries(results))
+    console.say(f"{table.markdown(results)}\n\n{options.output / 'compare.png'}")
+    return 0 if all(result.report for result in results) else PARTLY_DONE
 
-    bar: tqdm[NoReturn] | None = None
-    stage = ""
-    while True:
-        try:
-            progress = next(run)
-        except StopIteration as end:
-            if bar is not None:
-                bar.close()
-            return end.value
-        if as_json:
-            line = {"event": "progress", "stage": progress.stage, "step": progress.step}
-            print(json.dumps({**line, "total": progress.total}), flush=True)
-        elif progress.stage != stage and sys.stderr.isatty():
-            if bar is not None:
-                bar.close()
-            stage = progress.stage
-            bar = tqdm(total=progress.total, initial=progress.step, desc=f"{stage:<10}")
-        elif bar is not None:
-            bar.update(progress.step - bar.n)
+
+def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str, bytes]]:
+    """Where a task's inputs are, and what is in them. Raises InvalidRequest or InvalidMesh."""
+    paths = input_paths(options.task, options)
+    blobs = {name: read_file(path, f"inputs.{name}") for name, path in paths.items()}
+    if "mesh" in paths:
+        from .mesh import io  # imports numba and trimesh: whatever is wrong above is said sooner
+
+        blobs["mesh"] = io.to_safetensors(io.load(paths["mesh"]))
+    return paths, blobs
+
+
+def require_space(folder: Path, config: TaskConfig, runs: int = 1) -> None:
+    """Raise InvalidRequest if the textures of so many runs would not fit; images are small."""
+    if isinstance(config, TextureConfig):
+        from .tasks import texture  # imports torch
+
+        output.require_space(folder, runs * texture.output_bytes(config))

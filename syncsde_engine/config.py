@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from .errors import InvalidRequest
+from .explain import explain
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
@@ -279,11 +280,7 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
     try:
         return CONFIGS[task](**_without_lists(parameters))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "parameters"
-        value = first.get("input")
-        shown = "" if first["type"] == "missing" else f" (got {value!r})"
-        raise InvalidRequest(f"{field}: {first['msg']}{shown}.", field=field) from None
+        raise explain(error, schema(task)["properties"]) from None
 
 
 def check_inputs(task: str, given: Mapping[str, Any]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing a task's files to a folder: all of them or none."""
+"""Writing what a run made to one or more folders: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -9,59 +9,93 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InvalidRequest
 
 
-@contextlib.contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside the results' place; it is gone afterwards, whatever happened.
+@dataclass
+class Stage:
+    """Files that wait, in a hidden folder beside their place, to be published."""
 
-    Entering it early shows before any work that `folder` can be written. Raises InvalidRequest.
-    """
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
-    stage = None
-    try:
-        with unwritable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            stage = Path(tempfile.mkdtemp(prefix=".syncsde-", dir=folder))
-        yield stage
-    finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
-        for path in created:  # leave no empty folders of a run that wrote nothing
-            with contextlib.suppress(OSError):
-                path.rmdir()
+    folder: Path
+    hidden: Path
+    parameter: str  # that named the folder
+    replaces: str | None = None  # pattern of older files that go
+    names: list[str] = field(default_factory=list)
 
-
-def write(folder: Path, stage: Path, artifacts: Mapping[str, bytes]) -> None:
-    """Write every file into `stage`, then move them all into `folder`.
-
-    If one cannot be moved, those it would have replaced come back. Raises InvalidRequest.
-    """
-    with unwritable(folder):
-        for name, content in artifacts.items():
-            path = stage / "new" / name
+    def add(self, name: str, content: bytes) -> None:
+        """Write one file, `name` being its path in the folder. Raises InvalidRequest."""
+        path = self.hidden / "new" / name
+        with unwritable(self.folder, self.parameter):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        with uninterrupted(), contextlib.ExitStack() as undo:
-            for name in artifacts:
-                target, old = folder / name, stage / "old" / name
-                if not target.parent.exists():
-                    target.parent.mkdir(parents=True)
-                    undo.callback(target.parent.rmdir)
-                if target.exists():
-                    old.parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(target, old)
-                    undo.callback(os.replace, old, target)
-                os.replace(stage / "new" / name, target)
-                undo.callback(target.unlink)
-            undo.pop_all()
+        if name not in self.names:
+            self.names.append(name)
+
+
+@contextlib.contextmanager
+def staging(
+    folder: Path, parameter: str = "output", replaces: str | None = None
+) -> Iterator[Stage]:
+    """Open a stage for a folder; what is not published is gone afterwards, whatever happened.
+
+    Entering it early shows before any work that `folder` can be written. Raises InvalidRequest.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    hidden = None
+    try:
+        with unwritable(folder, parameter):
+            folder.mkdir(parents=True, exist_ok=True)
+            hidden = Path(tempfile.mkdtemp(prefix=".syncsde-", dir=folder))
+        yield Stage(folder, hidden, parameter, replaces)
+    finally:
+        if hidden is not None:
+            shutil.rmtree(hidden, ignore_errors=True)
+        for path in created:  # leave no empty folders of a run that wrote nothing
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def publish(stages: Sequence[Stage]) -> None:
+    """Move the files of all stages into place.
+
+    If one cannot be moved, those it would have replaced come back. Raises InvalidRequest.
+    """
+    with uninterrupted(), contextlib.ExitStack() as undo:
+        for stage in stages:
+            with unwritable(stage.folder, stage.parameter):
+                for path in stage.folder.glob(stage.replaces) if stage.replaces else ():
+                    _put_aside(stage, path.name, undo)
+                for name in stage.names:
+                    _move(stage, name, undo)
+        undo.pop_all()
+
+
+def _move(stage: Stage, name: str, undo: contextlib.ExitStack) -> None:
+    target = stage.folder / name
+    missing = [path for path in target.parents if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir()
+        undo.callback(path.rmdir)
+    if target.is_dir():
+        raise IsADirectoryError(0, f"{name!r} is a folder there")
+    if target.exists():
+        _put_aside(stage, name, undo)
+    os.replace(stage.hidden / "new" / name, target)
+    undo.callback(target.unlink)
+
+
+def _put_aside(stage: Stage, name: str, undo: contextlib.ExitStack) -> None:
+    target, old = stage.folder / name, stage.hidden / "old" / name
+    old.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(target, old)
+    undo.callback(os.replace, old, target)
 
 
 @contextlib.contextmanager
@@ -92,12 +126,12 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def unwritable(folder: Path) -> Iterator[None]:
+def unwritable(folder: Path, parameter: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise InvalidRequest(
             f"Cannot write to {str(folder)!r}: {error.strerror}.",
             hint="Choose another output folder.",
-            field="output",
+            field=parameter,
         ) from None

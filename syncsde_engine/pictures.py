@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,46 +16,58 @@ from torch import Tensor
 from .errors import InvalidRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+NAMES = "PNG, JPEG, WebP or TIFF"
 MOST_PIXELS = 2**26  # of a picture that is given to us
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error)  # Pillow raises them for damage
 RESAMPLING = Image.Resampling
 
 
 def read(content: bytes, field: str) -> Tensor:
     """Decode a picture to (3, H, W) float32 in [0, 1], turned as its camera says.
 
-    What is transparent becomes white. Raises InvalidRequest naming `field` for another format, a
-    damaged file, and, before decoding, for more than MOST_PIXELS.
+    What is transparent becomes white; of an animation the first picture counts. Raises
+    InvalidRequest naming `field` for another format, a damaged file, and, before decoding, for
+    more than MOST_PIXELS.
     """
-    try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
-        if picture.width * picture.height > MOST_PIXELS:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is wrong we say the part that matters
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            if picture.width * picture.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            pixels = _decoded(ImageOps.exif_transpose(picture))
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise InvalidRequest(
-                f"The picture has {picture.width} x {picture.height} pixels.",
-                hint=f"At most {MOST_PIXELS} are taken: scale it down.",
+                f"The picture has more than {MOST_PIXELS // 10**6} million pixels.",
+                hint="Scale it down.",
                 field=field,
-            )
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I;16"):
-            pixels = np.repeat(np.asarray(picture, dtype=np.float32)[:, :, None] / 65535, 3, axis=2)
-        else:
-            if picture.has_transparency_data:
-                layer = picture.convert("RGBA")
-                picture = Image.new("RGBA", layer.size, "white")
-                picture.alpha_composite(layer)
-            pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
-        raise InvalidRequest(
-            f"The picture cannot be read: {str(error).split(' <')[0]}.",
-            hint=f"Give a {', '.join(FORMATS)} file.",
-            field=field,
-        ) from None
+            ) from None
+        except UnidentifiedImageError:
+            raise InvalidRequest(
+                f"The picture is not a {NAMES} file.", hint=f"Save it as {NAMES}.", field=field
+            ) from None
+        except UNREADABLE as error:
+            raise InvalidRequest(
+                f"The picture cannot be read: {str(error) or type(error).__name__}.",
+                hint="The file is damaged; save it anew.",
+                field=field,
+            ) from None
     return torch.from_numpy(pixels).movedim(-1, 0)
+
+
+def _decoded(picture: Image.Image) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1]."""
+    if picture.mode.startswith("I;16"):
+        gray = np.asarray(picture).astype(np.float32) / 65535
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if picture.mode in ("I", "F"):
+        raise ValueError("it has 32 bits a channel, and only 8 and 16 are taken")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.new("RGBA", layer.size, "white")
+        picture.alpha_composite(layer)
+    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -91,21 +105,30 @@ def png(pixels: np.ndarray) -> bytes:
 def contact_sheet(
     rows: Sequence[Sequence[tuple[str, np.ndarray]]], title: str, cell: int = 192
 ) -> np.ndarray:
-    """Lay labelled (H, W, 3) uint8 pictures out in rows under a title. -> (H, W, 3) uint8."""
+    """Lay labelled (H, W, 3) uint8 pictures out in rows under a title. -> (H, W, 3) uint8.
+
+    Each one's longer side is `cell` pixels.
+    """
     line, gap = 16, 4
-    width = max(len(row) for row in rows) * (cell + gap) + gap
-    height = line + gap + len(rows) * (cell + line + gap)
-    sheet = Image.new("RGB", (width, height), (32, 32, 32))
+    scaled = [[(label, _scaled(pixels, cell)) for label, pixels in row] for row in rows]
+    column = max(160, *(picture.width for row in scaled for _, picture in row))  # room for a label
+    heights = [max(picture.height for _, picture in row) + line + gap for row in scaled]
+    width = max(len(row) for row in rows) * (column + gap) + gap
+    sheet = Image.new("RGB", (width, line + gap + sum(heights)), (32, 32, 32))
     draw = ImageDraw.Draw(sheet)
     draw.text((gap, 2), title[: width // 6], fill=(255, 255, 255))
-    for y, row in enumerate(rows):
-        top = line + gap + y * (cell + line + gap)
-        for x, (label, pixels) in enumerate(row):
-            left = gap + x * (cell + gap)
-            picture = Image.fromarray(pixels)
-            filter = Image.Resampling.LANCZOS if max(picture.size) > cell else Image.Resampling.BOX
-            scale = cell / max(picture.size)
-            size = (round(picture.width * scale), round(picture.height * scale))
-            draw.text((left, top), label, fill=(200, 200, 200))
-            sheet.paste(picture.resize(size, filter), (left, top + line))
+    top = line + gap
+    for row, height in zip(scaled, heights, strict=True):
+        for x, (label, picture) in enumerate(row):
+            left = gap + x * (column + gap)
+            draw.text((left, top), label[: column // 6], fill=(200, 200, 200))
+            sheet.paste(picture, (left, top + line))
+        top += height
     return np.asarray(sheet)
+
+
+def _scaled(pixels: np.ndarray, longest: int) -> Image.Image:
+    picture = Image.fromarray(pixels)
+    scale = longest / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, RESAMPLING.LANCZOS if scale < 1 else RESAMPLING.BOX)

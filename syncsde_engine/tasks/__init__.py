@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config import TaskConfig, check_inputs
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..sampler import State
 
 Artifacts = dict[str, bytes]  # file name -> content, e.g. "image.png", "views/00.png"
@@ -23,6 +25,7 @@ class Progress(NamedTuple):
     total: int
     preview: bytes | None = None  # PNG
     state: State | None = None  # of the sampler, after each of its steps: what a run resumes from
+    start: Tensor | None = None  # with a state: what its trajectories started from
 
 
 def run(

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What pydantic finds wrong with a parameter, said in one plain sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from .errors import InvalidRequest
+
+KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "string_unicode": "a text in Unicode",
+    "tuple_type": "a list",
+}
+LIMITS = {
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+    "greater_than": ("gt", "more than"),
+    "less_than": ("lt", "less than"),
+    "multiple_of": ("multiple_of", "a multiple of"),
+}
+LONGEST_SHOWN = 60  # characters of a wrong value
+
+
+def explain(error: ValidationError, properties: Mapping[str, Any]) -> InvalidRequest:
+    """Name all fields that are missing, or else the first that is wrong, and what is wanted.
+
+    `properties` are those of the fields' JSON Schema.
+    """
+    wrong = error.errors(include_url=False)
+    missing = [str(entry["loc"][0]) for entry in wrong if entry["type"].startswith("missing")]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        return InvalidRequest(
+            f"{' and '.join(missing)} {verb} missing.",
+            hint=" ".join(f"{name}: {about(properties, name)}." for name in missing),
+            field=missing[0],
+        )
+    first = wrong[0]
+    place = first["loc"] or ("parameters",)
+    # prompt_at[0][1]: what is wrong in a list is found by counting from 0, as in JSON.
+    name = str(place[0]) + "".join(f"[{part}]" for part in place[1:])
+    field = ".".join(str(part) for part in place)
+    sentence, hint = said(first, name, about(properties, str(place[0])))
+    return InvalidRequest(sentence, hint=hint, field=field)
+
+
+def about(properties: Mapping[str, Any], name: str) -> str:
+    return properties.get(name, {}).get("description", "")
+
+
+def said(wrong: Any, name: str, description: str) -> tuple[str, str]:
+    """One sentence and a hint. `wrong` is an entry of pydantic's list of errors."""
+    kind, value, context = wrong["type"], wrong.get("input"), wrong.get("ctx", {})
+    shown = repr(value)
+    if len(shown) > LONGEST_SHOWN:
+        shown = f"{shown[:LONGEST_SHOWN]}..."
+    meaning = f"It says {description}." if description else ""
+    if kind in KINDS:
+        return f"{name} must be {KINDS[kind]} (got {shown}).", ""
+    if kind in LIMITS:
+        key, words = LIMITS[kind]
+        return f"{name} must be {words} {context[key]} (got {shown}).", ""
+    if kind in ("string_pattern_mismatch", "string_too_short") and not value.strip():
+        return f"{name} is empty.", meaning
+    if kind == "string_pattern_mismatch":
+        return f"{name} cannot be {shown}.", f"Choose from: {description}."
+    if kind == "string_too_long":
+        longest = context["max_length"]
+        return f"{name} has {len(value)} characters, and at most {longest} are taken.", ""
+    if kind == "literal_error":
+        return f"{name} cannot be {shown}.", f"Choose {context['expected']}."
+    if kind == "too_short":
+        found, least = context["actual_length"], context["min_length"]
+        return f"{name} has {found} entries, and at least {least} must be given.", meaning
+    if kind == "too_long":
+        most = context["max_length"]
+        return f"{name} has more than {most} entries.", "Leave some out."
+    return f"{name}: {wrong['msg']} (got {shown}).", ""

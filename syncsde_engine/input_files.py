@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are named on the command line: a task's inputs and its job. Loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .config import CONFIGS, MOST_LAYERS
+from .errors import InvalidRequest
+
+MOST_BYTES = 2**31  # of one input file
+FILES = {
+    "mesh": ".obj, .glb, .gltf, .ply or .stl",
+    "image": "the picture to edit: PNG, JPEG, WebP or TIFF",
+    "mask": "picture, white where something changes; default: found by the network",
+    "extend": "picture, or folder of a finished run, that the image continues",
+    "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
+}
+MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    content = read_file(path, "job")
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field="job") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest(f"{str(path)!r} must hold one JSON object.", field="job")
+    return fields
+
+
+def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
+    """Where each input of the task is; several masks are mask, mask_2, ... Raises InvalidRequest.
+
+    A finished run is extended by its picture.
+    """
+    config, paths = CONFIGS[task], {}
+    for name in (*config.inputs, *config.optional_inputs):
+        given = vars(options).get(name, [])
+        several = given if isinstance(given, list) else [given]
+        if len(several) > MOST_LAYERS:
+            raise InvalidRequest(
+                f"There are {len(several)} of --{name}, and at most {MOST_LAYERS} are taken.",
+                field=f"inputs.{name}",
+            )
+        for count, path in enumerate(several, start=1):
+            if name == "extend" and path.is_dir():
+                path = path / "image.png"
+            paths[name if count == 1 else f"{name}_{count}"] = path
+    for name in config.inputs:
+        if name not in paths:
+            raise InvalidRequest(
+                f"--{name} is missing.", hint=f"It is a {FILES[name]}.", field=f"inputs.{name}"
+            )
+    return paths
+
+
+def read_file(path: Path, field: str) -> bytes:
+    """Read a file that was named on the command line. Raises InvalidRequest."""
+    try:
+        if path.is_dir():
+            raise InvalidRequest(f"{str(path)!r} is a folder.", hint="Give a file.", field=field)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidRequest(
+            f"Cannot read {str(path)!r}: {reason}.", hint="Check the path.", field=field
+        ) from None
+    if len(content) > MOST_BYTES:
+        raise InvalidRequest(f"{str(path)!r} has more than {MOST_BYTES / 1e9:.0f} GB.", field=field)
+    return content
+
+
+@contextlib.contextmanager
+def naming_files(paths: Mapping[str, Path]) -> Iterator[None]:
+    """Say in which file it was that an input was found to be wrong."""
+    try:
+        yield
+    except InvalidRequest as error:
+        place, _, name = (error.field or "").partition(".")
+        if place != "inputs" or name not in paths:
+            raise
+        raise InvalidRequest(
+            f"{str(paths[name])!r}: {error.message}", hint=error.hint, field=error.field
+        ) from None
