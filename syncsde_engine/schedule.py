@@ -80,7 +80,9 @@ class Step:
         """The noise with which a deterministic step leads from `y` to `y_prev`."""
         straight = math.sqrt(self.alpha_prev / self.alpha)
         rho = math.sqrt((1 - self.alpha_prev) / (1 - self.alpha))
-        return (straight * y - y_prev) / (math.sqrt(1 - self.alpha) * (straight - rho))
+        share = math.sqrt(1 - self.alpha) * (straight - rho)
+        # Some schedules end with a step that leads nowhere; it tells nothing of the noise.
+        return (straight * y - y_prev) / share if share else torch.zeros_like(y)
 
 
 @dataclass(frozen=True)

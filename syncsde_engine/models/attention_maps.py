@@ -18,6 +18,7 @@ from .attention import Layer
 COARSE = 16 * 16  # tokens: the layers at which the authors read the words
 MOST_TOKENS = 8192  # of which self-attention is kept: 256 MiB
 ROWS = 1024  # of a self-attention map computed at once
+TELLING = 0.1  # attention must differ by that within a picture to show where a word is
 
 
 def self_attention_layers(network: Any) -> int:
@@ -133,10 +134,13 @@ def foreground(soft: Tensor, threshold: float) -> Tensor:
     if labels.min() == labels.max():
         full = bool(labels.all())
         least, most = float(soft.min()), float(soft.max())
+        remedy = f"Set mask_threshold between {least:.3f} and {most:.3f}, or give a mask."
+        if most - least < TELLING:
+            remedy = f"Give a mask: this model hardly tells where the word is. Or else: {remedy}"
         raise InvalidRequest(
             f"The whole image is {'fore' if full else 'back'}ground: the attention to the word is "
             f"between {least:.3f} and {most:.3f} and mask_threshold is {threshold}.",
-            hint=f"Set mask_threshold between {least:.3f} and {most:.3f}, or give a mask.",
+            hint=remedy,
             field="mask_threshold",
         )
     return labels

@@ -4,6 +4,7 @@
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -283,8 +284,13 @@ def test_threshold_on_the_foreground_is_the_papers_on_the_background():
 def test_a_mask_of_all_or_nothing_names_what_was_found(threshold, which):
     with pytest.raises(InvalidRequest, match=rf"{which}ground.*0\.250 and 0\.750") as caught:
         foreground(torch.tensor([[0.25, 0.75]]), threshold)
-    assert "mask_threshold" in caught.value.hint
+    assert caught.value.hint.startswith("Set mask_threshold between 0.250 and 0.750")
     assert caught.value.field == "mask_threshold"
+
+
+def test_attention_that_tells_nothing_is_said_to():
+    with pytest.raises(InvalidRequest, match="Give a mask: this model hardly tells"):
+        foreground(torch.tensor([[0.75, 0.77]]), 0.3)
 
 
 # The task
@@ -364,7 +370,7 @@ def test_a_negative_prompt_takes_the_place_of_both(tiny_model):
 def test_soft_mask_or_what_was_found_instead(tiny_model):
     with pytest.raises(InvalidRequest, match="foreground") as caught:
         edit(tiny_model, mask_threshold=0.0)
-    low, high = (float(part) for part in caught.value.hint.split(",")[0].split()[3::2])
+    low, high = (float(part) for part in re.findall(r"\d\.\d{3}", caught.value.message))
     assert 0 < low < high <= 1
     files, report, _ = edit(tiny_model, mask_threshold=(low + high) / 2)
     assert {0, 255} == set(np.asarray(opened(files["mask.png"])).flatten())

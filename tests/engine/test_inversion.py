@@ -106,12 +106,14 @@ def test_replayed_it_arrives_at_the_picture_exactly():
     assert (y - clean).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("offset", [0, 1])  # with 0 the last step leads to its own level
 @pytest.mark.parametrize(
     "name", ["syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "independent"]
 )
-def test_as_recorded_trajectory_it_is_replayed_for_every_strategy(name):
-    steps = SCHEDULE.steps(10)
-    path = walk(PICTURES[:1], steps, ExactDenoiser(PICTURES))
+def test_as_recorded_trajectory_it_is_replayed_for_every_strategy(name, offset):
+    schedule = Schedule.from_config(STABLE_DIFFUSION | {"steps_offset": offset})
+    steps = schedule.steps(10)
+    path = walk(PICTURES[:1], steps, ExactDenoiser(PICTURES), schedule)
     cells = torch.arange(36).view(1, 6, 6).expand(2, -1, -1)
     overlap = Canvas(6, 6, cells, torch.ones(2, 6, 6)).overlap()
     chosen = strategy(name)
