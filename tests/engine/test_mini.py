@@ -4,14 +4,14 @@
 import pytest
 import torch
 
-from syncsde_engine import noise
-from syncsde_engine.coupling import couple
+from syncsde_engine.coupling import earlier
 from syncsde_engine.mesh.cameras import Camera
 from syncsde_engine.mesh.mesh import normalise
 from syncsde_engine.mesh.project import depth_control, observe, view_maps, view_to_view
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.models import catalogue
-from syncsde_engine.models.stable_diffusion import StableDiffusion
+from syncsde_engine.models.loading import load
+from syncsde_engine.noise import Noise
 from syncsde_engine.sampler import sample
 from syncsde_engine.strategies import SyncSDE
 from tests.mesh.shapes import icosphere
@@ -30,22 +30,23 @@ def test_all_its_files_are_small_and_none_is_a_pickle():
 def draw():
     """Two views of a ball for a prompt, and where the ball is."""
     settings = catalogue.settings(FOLDER)
-    model = StableDiffusion.load(FOLDER, None, CPU)
+    model = load(FOLDER, CPU, control=True)
     mesh, _ = normalise(icosphere(3))
     scene = observe(mesh, (Camera(0, 0), Camera(45, 0)), rasterizer("builtin"), 512)
     maps = view_maps(scene, 256)
-    side = 256 // model.latent_scale
-    coupling = couple(view_to_view(scene, side))
+    side = 256 // model.scale
+    coupling = earlier(view_to_view(scene, side))
 
     def draw(prompt):
         denoiser = model.guided(
             [f"{prompt}, front view", f"{prompt}, side view"],
             ["", ""],
-            depth_control(maps),
             settings.guidance_scale,
-            settings.control_scale,
+            None,
+            control=depth_control(maps),
+            control_scale=settings.control_scale,
         )
-        y = noise.initial(0, 2, (model.latent_channels, side, side))
+        y = Noise(0, (2, model.channels, side, side), CPU).initial()
         for state in sample(y, model.schedule.steps(10), denoiser, SyncSDE(), coupling):
             y = state.y
         return model.decode(y), maps.coverage

@@ -79,6 +79,7 @@ def test_report_says_what_was_done(result):
     assert report["parameters"]["prompt"] == "moss"
     assert report["parameters"]["control_scale"] == 0.7, "after defaults"
     assert report["network_evaluations"]["unet"] == 4 * 20
+    assert report["network_evaluations"]["controlnet"] == 3 * 20, "the last step runs without"
     assert report["network_evaluations"]["vae_decoder"] == 10
     assert abs(sum(report["coverage"].values()) - 1) < 1e-6
     assert report["coverage"]["seen"] > 0.8
@@ -156,3 +157,25 @@ def test_prompts_follow_the_papers_directions():
     assert set(unwanted) == {""}
     plain = build("texture", {"prompt": "a dog", "view_prompts": False})
     assert set(view_prompts(plain, settings, paper_cameras())[0]) == {"Best a dog"}
+
+
+@pytest.mark.parametrize(
+    "strategy", ["synctweedies", "multidiffusion", "visual-anagrams", "syncmvd"]
+)
+def test_every_strategy_makes_views_that_agree_better(texture, strategy):
+    together = json.loads(texture(strategy=strategy)[1]["report.json"])
+    free = json.loads(texture(strategy="independent")[1]["report.json"])
+    assert together["disagreement"] < free["disagreement"]
+    assert together["strategy"] == strategy
+
+
+def test_shared_attention_changes_the_views_and_needs_them_all_at_once(texture, result):
+    assert abs(pixels(texture(shared_attention="ring")) - pixels(result)).mean() > 0.1
+    with pytest.raises(InvalidRequest, match="batch_size 5"):
+        texture(shared_attention="ring", batch_size=5)
+
+
+def test_every_state_of_the_sampler_is_told(result):
+    states = [event.state for event in result[0] if event.state is not None]
+    assert [state.step.index for state in states] == [0, 1, 2, 3]
+    assert states[0].y.shape == (10, 4, 8, 8)
