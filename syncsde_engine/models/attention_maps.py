@@ -136,7 +136,7 @@ def foreground(soft: Tensor, threshold: float) -> Tensor:
         least, most = float(soft.min()), float(soft.max())
         remedy = f"Set mask_threshold between {least:.3f} and {most:.3f}, or give a mask."
         if most - least < TELLING:
-            remedy = "Give a mask: this model hardly tells where the word is, whatever mask_threshold."
+            remedy = "Give a mask: this model hardly tells where the word is."
         raise InvalidRequest(
             f"The whole image is {'fore' if full else 'back'}ground: the attention to the word is "
             f"between {least:.3f} and {most:.3f} and mask_threshold is {threshold}.",
