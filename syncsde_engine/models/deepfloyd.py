@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import T5EncoderModel, T5Tokenizer
+from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
 from ..errors import InvalidRequest, MissingWeights
 from ..schedule import Schedule, Step
@@ -261,12 +261,12 @@ def load_unet(
 
 
 def load_tokenizer(path: Path) -> T5Tokenizer:
-    """Raises MissingWeights, also if the package that reads the tokenizer's file is not there."""
+    """Raises MissingWeights, also if the packages that read the tokenizer's file are not there."""
     only = (path / "spiece.model").is_file() and not (path / "tokenizer.json").is_file()
-    if only and importlib.util.find_spec("sentencepiece") is None:
+    if only and not (is_sentencepiece_available() and is_protobuf_available()):
         raise MissingWeights(
             f"The tokenizer at {str(path)!r} is a SentencePiece file.",
-            hint="Install the Python package sentencepiece to read it.",
+            hint="Install the Python packages sentencepiece and protobuf to read it.",
             field="model",
         )
     return parts.tokenizer(T5Tokenizer, path)

@@ -300,8 +300,10 @@ def test_stages_are_not_mistaken_for_each_other(first, second, tiny_model, tmp_p
         DeepFloyd.load(tiny_model, CPU)
 
 
-def test_a_tokenizer_that_needs_another_package_names_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("absent", ["sentencepiece", "protobuf"])
+def test_a_tokenizer_that_needs_other_packages_names_them(tmp_path, monkeypatch, absent):
     (tmp_path / "spiece.model").write_bytes(b"")
-    monkeypatch.setattr(deepfloyd.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingWeights, match="Install the Python package sentencepiece"):
+    for name in ("sentencepiece", "protobuf"):
+        monkeypatch.setattr(deepfloyd, f"is_{name}_available", lambda name=name: name != absent)
+    with pytest.raises(MissingWeights, match="packages sentencepiece and protobuf"):
         deepfloyd.load_tokenizer(tmp_path)
