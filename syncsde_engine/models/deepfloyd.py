@@ -14,7 +14,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import T5EncoderModel, T5Tokenizer
-from transformers.utils import is_protobuf_available, is_sentencepiece_available
+from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
 
 from ..errors import InvalidRequest, MissingWeights
 from ..schedule import Schedule, Step
