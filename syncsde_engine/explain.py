@@ -38,12 +38,9 @@ def explain(error: ValidationError, properties: Mapping[str, Any]) -> InvalidReq
     wrong = error.errors(include_url=False)
     missing = [str(entry["loc"][0]) for entry in wrong if entry["type"].startswith("missing")]
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        return InvalidRequest(
-            f"{' and '.join(missing)} {verb} missing.",
-            hint=" ".join(f"{name}: {about(properties, name)}." for name in missing),
-            field=missing[0],
-        )
+        told = f"{missing[0]} is" if len(missing) == 1 else f"{', '.join(missing)} are"
+        hint = f"It says {about(properties, missing[0])}." if len(missing) == 1 else ""
+        return InvalidRequest(f"{told} missing.", hint=hint, field=missing[0])
     first = wrong[0]
     place = first["loc"] or ("parameters",)
     # prompt_at[0][1]: what is wrong in a list is found by counting from 0, as in JSON.
@@ -68,7 +65,7 @@ def said(wrong: Any, name: str, description: str) -> tuple[str, str]:
         return f"{name} must be {KINDS[kind]} (got {shown}).", ""
     if kind in LIMITS:
         key, words = LIMITS[kind]
-        return f"{name} must be {words} {context[key]} (got {shown}).", ""
+        return f"{name} must be {words} {context[key]:g} (got {shown}).", ""
     if kind in ("string_pattern_mismatch", "string_too_short") and not value.strip():
         return f"{name} is empty.", meaning
     if kind == "string_pattern_mismatch":
@@ -80,7 +77,8 @@ def said(wrong: Any, name: str, description: str) -> tuple[str, str]:
         return f"{name} cannot be {shown}.", f"Choose {context['expected']}."
     if kind == "too_short":
         found, least = context["actual_length"], context["min_length"]
-        return f"{name} has {found} entries, and at least {least} must be given.", meaning
+        entries = "entry" if found == 1 else "entries"
+        return f"{name} has {found} {entries}, and at least {least} must be given.", meaning
     if kind == "too_long":
         most = context["max_length"]
         return f"{name} has more than {most} entries.", "Leave some out."

@@ -56,7 +56,7 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
     for name in config.inputs:
         if name not in paths:
             raise InvalidRequest(
-                f"--{name} is missing.", hint=f"It is a {FILES[name]}.", field=f"inputs.{name}"
+                f"--{name} is missing.", hint=f"Give a {MASKS}.", field=f"inputs.{name}"
             )
     return paths
 
