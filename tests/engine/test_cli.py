@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line as a user meets it: files, exit codes, one sentence for whatever is wrong."""
 
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -9,8 +11,11 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
-from syncsde_engine.cli import main
+from syncsde_engine.cli import main, parser
+from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from tests import meshes
 
@@ -55,6 +60,172 @@ def test_json_lines_tell_the_progress(texture, capsys):
     assert events[0] == {"event": "progress", "stage": "load", "step": 0, "total": 1}
     assert events[-1]["event"] == "done"
     assert events[-1]["disagreement"] > 0
+
+
+IMAGE_TASKS = {
+    "wide": ("--prompt moss --width 96 --patch-size 64", {"image.png"}),
+    "mask": (
+        "--background sea --foreground a --foreground b --prompt c --size 64 "
+        "--mask left.png --mask top.png",
+        {"image.png"},
+    ),
+    "edit": (
+        "image.png --source-prompt cat --prompt dog --size 64 --mask left.png",
+        {"image.png", "mask.png", "reconstruction.png", "sheet.png"},
+    ),
+    "ambiguous": (
+        "--prompt a --prompt b --transform flip --size 64",
+        {"image.png", "views", "sheet.png"},
+    ),
+}
+
+
+@pytest.fixture
+def image_task(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = Image.new("L", (64, 64))
+    left.paste(255, (0, 0, 32, 64))
+    left.save("left.png")
+    left.transpose(Image.Transpose.ROTATE_90).save("top.png")
+    Image.new("RGB", (64, 64), "teal").save("image.png")
+
+    def image_task(task, *arguments):
+        own, _ = IMAGE_TASKS[task]
+        fixed = ["--model", str(tiny_model), "--steps", "2", "--output", "out"]
+        return main([task, *own.split(), *fixed, *arguments])
+
+    return image_task
+
+
+@pytest.mark.parametrize("task", IMAGE_TASKS)
+def test_an_image_task_writes_an_image_and_tells_of_it(image_task, tmp_path, capsys, task):
+    assert image_task(task, "--json") == 0
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == IMAGE_TASKS[task][1] | {"report.json"}
+    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(done) == {"event", "output", "disagreement", "timings"}
+    assert done["disagreement"] > 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["task"], report["seed"], report["strategy"]) == (task, 0, "syncsde")
+    assert report["network_evaluations"]["unet"] > 0
+    assert report["peak_memory_bytes"] != 0
+
+
+def test_the_summary_names_the_picture(image_task, capsys):
+    assert image_task("wide") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(os.path.join("out", "image.png") + ": ")
+    assert "disagreement" in line
+
+
+def test_masks_and_foregrounds_go_in_pairs(image_task, capsys):
+    assert image_task("mask", "--mask", "top.png") == 2
+    assert "2 foregrounds and 3 masks" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_none_is_named(image_task, tmp_path, capsys):
+    (tmp_path / "top.png").write_text("no picture")
+    assert image_task("mask") == 2
+    error = capsys.readouterr().err
+    assert "'top.png'" in error
+    assert "not a PNG, JPEG, WebP or TIFF" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_run_is_extended_by_its_folder(image_task, tmp_path):
+    assert image_task("wide") == 0
+    assert image_task("wide", "--width", "160", "--extend", "out", "--output", "wider") == 0
+    assert image_task("wide", "--width", "160", "--extend", "out/image.png") == 0
+    wider = (tmp_path / "wider" / "image.png").read_bytes()
+    assert wider == (tmp_path / "out" / "image.png").read_bytes()
+    assert Image.open(io.BytesIO(wider)).size == (160, 64)
+
+
+def test_flags_of_several_values(image_task, tmp_path):
+    assert image_task("wide", "--prompt-at", "32", "sand", "--prompt-at", "64", "sea") == 0
+    parameters = json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]
+    assert parameters["prompt_at"] == [[32, "sand"], [64, "sea"]]
+
+
+@pytest.mark.parametrize("task", CONFIGS)
+def test_every_field_has_a_flag_and_is_explained(capsys, task):
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args([task, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    for field in dataclasses.fields(CONFIGS[task]):
+        assert f"  --{field.name.replace('_', '-')}" in text
+    assert text.index(f"\n{task}:") < text.index("\nsampling:") < text.index("\nfiles:")
+    assert max(len(line) for line in text.splitlines()[2:]) < 120
+
+
+EARLY = [
+    ["wide", "--prompt", ""],
+    ["wide", "--prompt", "a", "--steps", "0"],
+    ["wide", "--prompt", "a", "--strategy", "magic"],
+    ["wide", "--prompt", "a", "--noise", "nowhere"],
+    ["wide", "--prompt", "a", "--extend", "nowhere"],
+    ["wide", "--prompt", "a", "--save-latents", "."],
+    ["wide", "--prompt", "a", "--prompt-at", "left", "b"],
+    ["ambiguous", "--prompt", "a", "--prompt", "b", "--transform", "turn"],
+    ["ambiguous", "--prompt", "a", "--transform", "flip"],
+    ["edit", "nowhere.png", "--source-prompt", "a", "--prompt", "b"],
+    ["edit", ".", "--source-prompt", "a", "--prompt", "b"],
+    ["mask", "--background", "a", "--foreground", "b", "--prompt", "c"],
+    ["mask", "--background", "a", "--foreground", "b", "--prompt", "c", "--mask", "nowhere"],
+    ["mask", "--background", "a", "--prompt", "c", "--mask", "nowhere"],
+    ["texture", "nowhere.obj", "--prompt", "a"],
+    ["compare", "wide", "--prompt", "a", "--strategies", "magic"],
+]
+
+
+def test_what_is_wrong_on_the_command_line_is_told_before_torch_is_imported(tmp_path):
+    program = f"""if True:
+        import sys
+        from syncsde_engine.cli import main
+        for arguments in {EARLY!r}:
+            assert main([*arguments, "--output", "out"]) == 2, arguments
+        assert "torch" not in sys.modules
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    sentences = run.stderr.splitlines()
+    assert len(sentences) == len(EARLY)
+    assert not list(tmp_path.iterdir())
+
+
+SENTENCES = [
+    ("wide", {}, "prompt is missing."),
+    ("mask", {"prompt": "a"}, "background, foreground are missing."),
+    ("wide", {"prompt": " "}, "prompt is empty."),
+    ("wide", {"prompt": "a", "steps": "3"}, "steps must be a whole number (got '3')."),
+    ("wide", {"prompt": "a", "steps": 2.5}, "steps must be a whole number (got 2.5)."),
+    ("wide", {"prompt": "a", "wrap": 1}, "wrap must be true or false (got 1)."),
+    ("wide", {"prompt": "a", "eta": 2}, "eta must be at most 1 (got 2)."),
+    ("wide", {"prompt": "a", "stride": 0.0}, "stride must be more than 0 (got 0.0)."),
+    ("wide", {"prompt": "a", "patch_size": 65}, "patch_size must be a multiple of 8 (got 65)."),
+    ("wide", {"prompt": "a", "device": "gpu"}, "device cannot be 'gpu'."),
+    ("wide", {"prompt": "a", "sampler": "euler"}, "sampler cannot be 'euler'."),
+    ("wide", {"prompt": "a" * 2001}, "prompt has 2001 characters, and at most 2000 are taken."),
+    ("wide", {"prompt": "a", "prompt_at": [[0, ""]]}, "prompt_at[0][1] is empty."),
+    ("wide", {"prompt": "a", "prompt_at": 3}, "prompt_at must be a list (got 3)."),
+    (
+        "ambiguous",
+        {"prompt": ["a"], "transform": ["flip"]},
+        "prompt has 1 entry, and at least 2 must be given.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "parameters", "sentence"), SENTENCES)
+def test_a_wrong_parameter_is_explained_in_plain_words(task, parameters, sentence):
+    with pytest.raises(InvalidRequest) as caught:
+        build(task, parameters)
+    assert caught.value.message == sentence
+    assert caught.value.field is not None
+    assert caught.value.field.split(".")[0] in {f.name for f in dataclasses.fields(CONFIGS[task])}
 
 
 def test_flags_win_over_the_job_file(texture, tmp_path):
@@ -219,7 +390,8 @@ def test_a_cancelled_run_writes_nothing(tiny_model, obj, tmp_path, number):
     def restore():  # a shell ignores Ctrl-C for what it runs in the background
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    process = start(tiny_model, obj, tmp_path / "out", "--steps", "500", preexec_fn=restore)
+    more = ["--trace", str(tmp_path / "trace"), "--save-latents", str(tmp_path / "new" / "latents")]
+    process = start(tiny_model, obj, tmp_path / "out", "--steps", "500", *more, preexec_fn=restore)
     assert process.stdout
     for line in process.stdout:
         if '"views"' in line:
@@ -230,4 +402,4 @@ def test_a_cancelled_run_writes_nothing(tiny_model, obj, tmp_path, number):
     assert process.returncode == 5
     assert time.monotonic() - started < 20
     assert "Traceback" not in stderr
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [obj.name]
