@@ -18,7 +18,7 @@ from .errors import InvalidRequest
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 NAMES = "PNG, JPEG, WebP or TIFF"
 MOST_PIXELS = 2**26  # of a picture that is given to us
-UNREADABLE = (OSError, SyntaxError, ValueError, struct.error)  # Pillow raises them for damage
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error)  # Pillow, on damage
 RESAMPLING = Image.Resampling
 
 
