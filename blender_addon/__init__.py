@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SyncSDE in Blender: a panel and operators; the work itself is done by the local engine.
+"""SyncSDE in Blender: panels and operators; the work itself is done by the local engine.
 
 Importing this package needs no Blender, so that the engine can share `protocol`.
 """
@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import importlib
 
-MODULES = ("preferences", "properties", "operators", "panel", "session")
+MODULES = (
+    "preferences",
+    "properties",
+    "scene_image",
+    "operators",
+    "operators_image",
+    "panel",
+    "panel_image",
+    "session",
+)
 
 
 def register() -> None:

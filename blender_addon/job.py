@@ -1,46 +1,66 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One texture job from start to files, advanced in short steps by whoever has time for it."""
+"""One job from start to files, advanced in short steps by whoever has time for it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import engine, protocol
-from .client import Client, EngineError, tensors_to_bytes
+from .client import Client, EngineError
 from .protocol import Event, JobRequest, JobState
 
 log = logging.getLogger(__name__)
 
-TEXTURE = "texture.png"
 RESTARTS = 3  # without any news in between
 
 # Stage -> (label, where it begins and ends on the whole bar).
-STAGES = {
+TEXTURE_STAGES = {
     "load": ("Loading the Model", 0.02, 0.08),
     "geometry": ("Preparing the Mesh", 0.08, 0.12),
     "views": ("Painting the Views", 0.12, 0.90),
     "bake": ("Baking the Texture", 0.90, 0.97),
     "write": ("Writing the Files", 0.97, 1.00),
 }
+IMAGE_STAGES = {
+    "load": ("Loading the Model", 0.02, 0.10),
+    "views": ("Painting the Image", 0.10, 0.95),
+    "write": ("Writing the Files", 0.95, 1.00),
+}
+GIVEN_IMAGE_STAGES = IMAGE_STAGES | {  # not every method of editing tunes
+    "invert": ("Studying the Image", 0.10, 0.35),
+    "tune": ("Tuning", 0.35, 0.50),
+    "views": ("Painting the Image", 0.50, 0.95),
+}
+TWO_STAGES = IMAGE_STAGES | {  # of a model that begins small
+    "views": ("Painting the Image", 0.10, 0.70),
+    "upscale": ("Scaling Up", 0.70, 0.95),
+}
+STAGES = {
+    "texture": TEXTURE_STAGES,
+    "mask": IMAGE_STAGES,
+    "edit": GIVEN_IMAGE_STAGES,
+    "wide": IMAGE_STAGES,
+    "ambiguous": TWO_STAGES,
+}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to texture, how, and where the files go."""
+    """What to do, with what, and where the files go."""
 
     program: str
+    task: str
     parameters: Mapping[str, Any]
-    tensors: Mapping[str, np.ndarray]
+    inputs: Mapping[str, Callable[[], bytes]]  # name -> makes the blob, once the engine is there
     directory: Path
-    keep_all: bool  # every file of the result, not only the texture
+    file: str  # the one of the result's files that is wanted
+    keep_all: bool  # the others, too
 
 
 class Job:
@@ -86,11 +106,13 @@ class Job:
     def _run(self) -> Generator[None, None, None]:
         yield
         self._client = yield from engine.reach(self.request.program)
-        self.stage = "Sending the Mesh"
-        yield
-        mesh = self._client.put_blob(tensors_to_bytes(self.request.tensors))
+        self.stage = "Sending What Is Needed"
+        inputs = {}
+        for name, content in self.request.inputs.items():
+            yield
+            inputs[name] = self._client.put_blob(content())
         request = JobRequest(
-            "texture", self.request.parameters, {"mesh": mesh}, key=uuid.uuid4().hex
+            self.request.task, self.request.parameters, inputs, key=uuid.uuid4().hex
         )
         self._job_id = self._client.submit(request).id
         self.stage = "Waiting for the Engine"
@@ -122,8 +144,11 @@ class Job:
 
     def _note(self, event: Event) -> bool:
         """Show an event; return whether it ends the job. Raises EngineError if it failed."""
-        if event.type == "progress" and event.data["stage"] in STAGES:
-            label, begin, end = STAGES[event.data["stage"]]
+        stages = STAGES[self.request.task]
+        if "extend" in self.request.inputs:
+            stages = GIVEN_IMAGE_STAGES
+        if event.type == "progress" and event.data["stage"] in stages:
+            label, begin, end = stages[event.data["stage"]]
             step, total = event.data["step"], event.data["total"]
             self.stage = f"{label} {step}/{total}" if total > 1 else label
             self.fraction = begin + (end - begin) * step / max(total, 1)
@@ -143,11 +168,11 @@ class Job:
 
     def _download(self) -> Generator[None, None, None]:
         assert self._client is not None
-        self.stage = "Fetching the Texture"
+        self.stage = "Fetching the Result"
         files = self._client.job(self._job_id).result or {}
-        if TEXTURE not in files:
-            raise EngineError("bad_answer", "The engine's result has no texture.")
-        for name in files if self.request.keep_all else (TEXTURE,):
+        if self.request.file not in files:
+            raise EngineError("bad_answer", f"The engine's result has no {self.request.file}.")
+        for name in files if self.request.keep_all else (self.request.file,):
             yield
             _write(self.request.directory, name, self._client.get_blob(files[name]["sha256"]))
         self.fraction = 1.0

@@ -12,6 +12,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from . import images
 from .export_mesh import MeshError
 
 NOTE = "syncsde_before"  # custom property of the object: how to restore it
@@ -31,7 +32,7 @@ def apply(
     """
     if new_uvs is not None and len(new_uvs) != len(obj.data.loops):
         raise MeshError(f"{obj.name!r} was edited while it was being textured: generate again.")
-    image = _load(image_path, name or image_path.stem)
+    image = images.load(image_path, name or image_path.stem)
     if NOTE not in obj:
         obj[NOTE] = {"slots": {}, "slot_added": False, "uv_layer": ""}
     if new_uvs is not None:
@@ -84,15 +85,6 @@ def _add_uv_layer(mesh: bpy.types.Mesh, name: str, uvs: np.ndarray) -> str:
     return layer.name
 
 
-def _load(path: Path, name: str) -> bpy.types.Image:
-    image = bpy.data.images.load(str(path), check_existing=False)
-    image.name = name
-    image.colorspace_settings.name = "sRGB"
-    image.pack()
-    image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where Unpack would put it
-    return image
-
-
 def _make_material(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
     material = bpy.data.materials.new(image.name)
     material["syncsde"] = True
@@ -131,8 +123,8 @@ def _assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
 
 
 def _delete(material: bpy.types.Material) -> None:
-    images = {node.image for node in material.node_tree.nodes if hasattr(node, "image")}
+    shown = {node.image for node in material.node_tree.nodes if hasattr(node, "image")}
     bpy.data.materials.remove(material)
-    for image in images:
+    for image in shown:
         if image is not None and image.users == 0:
             bpy.data.images.remove(image)

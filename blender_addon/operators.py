@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operators: generate, cancel, apply, remove. Each validates, calls and reports."""
+"""The operators of textures: generate, cancel any job, apply, remove."""
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from pathlib import Path
@@ -9,11 +9,32 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from . import engine, material, preferences, properties, session
+from . import engine, material, preferences, properties, results, session
+from .client import tensors_to_bytes
 from .export_mesh import MeshError, export
+from .job import Request
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
+
+
+BUSY = "One job at a time: wait for it, or cancel it"
+
+
+def begin(
+    operator: bpy.types.Operator, request: Request, result: results.Result
+) -> "set[OperatorReturnItems]":
+    """Start a job; in background, where no timer would advance it, see it to its end."""
+    session.start(request, result)
+    error = session.wait() if bpy.app.background else ""
+    return fail(operator, request.task, error) if error else {"FINISHED"}
+
+
+def fail(operator: bpy.types.Operator, task: str, message: str) -> "set[OperatorReturnItems]":
+    """Say what is wrong, in the panel also."""
+    session.fail(task, message)
+    operator.report({"ERROR"}, message)
+    return {"CANCELLED"}
 
 
 def why_not(context: bpy.types.Context) -> str:
@@ -26,24 +47,16 @@ def why_not(context: bpy.types.Context) -> str:
     return ""
 
 
-class SYNCSDE_OT_texture(properties.TextureParameters, bpy.types.Operator):
+class SYNCSDE_OT_texture(properties.TextureParameters, properties.KeptFiles, bpy.types.Operator):
     """Generate a texture for the active object from the prompt"""
 
     bl_idname = "syncsde.texture"
     bl_label = "Generate Texture"
     bl_options = {"REGISTER"}  # noqa: RUF012
 
-    directory: StringProperty(
-        name="Directory",
-        description="Folder that keeps the texture, the views and the report. Empty keeps none",
-        subtype="DIR_PATH",
-        default="",
-        options={"SKIP_SAVE"},
-    )
-
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        reason = "A texture is being generated" if session.is_running() else why_not(context)
+        reason = BUSY if session.is_running() else why_not(context)
         if reason:
             cls.poll_message_set(reason)
         return not reason
@@ -52,35 +65,41 @@ class SYNCSDE_OT_texture(properties.TextureParameters, bpy.types.Operator):
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
-        for name in properties.FIELDS:
-            if not self.properties.is_property_set(name):
-                setattr(self, name, getattr(context.scene.syncsde, name))
+        settings = context.scene.syncsde
+        names = properties.fields(properties.TextureParameters)
+        properties.fill(self, {name: getattr(settings, name) for name in names})
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        parameters = properties.to_job(self)
+        obj = context.object
         if not self.prompt.strip():
-            return self._fail("Describe the surface in the prompt first.")
+            return fail(self, "texture", "Describe the surface in the prompt first.")
         try:
             program = preferences.find_engine_program()
-            exported = export(context, context.object)
+            exported = export(context, obj)
         except (engine.NotInstalled, MeshError) as error:
-            return self._fail(str(error))
-        directory = Path(bpy.path.abspath(self.directory)) if self.directory else None
-        session.start(context, program, parameters, exported, directory)
-        if not bpy.app.background:
-            return {"FINISHED"}
-        error = session.wait()
-        return self._fail(error) if error else {"FINISHED"}
-
-    def _fail(self, message: str) -> "set[OperatorReturnItems]":
-        session.last_error = message
-        self.report({"ERROR"}, message)
-        return {"CANCELLED"}
+            return fail(self, "texture", str(error))
+        folder = session.temporary_folder()
+        uv_filepath = ""
+        if exported.new_uvs is not None:
+            uv_filepath = str(folder / "uv.npy")
+            np.save(uv_filepath, exported.new_uvs)
+        request = Request(
+            program=program,
+            task="texture",
+            parameters=properties.to_job(self, properties.TextureParameters),
+            inputs={"mesh": lambda: tensors_to_bytes(exported.tensors)},
+            directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
+            file="texture.png",
+            keep_all=bool(self.directory),
+        )
+        name = results.shorten(self.prompt)
+        onto = results.OntoObject(obj.session_uid, obj.name, name, exported.uv_layer, uv_filepath)
+        return begin(self, request, onto)
 
 
 class SYNCSDE_OT_cancel(bpy.types.Operator):
-    """Stop generating; the object stays as it is"""
+    """Stop generating; everything stays as it is"""
 
     bl_idname = "syncsde.cancel"
     bl_label = "Cancel"
@@ -157,7 +176,7 @@ class SYNCSDE_OT_apply_texture(bpy.types.Operator):
             new_uvs = np.load(self.uv_filepath) if self.uv_filepath else None
             material.apply(obj, image_path, uv_layer, new_uvs, self.material_name)
         except (ValueError, OSError, RuntimeError) as error:
-            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            self.report({"ERROR"}, results.sentence(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 

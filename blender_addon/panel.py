@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import bpy
 
@@ -28,28 +29,42 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         layout.prop(settings, "prompt", text="")
         layout.prop(settings, "seed")
         layout.prop(settings, "steps")
-        job = session.current
-        if job is not None:
-            layout.progress(factor=job.fraction, text=job.stage)
-            layout.operator("syncsde.cancel", icon="CANCEL")
-            return
-        try:
-            preferences.find_engine_program()
-        except engine.NotInstalled as error:
-            _draw_message(context, layout, str(error), "INFO")
-            layout.operator("preferences.addon_show", text="Open Preferences").module = __package__
+        if not draw_engine(context, layout):
             return
         layout.operator("syncsde.texture", icon="TEXTURE")
         reason = why_not(context)
         if reason:
-            _draw_message(context, layout, reason, "INFO")
+            draw_message(context, layout, reason, "INFO")
         elif material.is_textured(context.object):
             layout.operator("syncsde.remove_texture", icon="TRASH")
-        if session.last_error:
-            _draw_message(context, layout, session.last_error, "ERROR")
+        draw_error(context, layout, ("texture",))
 
 
-def _draw_message(
+def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
+    """Draw the job that runs, or what is missing; return whether a job can be started."""
+    job = session.current
+    if job is not None:
+        layout.progress(factor=job.fraction, text=job.stage)
+        layout.operator("syncsde.cancel", icon="CANCEL")
+        return False
+    try:
+        preferences.find_engine_program()
+    except engine.NotInstalled as error:
+        draw_message(context, layout, str(error), "INFO")
+        layout.operator("preferences.addon_show", text="Open Preferences").module = __package__
+        return False
+    return True
+
+
+def draw_error(
+    context: bpy.types.Context, layout: bpy.types.UILayout, tasks: Sequence[str]
+) -> None:
+    """Draw what went wrong with the last job, if it was one of these tasks."""
+    if session.last_error and session.last_task in tasks:
+        draw_message(context, layout, session.last_error, "ERROR")
+
+
+def draw_message(
     context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: str
 ) -> None:
     """Draw a sentence as lines of the panel's width: labels do not wrap by themselves."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parameters of a texture job as Blender properties, shared by the scene and the operator."""
+"""The engine's parameters as Blender properties: what all tasks share, and those of a texture.
+
+The classes hold annotations only; the scene's groups and the operators take them over.
+"""
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from typing import Any
@@ -12,25 +15,26 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, St
 UNSET: dict[str, object] = {
     "negative_prompt": "",
     "guidance_scale": -1.0,
+    "batch_size": 0,
     "controlnet": "",
     "control_scale": -1.0,
     "view_size": 0,
-    "batch_size": 0,
+    "size": 0,
+    "word": "",
+    "width": 0,
+    "height": 0,
+    "patch_size": 0,
+    "upscaler": "",
 }
+FOLDERS = ("model", "controlnet", "upscaler")  # may begin with Blender's "//"
 
 
-class TextureParameters:
-    """The fields of the engine's texture task: same names, defaults and ranges."""
+class SamplingParameters:
+    """What every task asks of the sampler and its model: the engine's names and ranges."""
 
-    prompt: StringProperty(
-        name="Prompt",
-        description="What the surface should look like",
-        default="",
-        maxlen=2000,
-    )
     negative_prompt: StringProperty(
         name="Negative Prompt",
-        description="What the surface should not look like. Empty takes the model's own",
+        description="What should not be seen. Empty takes the model's own",
         default="",
         maxlen=2000,
     )
@@ -43,10 +47,27 @@ class TextureParameters:
     steps: IntProperty(
         name="Steps",
         description="Denoising steps. More take longer and show finer detail",
-        default=30,
+        default=50,
         min=1,
         max=1000,
         soft_max=100,
+    )
+    sampler: EnumProperty(
+        name="Sampler",
+        description="How one denoising step follows another",
+        items=(
+            ("ddim", "DDIM", "Few steps suffice"),
+            ("ddpm", "DDPM", "Adds fresh noise in every step, and wants more of them"),
+        ),
+        default="ddim",
+    )
+    eta: FloatProperty(
+        name="Fresh Noise",
+        description="Share of fresh noise in each step of DDIM (eta). 1 is DDPM",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
     )
     guidance_scale: FloatProperty(
         name="Guidance Scale",
@@ -58,16 +79,20 @@ class TextureParameters:
     )
     strategy: EnumProperty(
         name="Strategy",
-        description="How the views are synchronised",
+        description="How the parts are made to fit each other",
         items=(
-            ("syncsde", "SyncSDE", "Each view is guided by the ones before it"),
-            ("independent", "Independent", "Views know nothing of each other, for comparison"),
+            ("syncsde", "SyncSDE", "Each part is guided by the ones before it"),
+            ("synctweedies", "SyncTweedies", "Parts meet in the mean of their clean estimates"),
+            ("multidiffusion", "MultiDiffusion", "Parts meet in their mean after every step"),
+            ("visual-anagrams", "Visual Anagrams", "Parts share the mean of their noise"),
+            ("syncmvd", "SyncMVD", "Means of clean estimates, with fresh noise in every step"),
+            ("independent", "Independent", "Parts know nothing of each other, for comparison"),
         ),
         default="syncsde",
     )
     inverse_lambda: FloatProperty(
         name="Synchronization",
-        description="How strongly the views agree (1/lambda), 0 is off",
+        description="How strongly the parts agree with SyncSDE (1/lambda), 0 is off",
         default=5.0,
         min=0.0,
         max=100.0,
@@ -85,7 +110,7 @@ class TextureParameters:
     synchronized_share: FloatProperty(
         name="Synchronized Share",
         description="Share of the noise range that is synchronised; the rest refines freely",
-        default=0.8,
+        default=1.0,
         min=0.0,
         max=1.0,
         subtype="FACTOR",
@@ -94,6 +119,61 @@ class TextureParameters:
         name="Model",
         description="Name of a model the engine knows, or a folder in diffusers format",
         default="mini",
+    )
+    batch_size: IntProperty(
+        name="Batch Size",
+        description="Parts in the network at once; fewer need less memory. 0 takes up to ten",
+        default=0,
+        min=0,
+        max=64,
+    )
+    precision: EnumProperty(
+        name="Precision",
+        description="Of the networks",
+        items=(
+            ("auto", "Auto", "Half precision on CUDA, full elsewhere"),
+            ("float32", "Full", "Single-precision floats"),
+            ("bfloat16", "BFloat16", "Half the memory, coarse but wide"),
+            ("float16", "Half", "Half the memory"),
+        ),
+        default="auto",
+    )
+    compile: BoolProperty(
+        name="Compile",
+        description="Compile the networks first: slow to start, then faster",
+        default=False,
+    )
+    device: StringProperty(
+        name="Device",
+        description="Where the engine computes: auto, cpu, cuda, cuda:1 or mps",
+        default="auto",
+    )
+
+
+class TextureParameters(SamplingParameters):
+    """The fields of the engine's texture task."""
+
+    steps: IntProperty(
+        name="Steps",
+        description="Denoising steps. More take longer and show finer detail",
+        default=30,
+        min=1,
+        max=1000,
+        soft_max=100,
+    )
+    synchronized_share: FloatProperty(
+        name="Synchronized Share",
+        description="Share of the noise range that is synchronised; the rest refines freely",
+        default=0.8,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+    )
+    prompt: StringProperty(
+        name="Prompt",
+        description="What the surface should look like",
+        default="",
+        maxlen=2000,
     )
     controlnet: StringProperty(
         name="ControlNet",
@@ -107,6 +187,15 @@ class TextureParameters:
         min=-1.0,
         max=10.0,
         soft_max=2.0,
+    )
+    shared_attention: EnumProperty(
+        name="Shared Attention",
+        description="Whether views look at each other inside the network",
+        items=(
+            ("off", "Off", "Each view sees itself alone"),
+            ("ring", "Ring", "Views see their neighbours and, early, the front view"),
+        ),
+        default="off",
     )
     view_size: IntProperty(
         name="View Size",
@@ -130,18 +219,6 @@ class TextureParameters:
         max=8192,
         subtype="PIXEL",
     )
-    batch_size: IntProperty(
-        name="Batch Size",
-        description="Views in the network at once; fewer need less memory. 0 takes all",
-        default=0,
-        min=0,
-        max=64,
-    )
-    device: StringProperty(
-        name="Device",
-        description="Where the engine computes: auto, cpu, cuda, cuda:1 or mps",
-        default="auto",
-    )
     rasterizer: EnumProperty(
         name="Rasterizer",
         description="How the engine draws the mesh",
@@ -154,23 +231,49 @@ class TextureParameters:
     )
 
 
-FIELDS = tuple(TextureParameters.__annotations__)
+class KeptFiles:
+    """Where an operator leaves the engine's files, if anywhere."""
+
+    directory: StringProperty(
+        name="Directory",
+        description="Folder that keeps all files of the result and the report. Empty keeps none",
+        subtype="DIR_PATH",
+        default="",
+        options={"SKIP_SAVE"},
+    )
 
 
 class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
 
 
-def to_job(source: Any) -> dict[str, object]:
+def fields(parameters: type) -> tuple[str, ...]:
+    """Name the properties of one of the classes above, in the engine's order."""
+    return tuple(
+        dict.fromkeys(
+            name
+            for each in reversed(parameters.__mro__)
+            for name in getattr(each, "__annotations__", {})
+        )
+    )
+
+
+def to_job(source: Any, parameters: type) -> dict[str, Any]:
     """Read a job's parameters, as the engine names them, from a scene's group or an operator."""
-    parameters = {name: _exact(getattr(source, name)) for name in FIELDS}
-    for name, unset in UNSET.items():
-        if parameters[name] == unset:
-            parameters[name] = None
-    for name in ("model", "controlnet"):
-        if parameters[name]:
-            parameters[name] = bpy.path.abspath(parameters[name])
-    return parameters
+    values = {name: _exact(getattr(source, name)) for name in fields(parameters)}
+    for name, value in values.items():
+        if name in UNSET and value == UNSET[name]:
+            values[name] = None
+        elif name in FOLDERS:
+            values[name] = bpy.path.abspath(str(value))
+    return values
+
+
+def fill(operator: bpy.types.Operator, values: dict[str, Any]) -> None:
+    """Set what the operator's caller left open."""
+    for name, value in values.items():
+        if not operator.properties.is_property_set(name):
+            setattr(operator, name, value)
 
 
 def _exact(value: object) -> object:

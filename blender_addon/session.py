@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one job of this Blender session: a timer advances it in the window, a loop in background.
 
-Nothing here is saved in files, so that a crash or an error never leaves the panel stuck.
+Nothing here is saved in files, so that a crash or an error never leaves a panel stuck.
 """
 
 from __future__ import annotations
@@ -9,75 +9,46 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import bpy
-import numpy as np
 
 from . import engine
-from .export_mesh import ExportedMesh
-from .job import TEXTURE, Job, Request
+from .job import Job, Request
+from .results import Result
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-NAME_LENGTH = 48  # of the material; Blender's limit is 63 bytes
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the texture belongs; no datablock, because undo and file load replace those."""
-
-    session_uid: int
-    object_name: str
-    material_name: str
-    uv_layer: str
-    uv_filepath: str
-
+AREAS = ("VIEW_3D", "IMAGE_EDITOR")  # where our panels are
 
 current: Job | None = None
 last_error: str = ""
-_target: Target | None = None
+last_task: str = ""  # which the error is of
+_result: Result | None = None
 
 
 def is_running() -> bool:
     return current is not None
 
 
-def start(
-    context: bpy.types.Context,
-    program: str,
-    parameters: Mapping[str, Any],
-    exported: ExportedMesh,
-    directory: Path | None,
-) -> None:
-    """Begin a job for the active object; without a directory, files go to Blender's own."""
-    global current, last_error, _target
-    temporary = Path(tempfile.mkdtemp(prefix="syncsde-", dir=bpy.app.tempdir or None))
-    uv_filepath = ""
-    if exported.new_uvs is not None:
-        uv_filepath = str(temporary / "uv.npy")
-        np.save(uv_filepath, exported.new_uvs)
-    _target = Target(
-        context.object.session_uid,
-        context.object.name,
-        parameters["prompt"].encode()[:NAME_LENGTH].decode(errors="ignore"),
-        exported.uv_layer,
-        uv_filepath,
-    )
-    last_error = ""
-    current = Job(
-        Request(program, parameters, exported.tensors, directory or temporary, bool(directory))
-    )
+def temporary_folder() -> Path:
+    """A new folder that Blender removes when it quits."""
+    return Path(tempfile.mkdtemp(prefix="syncsde-", dir=bpy.app.tempdir or None))
+
+
+def start(request: Request, result: Result) -> None:
+    """Begin a job."""
+    global current, last_error, last_task, _result
+    _result = result
+    last_error, last_task = "", request.task
+    current = Job(request)
     if not bpy.app.background:
         bpy.app.timers.register(_tick, first_interval=TICK_SECONDS, persistent=True)
 
 
 def wait() -> str:
-    """Advance the job until it ends and apply it; return the error, or nothing."""
+    """Advance the job until it ends and use its result; return the error, or nothing."""
     shown = ""
     try:
         while current is not None and current.pump():
@@ -100,6 +71,12 @@ def cancel() -> None:
     _redraw()
 
 
+def fail(task: str, message: str) -> None:
+    """Keep what is wrong with a job that did not even start, for the panel."""
+    global last_error, last_task
+    last_error, last_task = message, task
+
+
 def _tick() -> float | None:
     if current is None:
         return None
@@ -117,14 +94,11 @@ def _tick() -> float | None:
 
 
 def _must_wait(job: Job) -> bool:
-    """Whether applying would throw the artist out of a mode, whose undo history is its own."""
-    obj = _find_target()
-    if job.error or obj is None:
-        return False
-    busy = bpy.context.mode != "OBJECT" or obj.mode != "OBJECT"
-    if busy:
-        job.stage = "Waiting for Object Mode"
-    return busy
+    assert _result is not None
+    reason = "" if job.error else _result.waiting()
+    if reason:
+        job.stage = reason
+    return bool(reason)
 
 
 def _finish() -> None:
@@ -135,39 +109,18 @@ def _finish() -> None:
     elif job.error:
         last_error = job.error
     else:
-        last_error = _apply(job.request.directory / TEXTURE)
+        last_error = _apply(job.request.directory / job.request.file)
 
 
 def _apply(filepath: Path) -> str:
-    assert _target is not None
-    obj = _find_target()
-    if obj is None:
-        return f"{_target.object_name!r} is gone; its texture is {filepath}."
-    try:
-        # True: an operator called from a timer pushes its undo step only when told to.
-        bpy.ops.syncsde.apply_texture(
-            "EXEC_DEFAULT",
-            True,
-            filepath=str(filepath),
-            object_name=obj.name,
-            material_name=_target.material_name,
-            uv_layer=_target.uv_layer,
-            uv_filepath=_target.uv_filepath,
-        )
-    except RuntimeError as error:  # what the operator reported
-        return str(error).removeprefix("Error: ").strip()
-    return ""
-
-
-def _find_target() -> bpy.types.Object | None:
-    assert _target is not None
-    return next((o for o in bpy.data.objects if o.session_uid == _target.session_uid), None)
+    assert _result is not None
+    return _result.apply(filepath)
 
 
 def _redraw() -> None:
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D":
+            if area.type in AREAS:
                 area.tag_redraw()
 
 

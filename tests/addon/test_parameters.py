@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The add-on's properties are the fields of the engine's texture task, read without Blender."""
+"""The add-on's properties are the fields of the engine's tasks, read without Blender."""
 
 import ast
 import dataclasses
@@ -10,53 +10,96 @@ from pathlib import Path
 
 import pytest
 
-from syncsde_engine.config import TextureConfig, build, schema
+from syncsde_engine.config import CONFIGS, TransformName, build, schema
 
-SOURCE = Path(__file__).resolve().parents[2] / "blender_addon" / "properties.py"
+ADDON = Path(__file__).resolve().parents[2] / "blender_addon"
 KINDS = {
     str: "StringProperty",
     int: "IntProperty",
     float: "FloatProperty",
     bool: "BoolProperty",
 }
+CLASSES = {task: f"{task.capitalize()}Parameters" for task in CONFIGS}
+LINES = {"mask": "MaskLines", "wide": "WideLines", "ambiguous": "AmbiguousLines"}
+VALID = {
+    "texture": {"prompt": "moss"},
+    "mask": {"prompt": "a", "background": "b", "foreground": ["c"]},
+    "edit": {"source_prompt": "a", "prompt": "b"},
+    "wide": {"prompt": "a"},
+    "ambiguous": {"prompt": ["a", "b"], "transform": ["flip"]},
+}
 
 
-def read_source():
-    """Return name -> (kind, keywords) of the properties, and the values that mean null."""
-    properties, unset = {}, {}
-    for node in ast.parse(SOURCE.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "UNSET":
-            unset = ast.literal_eval(node.value)
-        if isinstance(node, ast.ClassDef) and node.name == "TextureParameters":
-            for field in node.body:
-                if isinstance(field, ast.AnnAssign):
-                    call = field.annotation
-                    keywords = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-                    properties[field.target.id] = (call.func.id, keywords)
-    return properties, unset
+def read_classes():
+    """Return class -> name -> (kind, keywords) of its properties, the inherited ones first."""
+    classes, constants = {}, {}
+    for module in ("properties", "properties_image", "scene_image"):
+        for node in ast.parse((ADDON / f"{module}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.AnnAssign):
+                constants[node.target.id] = ast.literal_eval(node.value)
+            if isinstance(node, ast.Assign) and node.targets[0].id == "TRANSFORMS":
+                constants["TRANSFORMS"] = ast.literal_eval(node.value)
+            if isinstance(node, ast.ClassDef):
+                properties = {}
+                for base in node.bases:
+                    properties |= classes.get(getattr(base, "id", ""), {})
+                for field in node.body:
+                    if isinstance(field, ast.AnnAssign):
+                        call = field.annotation
+                        keywords = {k.arg: value_of(k.value) for k in call.keywords}
+                        properties[field.target.id] = (call.func.id, keywords)
+                classes[node.name] = properties
+    return classes, constants
 
 
-PROPERTIES, UNSET = read_source()
-FIELDS = {field.name: field for field in dataclasses.fields(TextureConfig)}
-HINTS = typing.get_type_hints(TextureConfig)
-
-
-def accepts(name, value):
+def value_of(node):
+    """A literal, or the source of what is none."""
     try:
-        build("texture", {"prompt": "moss", name: value})
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+PROPERTIES, CONSTANTS = read_classes()
+UNSET = CONSTANTS["UNSET"]
+SINGLE = [(task, name) for task in CONFIGS for name in PROPERTIES[CLASSES[task]]]
+
+
+def accepts(task, name, value):
+    try:
+        build(task, {**VALID[task], name: value})
     except Exception:
         return False
     return True
 
 
-def test_same_names_in_the_same_order():
-    assert list(PROPERTIES) == list(FIELDS)
+def is_several(hint):
+    return typing.get_origin(hint) is tuple
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_kind_and_default_are_the_engines(name):
-    kind, keywords = PROPERTIES[name]
-    hint = HINTS[name]
+@pytest.mark.parametrize("task", CONFIGS)
+def test_same_names_in_the_same_order(task):
+    hints = typing.get_type_hints(CONFIGS[task])
+    fields = [field.name for field in dataclasses.fields(CONFIGS[task])]
+    assert list(PROPERTIES[CLASSES[task]]) == [
+        name for name in fields if not is_several(hints[name])
+    ]
+    several = list(PROPERTIES[LINES[task]]) if task in LINES else []
+    assert several == [name for name in fields if is_several(hints[name])]
+
+
+def test_several_of_something_are_text_with_a_line_each():
+    for name in LINES.values():
+        for kind, keywords in PROPERTIES[name].values():
+            assert kind == "StringProperty"
+            assert keywords["default"] == ""
+            assert "one line" in keywords["description"]
+
+
+@pytest.mark.parametrize(("task", "name"), SINGLE)
+def test_kind_and_default_are_the_engines(task, name):
+    kind, keywords = PROPERTIES[CLASSES[task]][name]
+    hint = typing.get_type_hints(CONFIGS[task])[name]
     if typing.get_origin(hint) is typing.Literal:
         assert kind == "EnumProperty"
         assert [item[0] for item in keywords["items"]] == list(typing.get_args(hint))
@@ -65,39 +108,59 @@ def test_kind_and_default_are_the_engines(name):
         options = typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
         assert kind in {KINDS[option] for option in options if option in KINDS}
     default = None if UNSET.get(name, ...) == keywords["default"] else keywords["default"]
-    if name != "prompt":  # the one field that has no default in the engine
-        assert default == FIELDS[name].default
+    if name in VALID[task]:  # these have no default in the engine
+        assert default == ""
+    else:
+        assert default == CONFIGS[task].__dataclass_fields__[name].default
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_ends_of_the_range_are_valid_in_the_engine(name):
-    _, keywords = PROPERTIES[name]
+@pytest.mark.parametrize(("task", "name"), SINGLE)
+def test_ends_of_the_range_are_valid_in_the_engine(task, name):
+    _, keywords = PROPERTIES[CLASSES[task]][name]
     for end in ("min", "max", "soft_min", "soft_max"):
         if end in keywords and keywords[end] != UNSET.get(name, ...):
-            assert accepts(name, keywords[end])
-    assert accepts(name, None) == (name in UNSET)
-    limits = schema("texture")["properties"][name]
+            assert accepts(task, name, keywords[end])
+    assert accepts(task, name, None) == (name in UNSET)
+    limits = schema(task)["properties"][name]
     limits = next((o for o in limits.get("anyOf", [limits]) if o.get("type") != "null"), limits)
     if "maximum" in limits and name != "seed":
         assert keywords["max"] == limits["maximum"]
     if "minimum" in limits:
         assert keywords["min"] == UNSET.get(name, limits["minimum"])
+    if "exclusiveMinimum" in limits:
+        assert limits["exclusiveMinimum"] < keywords["min"] <= limits["exclusiveMinimum"] + 0.01
     if "maxLength" in limits:
         assert keywords["maxlen"] == limits["maxLength"]
 
 
 def test_values_that_mean_null_are_no_values_of_their_own():
-    for name, value in UNSET.items():
+    for task, name in SINGLE:
+        value = UNSET.get(name)
         if isinstance(value, str):
             assert value == ""
-        else:
+        elif value is not None:
             assert math.isfinite(value)
-            assert not accepts(name, value)
+            assert not accepts(task, name, value)
+    assert set(UNSET) <= {name for _, name in SINGLE}
+
+
+def test_parts_of_the_panel_are_what_the_engine_takes():
+    assert [item[0] for item in CONSTANTS["TRANSFORMS"]] == list(typing.get_args(TransformName))
+    longest = PROPERTIES["SYNCSDE_PG_change"]["start"][1]
+    assert accepts("wide", "prompt_at", [[longest["min"], "a"], [longest["max"], "b"]])
+    for name in ("SYNCSDE_PG_foreground", "SYNCSDE_PG_change", "SYNCSDE_PG_view"):
+        assert PROPERTIES[name]["prompt"][1]["maxlen"] == 2000
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_labels_and_descriptions_follow_blenders_style(name):
-    _, keywords = PROPERTIES[name]
-    assert all(word[0].isupper() or word == "nvdiffrast" for word in keywords["name"].split())
-    assert keywords["description"][0].isupper()
-    assert not keywords["description"].endswith(".")
+    for kind, keywords in PROPERTIES[name].values():
+        if kind != "CollectionProperty" and not keywords.get("type", "").startswith("SYNCSDE"):
+            assert all(word[0].isupper() for word in keywords["name"].split())
+            assert keywords["description"][0].isupper()
+            assert not keywords["description"].endswith(".")
+        items = keywords.get("items", ())
+        for _, label, description in CONSTANTS["TRANSFORMS"] if items == "TRANSFORMS" else items:
+            assert label[0].isupper() or label == "nvdiffrast"
+            assert description[0].isupper()
+            assert not description.endswith(".")

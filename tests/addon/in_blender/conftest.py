@@ -65,7 +65,8 @@ def addon(installed):
     if MODULE not in bpy.context.preferences.addons:
         bpy.ops.preferences.addon_enable(module=MODULE)
     bpy.context.preferences.addons[MODULE].preferences.engine = ""
-    names = ("session", "export_mesh", "material", "panel", "preferences", "properties", "engine")
+    names = ("session", "export_mesh", "material", "panel", "panel_image", "preferences")
+    names += ("properties", "properties_image", "engine", "images", "job", "results", "client")
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
     sys.modules[f"{MODULE}.session"].cancel()
@@ -80,6 +81,20 @@ def bpy(addon, installed):
 def suzanne(bpy):
     bpy.ops.mesh.primitive_monkey_add()
     return bpy.context.object
+
+
+@pytest.fixture
+def an_image(bpy):
+    """Make an image of (H, W, 4) values in [0, 1], row 0 at the top."""
+
+    def made(name, pixels, **options):
+        pixels = np.asarray(pixels, np.float32)
+        image = bpy.data.images.new(name, pixels.shape[1], pixels.shape[0], alpha=True, **options)
+        image.pixels.foreach_set(np.ascontiguousarray(pixels[::-1]).ravel())
+        image.update()
+        return image
+
+    return made
 
 
 @pytest.fixture

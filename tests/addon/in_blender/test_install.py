@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 MODULE = "bl_ext.user_default.syncsde"
-OPERATORS = ("texture", "cancel", "apply_texture", "remove_texture")
+TASKS = ("texture", "mask", "edit", "wide", "ambiguous")
+OPERATORS = (*TASKS, "cancel", "apply_texture", "remove_texture")
 
 
 def registered(bpy):
@@ -25,10 +26,12 @@ def test_blender_validates_the_zip(installed, zip_path):
 
 
 def test_panel_operators_and_properties_are_there(bpy):
-    assert "SYNCSDE_PT_texture" in registered(bpy)
+    assert {"SYNCSDE_PT_texture", "SYNCSDE_PT_image"} <= registered(bpy)
     assert all(hasattr(bpy.ops.syncsde, name) for name in OPERATORS)
     assert {f"SYNCSDE_OT_{name}" for name in OPERATORS} <= registered(bpy)
     assert bpy.context.scene.syncsde.steps == 30
+    image = bpy.context.scene.syncsde_image
+    assert (image.wide.steps, image.ambiguous.steps) == (50, 30)
     assert bpy.context.preferences.addons[MODULE].preferences.engine == ""
 
 
@@ -44,19 +47,28 @@ def test_disable_leaves_nothing_and_enable_works_again(bpy, addon):
         bpy.ops.preferences.addon_disable(module=MODULE)
         assert registered(bpy) == set()
         assert not hasattr(bpy.types.Scene, "syncsde")
+        assert not hasattr(bpy.types.Scene, "syncsde_image")
         assert not bpy.app.timers.is_registered(addon.session._tick)
         bpy.ops.preferences.addon_enable(module=MODULE)
         assert registered(bpy) == before
 
 
-def test_operator_takes_every_parameter_of_the_task(bpy, addon):
-    fields = set(addon.properties.FIELDS)
-    operator = bpy.ops.syncsde.texture.get_rna_type().properties
-    scene = bpy.context.scene.syncsde.bl_rna.properties
-    assert len(fields) == 18
-    assert fields <= set(operator.keys())
-    assert fields <= set(scene.keys())
-    assert all(operator[name].description for name in fields)
+@pytest.mark.parametrize("task", TASKS)
+def test_operator_takes_every_parameter_of_the_task(bpy, addon, task):
+    """test_parameters.py says that these are the engine's fields; here they are Blender's."""
+    module = addon.properties if task == "texture" else addon.properties_image
+    fields = set(addon.properties.fields(getattr(module, f"{task.capitalize()}Parameters")))
+    several = getattr(module, f"{task.capitalize()}Lines", None)
+    operator = getattr(bpy.ops.syncsde, task).get_rna_type().properties
+    scene = bpy.context.scene
+    group = scene.syncsde if task == "texture" else getattr(scene.syncsde_image, task)
+    assert len(fields) > 15
+    assert fields <= set(group.bl_rna.properties.keys())
+    every = fields | set(addon.properties.fields(several) if several else ())
+    assert every | {"directory"} <= set(operator.keys())
+    assert all(operator[name].description for name in every)
+    same = [name for name in fields if hasattr(operator[name], "default")]
+    assert all(operator[n].default == group.bl_rna.properties[n].default for n in same)
 
 
 def test_blender_exits_by_itself_after_use(zip_path, picture, tmp_path):
@@ -69,7 +81,10 @@ def test_blender_exits_by_itself_after_use(zip_path, picture, tmp_path):
 
 
 def test_parameters_left_open_are_sent_as_null(bpy, addon):
-    sent = addon.properties.to_job(bpy.context.scene.syncsde)
+    def to_job(group):
+        return addon.properties.to_job(group, addon.properties.TextureParameters)
+
+    sent = to_job(bpy.context.scene.syncsde)
     assert sent["prompt"] == ""
     assert sent["steps"] == 30
     assert sent["view_prompts"] is True
@@ -77,6 +92,4 @@ def test_parameters_left_open_are_sent_as_null(bpy, addon):
     for name in ("negative_prompt", "guidance_scale", "control_scale", "view_size", "batch_size"):
         assert sent[name] is None
     bpy.context.scene.syncsde.guidance_scale = 7.5
-    assert addon.properties.to_job(bpy.context.scene.syncsde)["guidance_scale"] == pytest.approx(
-        7.5
-    )
+    assert to_job(bpy.context.scene.syncsde)["guidance_scale"] == pytest.approx(7.5)

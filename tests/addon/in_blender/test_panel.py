@@ -30,13 +30,18 @@ class Layout:
     def column(self, **_):
         return self
 
+    row = box = column
+
+    def template_ID(self, data, name, **_):
+        self.prop(data, name)
+
 
 @pytest.fixture
 def draw(bpy, addon):
-    def drawn():
+    def drawn(name="texture"):
         layout = Layout()
         panel = types.SimpleNamespace(layout=layout)
-        bpy.types.SYNCSDE_PT_texture.draw(panel, bpy.context)
+        getattr(bpy.types, f"SYNCSDE_PT_{name}").draw(panel, bpy.context)
         return layout.drawn
 
     return drawn
@@ -75,8 +80,49 @@ def test_says_why_nothing_can_be_textured(draw, bpy, an_engine):
 
 
 def test_shows_the_last_error(draw, addon, suzanne, an_engine):
-    addon.session.last_error = "It broke."
+    addon.session.fail("texture", "It broke.")
     assert draw()[-1] == "It broke."
+    assert "It broke." not in draw("image")
+    addon.session.fail("edit", "This one, too.")
+    assert draw("image")[-1] == "This one, too."
+    assert draw()[-1] == "syncsde.texture"
+
+
+IMAGE = {
+    "mask": ["prompt", "background", "syncsde.add_part", "size"],
+    "edit": ["image", "source_prompt", "prompt", "mask", "mask_threshold"],
+    "wide": ["prompt", "width", "height", "wrap", "extend", "syncsde.add_part"],
+    "ambiguous": ["prompt", "syncsde.add_part", "size"],
+}
+
+
+@pytest.mark.parametrize("task", IMAGE)
+def test_image_panel_shows_the_tasks_own_fields(bpy, draw, an_engine, task):
+    bpy.context.scene.syncsde_image.task = task
+    drawn = draw("image")
+    end = 1 + len(IMAGE[task])
+    assert drawn[:end] == ["task", *IMAGE[task]]
+    assert drawn[end] == f"syncsde.{task}"
+    assert drawn[-1].endswith("first.")  # what is still missing
+    assert draw("image_sampling") == ["seed", "steps", "strategy", "inverse_lambda", "model"]
+
+
+def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
+    settings = bpy.context.scene.syncsde_image
+    settings.task = "mask"
+    settings.mask.prompt, settings.mask.background = "all", "behind"
+    for _ in range(8):
+        bpy.ops.syncsde.add_part()
+    drawn = draw("image")
+    assert drawn.count("mask") == drawn.count("syncsde.remove_part") == 8
+    assert "syncsde.add_part" not in drawn  # the engine takes no more
+    while len(settings.mask.parts) > 1:
+        bpy.ops.syncsde.remove_part(index=1)
+    assert " ".join(draw("image")).endswith("Add a foreground and describe it first.")
+    settings.mask.parts[0].prompt = "a cat"
+    assert " ".join(draw("image")).endswith("Choose a mask for each foreground first.")
+    settings.mask.parts[0].mask = an_image("Mask", [[[1, 1, 1, 1]]])
+    assert draw("image")[-1] == "syncsde.mask"
 
 
 def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch):

@@ -20,13 +20,20 @@ class Scripted:
         self.last()
 
 
+def a_request(addon, task, file):
+    folder = addon.session.temporary_folder()
+    return addon.job.Request("syncsde", task, {}, {}, folder, file, False)
+
+
 @pytest.fixture
 def begin(bpy, addon, no_engine, monkeypatch):
     """Start a job of the active object as the window does, with a script for its steps."""
 
     def begun(last=lambda: None):
-        exported = addon.export_mesh.export(bpy.context, bpy.context.object)
-        addon.session.start(bpy.context, "syncsde", {"prompt": "moss"}, exported, None)
+        obj = bpy.context.object
+        exported = addon.export_mesh.export(bpy.context, obj)
+        onto = addon.results.OntoObject(obj.session_uid, obj.name, "moss", exported.uv_layer, "")
+        addon.session.start(a_request(addon, "texture", "texture.png"), onto)
         job = addon.session.current
         job._steps = Scripted(last)()
         return job
@@ -141,3 +148,55 @@ def test_background_applies_at_once(bpy, addon, suzanne, begin_and_get_texture):
     assert addon.session.wait() == ""
     assert suzanne.mode == "OBJECT"
     assert suzanne.active_material.name == "moss"
+
+
+@pytest.fixture
+def begin_image(bpy, addon, no_engine, picture):
+    """Start a job for a new image that fetches `picture`."""
+
+    def begun(editor=0):
+        addon.session.start(
+            a_request(addon, "wide", "image.png"), addon.results.NewImage("Wide: hills", editor)
+        )
+        job = addon.session.current
+        job._steps = Scripted(lambda: shutil.copy(picture, job.request.directory / "image.png"))()
+
+    return begun
+
+
+@pytest.mark.parametrize("mode", ["OBJECT", *MODES])
+def test_new_image_comes_in_every_mode(bpy, addon, suzanne, begin_image, mode):
+    begin_image()
+    bpy.ops.object.mode_set(mode=mode)
+    assert addon.session._tick() == addon.session.TICK_SECONDS
+    assert addon.session._tick() is None
+    assert addon.session.last_error == ""
+    assert suzanne.mode == mode
+    assert tuple(bpy.data.images["Wide: hills"].size) == (16, 16)
+
+
+def test_new_image_is_one_undo_step(bpy, addon, suzanne, begin_image):
+    bpy.ops.ed.undo_push(message="Before")
+    before = set(bpy.data.images.keys())
+    begin_image()
+    list(iter(addon.session._tick, None))
+    assert set(bpy.data.images.keys()) == before | {"Wide: hills"}
+    bpy.ops.ed.undo()
+    assert set(bpy.data.images.keys()) == before
+    bpy.ops.ed.redo()
+    assert set(bpy.data.images.keys()) == before | {"Wide: hills"}
+
+
+def test_new_image_is_shown_in_the_editor_it_was_asked_for_in(bpy, addon, begin_image):
+    area, other = bpy.context.window.screen.areas[:2]
+    kinds = area.type, other.type
+    area.type = other.type = "IMAGE_EDITOR"
+    begin_image(area.as_pointer())
+    list(iter(addon.session._tick, None))
+    assert area.spaces.active.image == bpy.data.images["Wide: hills"]
+    assert other.spaces.active.image is None
+    begin_image(area.as_pointer() + 1)  # one that was closed meanwhile
+    list(iter(addon.session._tick, None))
+    assert addon.session.last_error == ""
+    assert "Wide: hills.001" in bpy.data.images
+    area.type, other.type = kinds

@@ -32,12 +32,22 @@ def stages(addon, enough):
 
 def start(bpy, addon, **changes):
     """Begin a job as the window does, leaving the pumping to the test."""
-    exported = addon.export_mesh.export(bpy.context, bpy.context.object)
-    settings = bpy.context.scene.syncsde
+    obj, settings = bpy.context.object, bpy.context.scene.syncsde
+    exported = addon.export_mesh.export(bpy.context, obj)
     for name, value in {**SMALL, **changes}.items():
         setattr(settings, name, value)
-    program = addon.preferences.find_engine_program()
-    addon.session.start(bpy.context, program, addon.properties.to_job(settings), exported, None)
+    request = addon.job.Request(
+        program=addon.preferences.find_engine_program(),
+        task="texture",
+        parameters=addon.properties.to_job(settings, addon.properties.TextureParameters),
+        inputs={"mesh": lambda: addon.client.tensors_to_bytes(exported.tensors)},
+        directory=addon.session.temporary_folder(),
+        file="texture.png",
+        keep_all=False,
+    )
+    name = settings.prompt
+    onto = addon.results.OntoObject(obj.session_uid, obj.name, name, exported.uv_layer, "")
+    addon.session.start(request, onto)
 
 
 def test_texture_comes_back_and_mesh_stays(bpy, addon, suzanne, real_engine, contents_of, tmp_path):

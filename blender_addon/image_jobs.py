@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of an image operator as the parameters and input images of a job.
+
+Each task's function takes an operator, or whatever else has an operator's properties, and raises
+Incomplete if something is still to be chosen or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .properties import to_job
+from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+
+
+class ImageJob(NamedTuple):
+    """A job without the pixels."""
+
+    parameters: dict[str, Any]
+    images: dict[str, str]  # the engine's name of an input -> the image's name in Blender
+    title: str
+
+
+class Incomplete(ValueError):
+    """Something is still to be chosen or written; the text says what."""
+
+
+def mask(source: Any) -> ImageJob:
+    """An image from masks; the first mask's input is `mask`, the second's `mask_2`."""
+    foregrounds, masks = split(source.foreground), split(source.mask)
+    need(source.prompt, "Describe the whole image first.")
+    need(source.background, "Describe the background first.")
+    need(foregrounds, "Add a foreground and describe it first.")
+    need(all(each.strip() for each in foregrounds), "Describe each foreground first.")
+    need(all(masks) and len(masks) == len(foregrounds), "Choose a mask for each foreground first.")
+    parameters = to_job(source, MaskParameters) | {"foreground": foregrounds}
+    names = ("mask", *(f"mask_{number}" for number in range(2, len(masks) + 1)))
+    return ImageJob(parameters, dict(zip(names, masks, strict=True)), f"Masks: {source.prompt}")
+
+
+def edit(source: Any) -> ImageJob:
+    """An edited image."""
+    need(source.image, "Choose the image to edit first.")
+    need(source.source_prompt, "Describe what the image shows now first.")
+    need(source.prompt, "Describe what the image shall show first.")
+    given = {"image": source.image, "mask": source.mask}
+    images = {name: image for name, image in given.items() if image}
+    return ImageJob(to_job(source, EditParameters), images, f"Edit: {source.prompt}")
+
+
+def wide(source: Any) -> ImageJob:
+    """A wide image."""
+    need(source.prompt, "Describe the image first.")
+    parameters = to_job(source, WideParameters) | {
+        "prompt_at": [change(line) for line in split(source.prompt_at)]
+    }
+    images = {"extend": source.extend} if source.extend else {}
+    return ImageJob(parameters, images, f"Wide: {source.prompt}")
+
+
+def change(line: str) -> tuple[int, str]:
+    """Read a line such as "512 a harbor"."""
+    start, _, prompt = line.strip().partition(" ")
+    if not start.isdecimal():
+        raise Incomplete(f"{line!r} does not begin with the pixel from which on it holds.")
+    need(prompt, f"Describe what is shown from pixel {start} on first.")
+    return int(start), prompt.strip()
+
+
+def ambiguous(source: Any) -> ImageJob:
+    """An ambiguous image."""
+    prompts, transforms = split(source.prompt), split(source.transform)
+    need(prompts, "Describe the upright image first.")
+    need(transforms, "Add a view first: how the image is turned, and what is seen then.")
+    need(all(each.strip() for each in prompts), "Describe each view first.")
+    parameters = to_job(source, AmbiguousParameters) | {
+        "prompt": prompts,
+        "transform": [each.strip() for each in transforms],
+    }
+    return ImageJob(parameters, {}, f"Ambiguous: {' / '.join(prompts)}")
+
+
+JOBS: dict[str, Callable[[Any], ImageJob]] = {
+    "mask": mask,
+    "edit": edit,
+    "wide": wide,
+    "ambiguous": ambiguous,
+}
+
+
+def split(text: str) -> list[str]:
+    """One entry for each line; an empty text has none."""
+    return text.split("\n") if text else []
+
+
+def need(something: Any, otherwise: str) -> None:
+    """Raise Incomplete unless there is something, more than blanks."""
+    if not (something.strip() if isinstance(something, str) else something):
+        raise Incomplete(otherwise)

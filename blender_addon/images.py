@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blender's images to the PNGs that the engine takes, and an image file to a new image."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel does not cover
+LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
+PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
+
+
+class ImageError(ValueError):
+    """The image cannot be used; the text says why and what to do."""
+
+
+def find(name: str) -> bpy.types.Image:
+    """Look an image up by its name. Raises ImageError."""
+    image = bpy.data.images.get(name)
+    if image is None:
+        raise ImageError(f"There is no image {name!r}: open it in Blender first.")
+    return image
+
+
+def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
+    """Read an image as seen without view transform: (H, W, 1, 3 or 4) uint8, row 0 at the top.
+
+    Bytes of an 8-bit image stay as they are; floats become sRGB unless they are no colours. In a
+    mask, what is transparent is black. Raises ImageError.
+    """
+    if image.source not in ("FILE", "GENERATED"):
+        raise ImageError(
+            f"{image.name!r} is not a single still image: save the picture you want as a file "
+            "and open that."
+        )
+    width, height = image.size  # loads it, if that was not done yet
+    channels = image.channels
+    values = np.empty(width * height * channels, np.float32)
+    if not values.size or len(image.pixels) != values.size:
+        raise ImageError(f"{image.name!r} has no pixels: find its file again, or choose another.")
+    image.pixels.foreach_get(values)
+    pixels = values.reshape(height, width, channels)[::-1]
+    colors = channels - 1 if channels in (2, 4) else channels
+    color, alpha = pixels[..., :colors], pixels[..., colors:]
+    if image.alpha_mode in OPAQUE or (alpha == 1).all():
+        alpha = alpha[..., :0]
+    if image.is_float:
+        color = np.nan_to_num(color, posinf=1.0)
+        if alpha.size and not is_mask:  # Blender's floats are multiplied by their alpha
+            color = color / np.maximum(alpha, 1e-6)
+    elif alpha.size and is_mask:
+        color = color * alpha
+    space = image.colorspace_settings
+    if not space.is_data and (image.is_float or space.name in LINEAR):
+        color = to_srgb(color)
+    if alpha.size and not is_mask:
+        if color.shape[2] == 1:
+            color = color.repeat(3, axis=2)
+        color = np.concatenate((color, alpha), axis=2)
+    return (np.clip(color, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """The transfer function of IEC 61966-2-1."""
+    linear = np.maximum(linear, 0)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Encode (H, W, 1, 3 or 4) uint8, row 0 at the top (ISO/IEC 15948)."""
+    height, width, channels = pixels.shape
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOR[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def load(path: Path, name: str) -> bpy.types.Image:
+    """Make a new image of a file, packed, so that the file is needed no more.
+
+    Raises RuntimeError if it is not a picture.
+    """
+    image = bpy.data.images.load(str(path), check_existing=False)
+    image.name = name
+    image.colorspace_settings.name = "sRGB"
+    image.pack()
+    image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where Unpack would put it
+    return image

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operators of images: one for each task, and what they and the panel need.
+
+bpy.ops.syncsde.mask(prompt="a cat on a sofa", background="a sofa", foreground="a cat", mask="Mask")
+bpy.ops.syncsde.edit(image="Photo", source_prompt="a cat", prompt="a dog")
+bpy.ops.syncsde.wide(prompt="a mountain range", width=1024, prompt_at="512 a harbor")
+bpy.ops.syncsde.ambiguous(prompt="a duck\\na rabbit", transform="rotate_cw")
+
+Images are named as in bpy.data.images. Where a task takes several, each has a line of its own.
+"""
+
+# Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+from bpy.props import IntProperty, StringProperty
+
+from . import engine, images, preferences, properties, properties_image, results, session
+from .image_jobs import JOBS, Incomplete
+from .job import Request
+from .operators import BUSY, begin, fail
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
+
+
+def poll(operator: type[bpy.types.Operator]) -> bool:
+    """What every image operator asks before it can be called."""
+    if session.is_running():
+        operator.poll_message_set(BUSY)
+    return not session.is_running()
+
+
+def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[OperatorReturnItems]":
+    """Start the job that the operator's properties describe."""
+    try:
+        asked = JOBS[task](operator)
+        inputs = {
+            name: partial(images.png, images.read(images.find(image), is_mask="mask" in name))
+            for name, image in asked.images.items()
+        }
+        program = preferences.find_engine_program()
+    except (Incomplete, images.ImageError, engine.NotInstalled) as error:
+        return fail(operator, task, str(error))
+    kept = operator.directory
+    request = Request(
+        program=program,
+        task=task,
+        parameters=asked.parameters,
+        inputs=inputs,
+        directory=Path(bpy.path.abspath(kept)) if kept else session.temporary_folder(),
+        file="image.png",
+        keep_all=bool(kept),
+    )
+    area = context.area
+    editor = area.as_pointer() if area is not None and area.type == "IMAGE_EDITOR" else 0
+    return begin(operator, request, results.NewImage(results.shorten(asked.title), editor))
+
+
+class SYNCSDE_OT_mask(
+    properties_image.MaskParameters,
+    properties_image.MaskLines,
+    properties.KeptFiles,
+    bpy.types.Operator,
+):
+    """Generate an image from descriptions of its background and of masked regions"""
+
+    bl_idname = "syncsde.mask"
+    bl_label = "Generate Image"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    mask: StringProperty(
+        name="Mask",
+        description="Name of the image whose white part the foreground fills, one line for each",
+        default="",
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return poll(cls)
+
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> "set[OperatorReturnItems]":
+        properties.fill(self, context.scene.syncsde_image.mask.arguments())
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        return generate(self, context, "mask")
+
+
+class SYNCSDE_OT_edit(properties_image.EditParameters, properties.KeptFiles, bpy.types.Operator):
+    """Generate a changed copy of an image from descriptions of what it shows and shall show"""
+
+    bl_idname = "syncsde.edit"
+    bl_label = "Generate Edited Image"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    image: StringProperty(
+        name="Image",
+        description="Name of the image to edit, which stays as it is",
+        default="",
+    )
+    mask: StringProperty(
+        name="Mask",
+        description="Name of an image that is white where the other may change. "
+        "Empty lets the model find the place",
+        default="",
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return poll(cls)
+
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> "set[OperatorReturnItems]":
+        properties.fill(self, context.scene.syncsde_image.edit.arguments())
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        return generate(self, context, "edit")
+
+
+class SYNCSDE_OT_wide(
+    properties_image.WideParameters,
+    properties_image.WideLines,
+    properties.KeptFiles,
+    bpy.types.Operator,
+):
+    """Generate a wide or tall image, or more of an image"""
+
+    bl_idname = "syncsde.wide"
+    bl_label = "Generate Wide Image"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    extend: StringProperty(
+        name="Extend",
+        description="Name of an image that grows; it stays as it is. Empty makes all anew",
+        default="",
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return poll(cls)
+
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> "set[OperatorReturnItems]":
+        properties.fill(self, context.scene.syncsde_image.wide.arguments())
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        return generate(self, context, "wide")
+
+
+class SYNCSDE_OT_ambiguous(
+    properties_image.AmbiguousParameters,
+    properties_image.AmbiguousLines,
+    properties.KeptFiles,
+    bpy.types.Operator,
+):
+    """Generate an image that shows something else when it is turned"""
+
+    bl_idname = "syncsde.ambiguous"
+    bl_label = "Generate Ambiguous Image"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return poll(cls)
+
+    def invoke(
+        self, context: bpy.types.Context, event: bpy.types.Event
+    ) -> "set[OperatorReturnItems]":
+        properties.fill(self, context.scene.syncsde_image.ambiguous.arguments())
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        return generate(self, context, "ambiguous")
+
+
+class SYNCSDE_OT_add_image(bpy.types.Operator):
+    """Add an image file to the blend file, packed"""
+
+    bl_idname = "syncsde.add_image"
+    bl_label = "Add Generated Image"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    filepath: StringProperty(name="Image", description="The image file", subtype="FILE_PATH")
+    name: StringProperty(name="Name", description="Name of the new image")
+    editor: StringProperty(
+        name="Editor",
+        description="Address of the Image Editor that shows it, in hexadecimal digits",
+        default="0",
+    )
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        try:
+            image = images.load(Path(self.filepath), self.name)
+        except RuntimeError as error:
+            self.report({"ERROR"}, results.sentence(error))
+            return {"CANCELLED"}
+        image.use_fake_user = True  # or a file that is saved before it is used would lose it
+        for window in context.window_manager.windows:
+            for area in window.screen.areas:
+                if area.as_pointer() == int(self.editor, 16) and area.type == "IMAGE_EDITOR":
+                    area.spaces.active.image = image
+        return {"FINISHED"}
+
+
+class SYNCSDE_OT_add_part(bpy.types.Operator):
+    """Add one more of what the image is made of"""
+
+    bl_idname = "syncsde.add_part"
+    bl_label = "Add"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        settings = context.scene.syncsde_image
+        getattr(settings, settings.task).parts.add()
+        return {"FINISHED"}
+
+
+class SYNCSDE_OT_remove_part(bpy.types.Operator):
+    """Remove this one"""
+
+    bl_idname = "syncsde.remove_part"
+    bl_label = "Remove"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    index: IntProperty(name="Index", description="Which one, counted from 0", min=0)
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        settings = context.scene.syncsde_image
+        getattr(settings, settings.task).parts.remove(self.index)
+        return {"FINISHED"}
+
+
+CLASSES = (
+    SYNCSDE_OT_mask,
+    SYNCSDE_OT_edit,
+    SYNCSDE_OT_wide,
+    SYNCSDE_OT_ambiguous,
+    SYNCSDE_OT_add_image,
+    SYNCSDE_OT_add_part,
+    SYNCSDE_OT_remove_part,
+)
+
+
+def register() -> None:
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+
+
+def unregister() -> None:
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)

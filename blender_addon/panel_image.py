@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tab in the sidebar of the Image Editor: a task and its own fields, then how it is sampled."""
+
+from __future__ import annotations
+
+import types
+
+import bpy
+
+from .image_jobs import JOBS, Incomplete
+from .panel import draw_engine, draw_error, draw_message
+
+SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
+MOST_PARTS = {"mask": 8, "wide": 64, "ambiguous": 7}
+ADD = {"mask": "Add Foreground", "wide": "Add Change", "ambiguous": "Add View"}
+
+
+class SYNCSDE_PT_image(bpy.types.Panel):
+    """What to make of which images; progress while it runs; what went wrong if it did."""
+
+    bl_idname = "SYNCSDE_PT_image"
+    bl_label = "Image"
+    bl_space_type = "IMAGE_EDITOR"
+    bl_region_type = "UI"
+    bl_category = "SyncSDE"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        task = context.scene.syncsde_image.task
+        settings = getattr(context.scene.syncsde_image, task)
+        layout.prop(context.scene.syncsde_image, "task", text="")
+        DRAW[task](layout, settings)
+        if not draw_engine(context, layout):
+            return
+        try:
+            JOBS[task](types.SimpleNamespace(**settings.arguments()))
+            reason = ""
+        except Incomplete as incomplete:
+            reason = str(incomplete)
+        button = layout.column()
+        button.enabled = not reason
+        button.operator(f"syncsde.{task}", icon="IMAGE_DATA")
+        if reason:
+            draw_message(context, layout, reason, "INFO")
+        draw_error(context, layout, tuple(JOBS))
+
+
+class SYNCSDE_PT_image_sampling(bpy.types.Panel):
+    """The settings that the tasks have in common, each with values of its own."""
+
+    bl_idname = "SYNCSDE_PT_image_sampling"
+    bl_label = "Sampling"
+    bl_parent_id = "SYNCSDE_PT_image"
+    bl_space_type = "IMAGE_EDITOR"
+    bl_region_type = "UI"
+    bl_category = "SyncSDE"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = getattr(context.scene.syncsde_image, context.scene.syncsde_image.task)
+        for name in SAMPLING:
+            layout.prop(settings, name)
+
+
+def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+    layout.prop(settings, "prompt")
+    layout.prop(settings, "background")
+    for index, part in enumerate(settings.parts):
+        box = draw_part(layout, part, index)
+        box.template_ID(part, "mask", open="image.open", new="image.new")
+    draw_add(layout, "mask", settings)
+    layout.prop(settings, "size")
+
+
+def draw_edit(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+    layout.prop(settings, "image")
+    layout.prop(settings, "source_prompt")
+    layout.prop(settings, "prompt")
+    layout.prop(settings, "mask")
+    if settings.mask is None:
+        layout.prop(settings, "mask_threshold")
+    if settings.strategy == "sdedit":
+        layout.prop(settings, "strength")
+
+
+def draw_wide(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+    layout.prop(settings, "prompt")
+    layout.prop(settings, "width")
+    layout.prop(settings, "height")
+    layout.prop(settings, "wrap")
+    layout.prop(settings, "extend")
+    if settings.extend is not None:
+        layout.prop(settings, "extend_to")
+    for index, part in enumerate(settings.parts):
+        box = draw_part(layout, part, index)
+        box.prop(part, "start")
+    draw_add(layout, "wide", settings)
+
+
+def draw_ambiguous(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+    layout.prop(settings, "prompt")
+    for index, part in enumerate(settings.parts):
+        box = draw_part(layout, part, index)
+        box.prop(part, "transform")
+    draw_add(layout, "ambiguous", settings)
+    layout.prop(settings, "size")
+
+
+def draw_part(
+    layout: bpy.types.UILayout, part: bpy.types.PropertyGroup, index: int
+) -> bpy.types.UILayout:
+    """Draw the first field of a part and the button that removes it; return its box."""
+    box = layout.box()
+    row = box.row()
+    row.prop(part, "prompt")
+    row.operator("syncsde.remove_part", text="", icon="X", emboss=False).index = index
+    return box
+
+
+def draw_add(layout: bpy.types.UILayout, task: str, settings: bpy.types.PropertyGroup) -> None:
+    if len(settings.parts) < MOST_PARTS[task]:
+        layout.operator("syncsde.add_part", text=ADD[task], icon="ADD")
+
+
+DRAW = {"mask": draw_mask, "edit": draw_edit, "wide": draw_wide, "ambiguous": draw_ambiguous}
+CLASSES = (SYNCSDE_PT_image, SYNCSDE_PT_image_sampling)
+
+
+def register() -> None:
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+
+
+def unregister() -> None:
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)

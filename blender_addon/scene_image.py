@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the panel in the Image Editor edits, saved with the scene: a group for each image task.
+
+Images are chosen by pointer and several of something are a list; `arguments` says the same as the
+operators take it: images by name, one line each.
+"""
+
+# Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from collections.abc import Iterable
+from typing import Any
+
+import bpy
+from bpy.props import CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+
+from .properties import fields
+from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+
+TRANSFORMS = (
+    ("rotate_cw", "Turn Right", "A quarter turn clockwise"),
+    ("rotate_ccw", "Turn Left", "A quarter turn counterclockwise"),
+    ("rotate_180", "Half Turn", "Upside down"),
+    ("flip", "Flip", "Mirrored from top to bottom"),
+    ("skew", "Skew", "Each column of pixels rolled further down than the one before"),
+)
+
+
+class SYNCSDE_PG_foreground(bpy.types.PropertyGroup):
+    """A part of a mask image."""
+
+    prompt: StringProperty(
+        name="Foreground",
+        description="What the white part of the mask shows",
+        maxlen=2000,
+    )
+    mask: PointerProperty(
+        name="Mask",
+        description="Image whose white part is painted; what is black or transparent is not",
+        type=bpy.types.Image,
+    )
+
+
+class SYNCSDE_PG_change(bpy.types.PropertyGroup):
+    """A change on the way along a wide image."""
+
+    start: IntProperty(
+        name="From",
+        description="Pixel column (row, in a tall image) from which on this is shown",
+        default=512,
+        min=0,
+        max=65535,
+        subtype="PIXEL",
+    )
+    prompt: StringProperty(
+        name="Prompt",
+        description="What is shown from there on",
+        maxlen=2000,
+    )
+
+
+class SYNCSDE_PG_view(bpy.types.PropertyGroup):
+    """A further view of an ambiguous image."""
+
+    transform: EnumProperty(
+        name="Transform",
+        description="How the image is turned to see this view",
+        items=TRANSFORMS,
+        default="rotate_180",
+    )
+    prompt: StringProperty(
+        name="Prompt",
+        description="What is seen then",
+        maxlen=2000,
+    )
+
+
+class SYNCSDE_PG_mask(MaskParameters, bpy.types.PropertyGroup):
+    """What the panel edits for an image from masks."""
+
+    parts: CollectionProperty(name="Foregrounds", type=SYNCSDE_PG_foreground)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the operator is called with."""
+        return {name: getattr(self, name) for name in fields(MaskParameters)} | {
+            "foreground": lines(part.prompt for part in self.parts),
+            "mask": "\n".join(part.mask.name if part.mask else "" for part in self.parts),
+        }
+
+
+class SYNCSDE_PG_edit(EditParameters, bpy.types.PropertyGroup):
+    """What the panel edits for an edited image."""
+
+    image: PointerProperty(
+        name="Image",
+        description="Image to edit; it stays as it is",
+        type=bpy.types.Image,
+    )
+    mask: PointerProperty(
+        name="Mask",
+        description="White where the image may change. None lets the model find the place",
+        type=bpy.types.Image,
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in fields(EditParameters)} | {
+            "image": self.image.name if self.image else "",
+            "mask": self.mask.name if self.mask else "",
+        }
+
+
+class SYNCSDE_PG_wide(WideParameters, bpy.types.PropertyGroup):
+    """What the panel edits for a wide image."""
+
+    extend: PointerProperty(
+        name="Extend",
+        description="Image that grows; it stays as it is. None makes all of the image anew",
+        type=bpy.types.Image,
+    )
+    parts: CollectionProperty(name="Changes", type=SYNCSDE_PG_change)
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in fields(WideParameters)} | {
+            "prompt_at": lines(f"{part.start} {part.prompt}" for part in self.parts),
+            "extend": self.extend.name if self.extend else "",
+        }
+
+
+class SYNCSDE_PG_ambiguous(AmbiguousParameters, bpy.types.PropertyGroup):
+    """What the panel edits for an ambiguous image."""
+
+    prompt: StringProperty(
+        name="Upright",
+        description="What the upright image shows",
+        default="",
+        maxlen=2000,
+    )
+    parts: CollectionProperty(name="Views", type=SYNCSDE_PG_view)
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in fields(AmbiguousParameters)} | {
+            "prompt": lines([self.prompt, *(part.prompt for part in self.parts)]),
+            "transform": lines(part.transform for part in self.parts),
+        }
+
+
+class SYNCSDE_PG_image(bpy.types.PropertyGroup):
+    """What the panel in the Image Editor edits, saved with the scene."""
+
+    task: EnumProperty(
+        name="Task",
+        description="What to make",
+        items=(
+            ("mask", "From Masks", "A new image, with a description for each masked region"),
+            ("edit", "Edit", "An image changed as a description says, the rest as it was"),
+            ("wide", "Wide", "A wide or tall image, a panorama, or more of an image"),
+            ("ambiguous", "Ambiguous", "An image that shows something else when it is turned"),
+        ),
+        default="mask",
+    )
+    mask: PointerProperty(type=SYNCSDE_PG_mask)
+    edit: PointerProperty(type=SYNCSDE_PG_edit)
+    wide: PointerProperty(type=SYNCSDE_PG_wide)
+    ambiguous: PointerProperty(type=SYNCSDE_PG_ambiguous)
+
+
+def lines(texts: Iterable[str]) -> str:
+    """One line each."""
+    return "\n".join(" ".join(text.split()) for text in texts)
+
+
+CLASSES = (
+    SYNCSDE_PG_foreground,
+    SYNCSDE_PG_change,
+    SYNCSDE_PG_view,
+    SYNCSDE_PG_mask,
+    SYNCSDE_PG_edit,
+    SYNCSDE_PG_wide,
+    SYNCSDE_PG_ambiguous,
+    SYNCSDE_PG_image,
+)
+
+
+def register() -> None:
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+    bpy.types.Scene.syncsde_image = bpy.props.PointerProperty(type=SYNCSDE_PG_image)
+
+
+def unregister() -> None:
+    del bpy.types.Scene.syncsde_image
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)
