@@ -173,7 +173,7 @@ class EditConfig(Sampling):
         float,
         Field(ge=0, le=1, description="attention from which on a spot is foreground"),
     ] = 0.3
-    strategy: Annotated[
+    strategy: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         Literal[StrategyName, "ddib", "sdedit", "masactrl", "pti"],
         Field(description="how source and target are synchronised, or a rival editing method"),
     ] = "syncsde"

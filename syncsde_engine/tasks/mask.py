@@ -37,7 +37,8 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     session = Session("mask", config)
     model = session.model
     short = config.size or session.settings.image_size
-    height, width = pictures.fit(*masks[0].shape, short, model.scale * 8)
+    tall, across = masks[0].shape
+    height, width = pictures.fit(tall, across, short, model.scale * 8)
     size = (height // model.scale, width // model.scale)
     labels = topmost(masks, *size)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from syncsde_engine import config, table
-from syncsde_engine.cli import main
+from syncsde_engine import config
+from syncsde_engine.cli import main, table
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from syncsde_engine.strategies import SyncSDE
 from tests import meshes
@@ -259,7 +259,7 @@ def test_every_task_can_be_compared(capsys):
 
 
 def test_a_picture_as_wide_as_it_is_tall_is_shown_at_256_pixels():
-    from syncsde_engine import sheet
+    from syncsde_engine.cli import sheet
 
     file = io.BytesIO()
     Image.new("RGB", (50, 50)).save(file, "PNG")

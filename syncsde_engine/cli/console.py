@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import SyncSDEError
-from .tasks import Artifacts, Progress
+from ..errors import SyncSDEError
+from ..tasks import Artifacts, Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm

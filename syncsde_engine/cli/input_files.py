@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import CONFIGS, MOST_LAYERS
-from .errors import InvalidRequest
+from ..config import CONFIGS, MOST_LAYERS
+from ..errors import InvalidRequest
 
 MOST_BYTES = 2**31  # of one input file
 FILES = {

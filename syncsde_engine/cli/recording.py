@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InvalidRequest
-from .output import Stage, staging
-from .tasks import Progress
+from ..errors import InvalidRequest
+from ..output import Stage, staging
+from ..tasks import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor

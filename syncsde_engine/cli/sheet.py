@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from . import pictures
-from .tasks import Artifacts
+from .. import pictures
+from ..tasks import Artifacts
 
 Cell = tuple[str, np.ndarray | None]  # label, (H, W, 3) uint8 or None for a run that failed
 SIDE = 256  # pixels of the shorter side of a picture, unless

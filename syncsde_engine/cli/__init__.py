@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, compare, output, recording, table, tasks
-from .config import CONFIGS, TaskConfig, TextureConfig, build
+from .. import __version__, output, tasks
+from ..config import CONFIGS, TaskConfig, TextureConfig, build
+from ..errors import SyncSDEError
+from . import compare, recording, table
 from .console import Console, follow
-from .errors import SyncSDEError
 from .flags import Parser, add_task, parameters
 from .input_files import input_paths, naming_files, read_file
 
@@ -150,7 +151,7 @@ def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str,
     paths = input_paths(options.task, options)
     blobs = {name: read_file(path, f"inputs.{name}") for name, path in paths.items()}
     if "mesh" in paths:
-        from .mesh import io  # imports numba and trimesh: whatever is wrong above is said sooner
+        from ..mesh import io  # imports numba and trimesh: whatever is wrong above is said sooner
 
         blobs["mesh"] = io.to_safetensors(io.load(paths["mesh"]))
     return paths, blobs
@@ -159,6 +160,6 @@ def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str,
 def require_space(folder: Path, config: TaskConfig, runs: int = 1) -> None:
     """Raise InvalidRequest if the textures of so many runs would not fit; images are small."""
     if isinstance(config, TextureConfig):
-        from .tasks import texture  # imports torch
+        from ..tasks import texture  # imports torch
 
         output.require_space(folder, runs * texture.output_bytes(config))

@@ -8,14 +8,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from . import recording, tasks
-from .config import CONFIGS, TaskConfig, build
+from .. import tasks
+from ..config import CONFIGS, TaskConfig, build
+from ..errors import InvalidRequest, NumericalFailure
+from ..output import Stage
+from ..tasks import Artifacts, Progress
+from . import recording
 from .console import Console, follow
-from .errors import InvalidRequest, NumericalFailure
 from .flags import number, plain, whole
-from .output import Stage
 from .table import Result, entries, markdown
-from .tasks import Artifacts, Progress
 
 
 class Variant(NamedTuple):

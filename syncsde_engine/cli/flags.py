@@ -11,8 +11,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from .config import CONFIGS, Sampling
-from .errors import InvalidRequest
+from ..config import CONFIGS, Sampling
+from ..errors import InvalidRequest
 from .input_files import FILES, MASKS, read_job
 
 SHORT = 24  # characters of choices that are shown in place of a metavar
