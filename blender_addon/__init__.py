@@ -10,7 +10,7 @@ import importlib
 
 MODULES = (
     "preferences",
-    "properties",
+    "properties_texture",
     "scene_image",
     "operators",
     "operators_image",

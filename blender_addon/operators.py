@@ -13,6 +13,7 @@ from . import engine, material, preferences, properties, results, session
 from .client import tensors_to_bytes
 from .export_mesh import MeshError, export
 from .job import Request
+from .properties_texture import TextureParameters
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -47,7 +48,7 @@ def why_not(context: bpy.types.Context) -> str:
     return ""
 
 
-class SYNCSDE_OT_texture(properties.TextureParameters, properties.KeptFiles, bpy.types.Operator):
+class SYNCSDE_OT_texture(TextureParameters, properties.KeptFiles, bpy.types.Operator):
     """Generate a texture for the active object from the prompt"""
 
     bl_idname = "syncsde.texture"
@@ -66,7 +67,7 @@ class SYNCSDE_OT_texture(properties.TextureParameters, properties.KeptFiles, bpy
     ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
         settings = context.scene.syncsde
-        names = properties.fields(properties.TextureParameters)
+        names = properties.fields(TextureParameters)
         properties.fill(self, {name: getattr(settings, name) for name in names})
         return self.execute(context)
 
@@ -87,7 +88,7 @@ class SYNCSDE_OT_texture(properties.TextureParameters, properties.KeptFiles, bpy
         request = Request(
             program=program,
             task="texture",
-            parameters=properties.to_job(self, properties.TextureParameters),
+            parameters=properties.to_job(self, TextureParameters),
             inputs={"mesh": lambda: tensors_to_bytes(exported.tensors)},
             directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
             file="texture.png",

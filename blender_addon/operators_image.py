@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operators of images: one for each task, and what they and the panel need.
+"""The operators of images: one for each task, and one that adds their result.
 
 bpy.ops.syncsde.mask(prompt="a cat on a sofa", background="a sofa", foreground="a cat", mask="Mask")
 bpy.ops.syncsde.edit(image="Photo", source_prompt="a cat", prompt="a dog")
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
-from bpy.props import IntProperty, StringProperty
+from bpy.props import StringProperty
 
 from . import engine, images, preferences, properties, properties_image, results, session
 from .image_jobs import JOBS, Incomplete
@@ -211,42 +211,12 @@ class SYNCSDE_OT_add_image(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SYNCSDE_OT_add_part(bpy.types.Operator):
-    """Add one more of what the image is made of"""
-
-    bl_idname = "syncsde.add_part"
-    bl_label = "Add"
-    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
-
-    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        settings = context.scene.syncsde_image
-        getattr(settings, settings.task).parts.add()
-        return {"FINISHED"}
-
-
-class SYNCSDE_OT_remove_part(bpy.types.Operator):
-    """Remove this one"""
-
-    bl_idname = "syncsde.remove_part"
-    bl_label = "Remove"
-    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
-
-    index: IntProperty(name="Index", description="Which one, counted from 0", min=0)
-
-    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        settings = context.scene.syncsde_image
-        getattr(settings, settings.task).parts.remove(self.index)
-        return {"FINISHED"}
-
-
 CLASSES = (
     SYNCSDE_OT_mask,
     SYNCSDE_OT_edit,
     SYNCSDE_OT_wide,
     SYNCSDE_OT_ambiguous,
     SYNCSDE_OT_add_image,
-    SYNCSDE_OT_add_part,
-    SYNCSDE_OT_remove_part,
 )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's parameters as Blender properties: what all tasks share, and those of a texture.
+"""The engine's parameters as Blender properties: what all tasks share, and how a job is read.
 
-The classes hold annotations only; the scene's groups and the operators take them over.
+Classes such as these hold annotations only; the scene's groups and the operators take them over.
 """
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
@@ -150,87 +150,6 @@ class SamplingParameters:
     )
 
 
-class TextureParameters(SamplingParameters):
-    """The fields of the engine's texture task."""
-
-    steps: IntProperty(
-        name="Steps",
-        description="Denoising steps. More take longer and show finer detail",
-        default=30,
-        min=1,
-        max=1000,
-        soft_max=100,
-    )
-    synchronized_share: FloatProperty(
-        name="Synchronized Share",
-        description="Share of the noise range that is synchronised; the rest refines freely",
-        default=0.8,
-        min=0.0,
-        max=1.0,
-        subtype="FACTOR",
-    )
-    prompt: StringProperty(
-        name="Prompt",
-        description="What the surface should look like",
-        default="",
-        maxlen=2000,
-    )
-    controlnet: StringProperty(
-        name="ControlNet",
-        description="Folder of the depth ControlNet, if the model's own folder has none",
-        default="",
-    )
-    control_scale: FloatProperty(
-        name="Control Scale",
-        description="Strength of the depth control. -1 takes the model's own",
-        default=-1.0,
-        min=-1.0,
-        max=10.0,
-        soft_max=2.0,
-    )
-    shared_attention: EnumProperty(
-        name="Shared Attention",
-        description="Whether views look at each other inside the network",
-        items=(
-            ("off", "Off", "Each view sees itself alone"),
-            ("ring", "Ring", "Views see their neighbours and, early, the front view"),
-        ),
-        default="off",
-    )
-    view_size: IntProperty(
-        name="View Size",
-        description="Side of a view in pixels, a multiple of 8. 0 takes the model's own",
-        default=0,
-        min=0,
-        max=2048,
-        step=8,
-        subtype="PIXEL",
-    )
-    view_prompts: BoolProperty(
-        name="View Prompts",
-        description="Append the viewing direction to the prompt",
-        default=True,
-    )
-    texture_size: IntProperty(
-        name="Texture Size",
-        description="Side of the texture in pixels",
-        default=1024,
-        min=16,
-        max=8192,
-        subtype="PIXEL",
-    )
-    rasterizer: EnumProperty(
-        name="Rasterizer",
-        description="How the engine draws the mesh",
-        items=(
-            ("auto", "Auto", "Takes nvdiffrast where CUDA has it"),
-            ("builtin", "Built-In", "Runs everywhere"),
-            ("nvdiffrast", "nvdiffrast", "Needs CUDA and an installed nvdiffrast"),
-        ),
-        default="auto",
-    )
-
-
 class KeptFiles:
     """Where an operator leaves the engine's files, if anywhere."""
 
@@ -241,10 +160,6 @@ class KeptFiles:
         default="",
         options={"SKIP_SAVE"},
     )
-
-
-class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
-    """What the panel edits, saved with the scene."""
 
 
 def fields(parameters: type) -> tuple[str, ...]:
@@ -279,13 +194,3 @@ def fill(operator: bpy.types.Operator, values: dict[str, Any]) -> None:
 def _exact(value: object) -> object:
     """Undo Blender's rounding to single precision, so that 0.8 is the 0.8 of other front ends."""
     return float(str(np.float32(value))) if isinstance(value, float) else value
-
-
-def register() -> None:
-    bpy.utils.register_class(SYNCSDE_PG_texture)
-    bpy.types.Scene.syncsde = bpy.props.PointerProperty(type=SYNCSDE_PG_texture)
-
-
-def unregister() -> None:
-    del bpy.types.Scene.syncsde
-    bpy.utils.unregister_class(SYNCSDE_PG_texture)

@@ -7,13 +7,16 @@ operators take it: images by name, one line each.
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from .properties import fields
 from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 TRANSFORMS = (
     ("rotate_cw", "Turn Right", "A quarter turn clockwise"),
@@ -162,6 +165,34 @@ class SYNCSDE_PG_image(bpy.types.PropertyGroup):
     ambiguous: PointerProperty(type=SYNCSDE_PG_ambiguous)
 
 
+class SYNCSDE_OT_add_part(bpy.types.Operator):
+    """Add one more of what the image is made of"""
+
+    bl_idname = "syncsde.add_part"
+    bl_label = "Add"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        settings = context.scene.syncsde_image
+        getattr(settings, settings.task).parts.add()
+        return {"FINISHED"}
+
+
+class SYNCSDE_OT_remove_part(bpy.types.Operator):
+    """Remove this one"""
+
+    bl_idname = "syncsde.remove_part"
+    bl_label = "Remove"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    index: IntProperty(name="Index", description="Which one, counted from 0", min=0)
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        settings = context.scene.syncsde_image
+        getattr(settings, settings.task).parts.remove(self.index)
+        return {"FINISHED"}
+
+
 def lines(texts: Iterable[str]) -> str:
     """One line each."""
     return "\n".join(" ".join(text.split()) for text in texts)
@@ -176,6 +207,8 @@ CLASSES = (
     SYNCSDE_PG_wide,
     SYNCSDE_PG_ambiguous,
     SYNCSDE_PG_image,
+    SYNCSDE_OT_add_part,
+    SYNCSDE_OT_remove_part,
 )
 
 

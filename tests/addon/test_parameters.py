@@ -33,7 +33,7 @@ VALID = {
 def read_classes():
     """Return class -> name -> (kind, keywords) of its properties, the inherited ones first."""
     classes, constants = {}, {}
-    for module in ("properties", "properties_image", "scene_image"):
+    for module in ("properties", "properties_texture", "properties_image", "scene_image"):
         for node in ast.parse((ADDON / f"{module}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.AnnAssign):
                 constants[node.target.id] = ast.literal_eval(node.value)

@@ -66,7 +66,16 @@ def addon(installed):
         bpy.ops.preferences.addon_enable(module=MODULE)
     bpy.context.preferences.addons[MODULE].preferences.engine = ""
     names = ("session", "export_mesh", "material", "panel", "panel_image", "preferences")
-    names += ("properties", "properties_image", "engine", "images", "job", "results", "client")
+    names += (
+        "properties",
+        "properties_texture",
+        "properties_image",
+        "engine",
+        "images",
+        "job",
+        "results",
+        "client",
+    )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
     sys.modules[f"{MODULE}.session"].cancel()

@@ -14,6 +14,7 @@ with tempfile.TemporaryDirectory() as folder:
     )
     bpy.ops.mesh.primitive_monkey_add()
     assert bpy.ops.syncsde.apply_texture(filepath=sys.argv[2]) == {"FINISHED"}
+    assert bpy.ops.syncsde.add_image(filepath=sys.argv[2], name="new") == {"FINISHED"}
     assert bpy.ops.syncsde.remove_texture() == {"FINISHED"}
     bpy.ops.preferences.addon_disable(module="bl_ext.user_default.syncsde")
     print("used")

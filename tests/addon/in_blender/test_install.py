@@ -56,7 +56,7 @@ def test_disable_leaves_nothing_and_enable_works_again(bpy, addon):
 @pytest.mark.parametrize("task", TASKS)
 def test_operator_takes_every_parameter_of_the_task(bpy, addon, task):
     """test_parameters.py says that these are the engine's fields; here they are Blender's."""
-    module = addon.properties if task == "texture" else addon.properties_image
+    module = addon.properties_texture if task == "texture" else addon.properties_image
     fields = set(addon.properties.fields(getattr(module, f"{task.capitalize()}Parameters")))
     several = getattr(module, f"{task.capitalize()}Lines", None)
     operator = getattr(bpy.ops.syncsde, task).get_rna_type().properties
@@ -82,7 +82,7 @@ def test_blender_exits_by_itself_after_use(zip_path, picture, tmp_path):
 
 def test_parameters_left_open_are_sent_as_null(bpy, addon):
     def to_job(group):
-        return addon.properties.to_job(group, addon.properties.TextureParameters)
+        return addon.properties.to_job(group, addon.properties_texture.TextureParameters)
 
     sent = to_job(bpy.context.scene.syncsde)
     assert sent["prompt"] == ""

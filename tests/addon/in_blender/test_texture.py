@@ -39,7 +39,7 @@ def start(bpy, addon, **changes):
     request = addon.job.Request(
         program=addon.preferences.find_engine_program(),
         task="texture",
-        parameters=addon.properties.to_job(settings, addon.properties.TextureParameters),
+        parameters=addon.properties.to_job(settings, addon.properties_texture.TextureParameters),
         inputs={"mesh": lambda: addon.client.tensors_to_bytes(exported.tensors)},
         directory=addon.session.temporary_folder(),
         file="texture.png",
