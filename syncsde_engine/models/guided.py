@@ -6,16 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..schedule import Step
 from .attention import Attend, KeysValues, Words
-
-if TYPE_CHECKING:
-    from .stable_diffusion import StableDiffusion
 
 CONTROL_END = 0.99  # share of the steps after which the ControlNet is silent
 
@@ -32,11 +29,25 @@ class Control:
         return Control(self.embedded[rows], self.scale, self.projected)
 
 
+class Networks(Protocol):
+    def evaluate(
+        self,
+        y: Tensor,
+        step: Step,
+        words: Words,
+        control: Control | None,
+        attend: Attend | None,
+        compiled: bool,
+    ) -> Tensor:
+        """Send one batch through the networks. (B, C, h, w) -> noise, the same."""
+        ...
+
+
 @dataclass(frozen=True)
 class GuidedDenoiser:
     """Noise prediction with classifier-free guidance, both halves in the same batch."""
 
-    model: StableDiffusion
+    model: Networks
     projected: Mapping[str, KeysValues]  # distinct prompts in the UNet's attention layers
     wanted: Tensor  # (N,) int64: which prompt each trajectory has
     unwanted: Tensor | None  # (N,) int64; None: without guidance

@@ -40,8 +40,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     region = width if given is None else width - given.shape[2] + patch
     side, stride = patch // model.scale, max(1, round(config.stride * patch / model.scale))
     rows, columns = math.ceil(height / model.scale), math.ceil(region / model.scale)
-    tops = starts(rows, side, stride)
-    lefts = starts(columns, side, stride)
+    tops, lefts = starts(rows, side, stride), starts(columns, side, stride)
     if config.wrap:
         lefts = list(range(0, columns, stride))
     if given is not None and left:
@@ -87,7 +86,7 @@ def size_of(config: WideConfig, patch: int, given: Tensor | None) -> tuple[int, 
         return extended_size(config, patch, given)
     height = config.height or patch
     width = config.width or (4 * patch if height == patch else patch)
-    for name, side in (("width", width), ("height", height)):
+    for name, side in {"width": width, "height": height}.items():
         if side < patch:
             raise InvalidRequest(
                 f"{name} {side} is below one patch of {patch} pixels.",
@@ -134,13 +133,11 @@ def prompts_of(config: WideConfig, canvas: Canvas, scale: int, origin: int) -> l
                 f"prompt_at {place} ({text!r}) is not within the image's {longest} pixels.",
                 field="prompt_at",
             )
-    return [
-        next(
-            (text for place, text in reversed(changes) if place <= (cell + 0.5) * scale + origin),
-            config.prompt,
-        )
-        for cell in along.tolist()
-    ]
+    prompts = []
+    for cell in along.tolist():
+        before = [text for place, text in changes if place <= (cell + 0.5) * scale + origin]
+        prompts.append(before[-1] if before else config.prompt)
+    return prompts
 
 
 def decode(session: Session, latents: Tensor, wrap: bool) -> Tensor:
