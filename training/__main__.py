@@ -33,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=60.0, help="length of this slice")
     parser.add_argument("--preset", choices=list(PRESETS), help="sizes of a new run")
     parser.add_argument(
+        "--from", dest="source", type=Path, metavar="MODEL", help="exported model to train further"
+    )
+    parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change fields of the plan"
     )
     parser.add_argument("--until", default="joint", help="last stage: render, autoencoder, ...")
@@ -45,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True)
     card = Path(__file__).with_name("card.md")
     export.add_argument("--card", type=Path, default=card, help="text of the model card")
+    export.add_argument("--version", default="0.2", help="version of the model")
     export.set_defaults(command=_export)
 
     sheet = commands.add_parser("sheet", help="draw prompts x held-out shapes")
@@ -72,9 +76,12 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from .stages import run_stages
+    from .start import start_from
 
     options.run.mkdir(parents=True, exist_ok=True)
     plan = _plan(options)
+    if options.source:
+        start_from(options.source, options.run)
     clock = Clock(options.minutes)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: clock.stop())
@@ -92,7 +99,8 @@ def _plan(options: argparse.Namespace) -> Plan:
             log.info("the run has its plan already; --preset is ignored")
         plan = load_plan(path)
     else:
-        plan = PRESETS[options.preset or ("gpu" if options.device == "cuda" else "cpu")]
+        usual = "gpu" if options.device == "cuda" else "cpu"
+        plan = PRESETS[options.preset or ("further" if options.source else usual)]
     plan = with_changes(plan, options.set)
     save_plan(plan, path)
     return plan
@@ -102,7 +110,7 @@ def _export(options: argparse.Namespace) -> int:
     from .export import export
 
     plan = load_plan(options.run / "plan.json")
-    export(plan, options.run, options.out, options.card.read_text())
+    export(plan, options.run, options.out, options.card.read_text(), options.version)
     return 0
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The libraries annotate less than they accept and return.
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """What a diffusion step sees: windows of encoded views, fresh captions, depth, noise, times."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from .checkpoint import replace_file
 from .data import Renders
 from .networks import LATENT_CHANNELS, LATENT_SCALE
 from .plan import Plan
+from .scenes import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,11 @@ class Batch(NamedTuple):
     noise: Tensor  # like latents
     timesteps: Tensor  # (N,) long
     tokens: Tensor  # (N, text_length) long
-    depth: Tensor  # (N, 3, 8 w, 8 w) float32 in [0, 1]
+    depth: Tensor | None  # (N, 3, 8 w, 8 w) float32 in [0, 1]; None goes without the ControlNet
     weight: Tensor  # (N, 1, w, w) float32, mean about 1
 
-    def to(self, device: torch.device) -> Batch:
-        return Batch(*(tensor.to(device) for tensor in self))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(*(None if tensor is None else change(tensor) for tensor in self))
 
 
 def encode_renders(
@@ -82,32 +83,52 @@ class Batches:
         self._plan, self._renders, self._latents = plan, renders, latents
         self._tokenizer = tokenizer
         self._trained = len(renders) - plan.held_back
-        rows = range(self._trained)
-        objects = [row for row in rows if renders.scenes[row].kind == "object"]
-        others = [row for row in rows if renders.scenes[row].kind != "object"]
-        self._groups = [group or list(rows) for group in (objects, others)]
+        self._groups = [self._rows(kind, 0, self._trained) or [0] for kind in KINDS]
 
-    def training(self, step: int, whole_view_share: float) -> Batch:
-        """A batch of windows, or, for some steps, of as many whole views as cost the same."""
+    def _rows(self, kind: str, first: int, end: int) -> list[int]:
+        return [row for row in range(first, end) if self._renders.scenes[row].kind == kind]
+
+    def first_phase(self, step: int) -> Batch:
+        """A batch of windows of all kinds, for the UNet alone."""
+        rng = Random(self._plan.seed * 7_000_003 + step)
+        return self._draw(self._plan.shares, self._plan.window, rng)._replace(depth=None)
+
+    def joint(self, step: int) -> Batch:
+        """Objects with depth, in windows or whole; or views of any kind through the UNet alone.
+
+        The latter are always whole: a window cannot know where top and bottom are. All batches
+        cost about the same, so a kind's share is one of work, not of samples.
+        """
         plan, rng = self._plan, Random(self._plan.seed * 7_000_003 + step)
         cells = plan.size // LATENT_SCALE
-        whole = rng.random() < whole_view_share
-        window = cells if whole else plan.window
+        objects, *others = plan.shares
+        alone = (objects * plan.alone, *others)
+        if rng.random() * sum(plan.shares) < sum(alone):
+            batch = self._draw(alone, cells, rng)
+            noisier = (batch.timesteps / 1000) ** (1 / plan.alone_noisier)
+            return batch._replace(depth=None, timesteps=(1000 * noisier).long())
+        whole = rng.random() < plan.whole_view_share
+        return self._draw((1.0, 0.0, 0.0, 0.0), cells if whole else plan.window, rng)
+
+    def _draw(self, shares: Sequence[float], window: int, rng: Random) -> Batch:
+        """As many windows as cost the same as the plan's batch of the plan's windows."""
+        plan = self._plan
         count = max(1, plan.batch * plan.window**2 // window**2)
-        shares = (plan.object_share, 1 - plan.object_share)
-        rows = [rng.choice(rng.choices(self._groups, shares)[0]) for _ in range(count)]
+        rows = [rng.choice(group) for group in rng.choices(self._groups, shares, k=count)]
         captions = [
             "" if rng.random() < UNCONDITIONAL else write_caption(self._renders.scenes[row], rng)
             for row in rows
         ]
         return self._collect(rows, captions, window, rng, plan.depth_dropped)
 
-    def validation(self, count: int) -> Batch:
-        """Held-back views, always the same windows, captions, times and noise."""
-        rows = list(range(self._trained, min(self._trained + count, len(self._renders))))
+    def validation(self, kind: str, count: int, window: int) -> Batch | None:
+        """Held-back views of a kind, always the same windows, captions, times and noise."""
+        rows = self._rows(kind, self._trained, len(self._renders))[:count]
+        if not rows:
+            return None
         rng = Random(1)
         captions = [write_caption(self._renders.scenes[row], rng) for row in rows]
-        batch = self._collect(rows, captions, self._plan.window, rng, 0.0)
+        batch = self._collect(rows, captions, window, rng, 0.0)
         spread = (torch.arange(len(rows)) * 1000 + 500) // len(rows)
         return batch._replace(timesteps=spread, weight=torch.ones_like(batch.weight))
 

@@ -50,7 +50,8 @@ def _render_shard(job: tuple[Plan, Path, int]) -> int:
     plan, folder, index = job
     torch.set_num_threads(1)
     first = index * plan.shard
-    scenes = [draw_scene(plan.seed * 10_000_000 + first + i) for i in range(plan.shard)]
+    seeds = range(plan.seed * 10_000_000 + first, plan.seed * 10_000_000 + first + plan.shard)
+    scenes = [draw_scene(seed, plan.rendered) for seed in seeds]
     images = np.empty((plan.shard, 3, plan.size, plan.size), np.uint8)
     depths = np.empty((plan.shard, plan.size, plan.size), np.uint8)
     for row, scene in enumerate(scenes):

@@ -18,12 +18,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from .batches import Batch, Batches
 from .checkpoint import Average, load_checkpoint
 from .loop import Clock, Stage
-from .networks import make_controlnet, make_scheduler, make_text_encoder, make_unet
+from .networks import LATENT_SCALE, make_controlnet, make_scheduler, make_text_encoder, make_unet
 from .plan import Plan
+from .scenes import KINDS
+from .start import START
 
 log = logging.getLogger(__name__)
 
-_VALIDATION = 96
+_VALIDATION = 32  # views of a kind
 _DEPTH_MUST_HELP_AFTER = 800  # joint steps
 _SMALLEST_DEPTH_GAIN = 0.01
 
@@ -47,13 +49,14 @@ def train_unet(
         Average(modules.values(), plan.average), plan.unet_steps, cool_down=0.0,
     )  # fmt: skip
     stage.resume()
-    losses = _Losses(modules, batches.validation(_VALIDATION), device)
+    losses = _Losses(modules, device)
+    held_back = _held_back(batches, plan.window)
     return stage.run(
-        lambda step: losses.training(batches.training(step, 0.0)),
+        lambda step: losses.of(batches.first_phase(step)),
         clock,
         plan.save_minutes,
         plan.log_steps,
-        lambda step: f"held back {losses.held_back(with_depth=False):.4f}",
+        lambda step: "held back: " + losses.texts(held_back),
     )
 
 
@@ -65,16 +68,22 @@ def train_jointly(
     clock: Clock,
     device: torch.device,
 ) -> bool:
-    """Second phase: all three networks learn with depth. Needs the first phase's checkpoint."""
+    """Second phase: all three networks learn, with and without depth.
+
+    Begins with the weights of `start.pt`, or else with the first phase's checkpoint.
+    """
     torch.manual_seed(plan.seed + 1)
-    first = load_checkpoint(folder / "unet.pt")
+    first = load_checkpoint(folder / START) or load_checkpoint(folder / "unet.pt")
     assert first is not None
     text, unet = make_text_encoder(plan, tokenizer), make_unet(plan)
     text.load_state_dict(first["modules"]["text"])
     unet.load_state_dict(first["modules"]["unet"])
-    validation = batches.validation(_VALIDATION)
-    seen = validation.depth[validation.depth.amax((1, 2, 3)) > 0]
-    controlnet = make_controlnet(plan, unet, seen[:32])
+    objects = batches.validation("object", _VALIDATION, plan.window)
+    assert objects is not None
+    assert objects.depth is not None
+    controlnet = make_controlnet(plan, unet, objects.depth[objects.depth.amax((1, 2, 3)) > 0])
+    if "controlnet" in first["modules"]:
+        controlnet.load_state_dict(first["modules"]["controlnet"])
     modules: dict[str, nn.Module] = {"text": text, "unet": unet, "controlnet": controlnet}
     for module in modules.values():
         module.to(device)
@@ -83,18 +92,21 @@ def train_jointly(
         Average(modules.values(), plan.average), plan.joint_steps, plan.cool_down,
     )  # fmt: skip
     stage.resume()
-    losses = _Losses(modules, validation, device)
+    losses = _Losses(modules, device)
+    blind = objects._replace(depth=torch.zeros_like(objects.depth))
+    alone = _held_back(batches, plan.size // LATENT_SCALE)
 
     def check(step: int) -> str:
-        with_depth, without = losses.held_back(True), losses.held_back(False)
+        with_depth, without = losses.mean(objects), losses.mean(blind)
         if step >= _DEPTH_MUST_HELP_AFTER and without - with_depth < _SMALLEST_DEPTH_GAIN:
             raise RuntimeError(f"depth has no effect: {with_depth:.4f} with, {without:.4f} without")
-        return f"held back {with_depth:.4f}, without depth {without:.4f}"
+        return (
+            f"held back: objects {with_depth:.4f}, without depth {without:.4f}, "
+            f"through the UNet alone {losses.texts(alone)}"
+        )
 
     return stage.run(
-        lambda step: losses.training(
-            batches.training(plan.unet_steps + step, plan.whole_view_share)
-        ),
+        lambda step: losses.of(batches.joint(plan.unet_steps + step)),
         clock,
         plan.save_minutes,
         plan.log_steps,
@@ -134,37 +146,41 @@ def _optimizer(modules: dict[str, nn.Module], plan: Plan) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
 
 
-class _Losses:
-    """v-prediction error on a batch (Salimans and Ho 2022), plain and uniform over time."""
+def _held_back(batches: Batches, window: int) -> dict[str, Batch]:
+    """By kind, for the UNet alone."""
+    found = {kind: batches.validation(kind, _VALIDATION, window) for kind in KINDS}
+    return {kind: batch._replace(depth=None) for kind, batch in found.items() if batch}
 
-    def __init__(
-        self, modules: dict[str, nn.Module], validation: Batch, device: torch.device
-    ) -> None:
-        self._modules, self._validation, self._device = modules, validation, device
+
+class _Losses:
+    """v-prediction error on a batch (Salimans and Ho 2022), unweighted over time."""
+
+    def __init__(self, modules: dict[str, nn.Module], device: torch.device) -> None:
+        self._modules, self._device = modules, device
         scheduler: DDIMScheduler = make_scheduler()
         self._alphas = scheduler.alphas_cumprod.to(device)
 
-    def training(self, batch: Batch) -> Tensor:
-        return self._loss(batch.to(self._device))
-
     @torch.no_grad()
-    def held_back(self, with_depth: bool) -> float:
-        total, count = 0.0, len(self._validation.latents)
-        for rows in torch.arange(count).split(24):
-            part = Batch(*(tensor[rows] for tensor in self._validation)).to(self._device)
-            if not with_depth:
-                part = part._replace(depth=torch.zeros_like(part.depth))
-            total += self._loss(part).item() * len(rows)
+    def mean(self, batch: Batch) -> float:
+        """Of a large batch, few at a time."""
+        total, count = 0.0, len(batch.latents)
+        for rows in torch.arange(count).split(16):
+            part = batch.each(lambda tensor, rows=rows: tensor[rows])
+            total += self.of(part).item() * len(rows)
         return total / count
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def texts(self, batches: dict[str, Batch]) -> str:
+        return ", ".join(f"{kind} {self.mean(batch):.4f}" for kind, batch in batches.items())
+
+    def of(self, batch: Batch) -> Tensor:
+        batch = batch.each(lambda tensor: tensor.to(self._device))
         alpha = self._alphas[batch.timesteps][:, None, None, None]
         noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
         target = alpha.sqrt() * batch.noise - (1 - alpha).sqrt() * batch.latents
         with torch.autocast(self._device.type, torch.bfloat16):
             text = self._modules["text"](batch.tokens)[0]
             residuals = {}
-            if "controlnet" in self._modules:
+            if batch.depth is not None:
                 down, middle = self._modules["controlnet"](
                     noisy, batch.timesteps, text, batch.depth, return_dict=False
                 )

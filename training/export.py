@@ -27,11 +27,12 @@ log = logging.getLogger(__name__)
 LARGEST_BYTES = 42_000_000
 
 
-def export(plan: Plan, folder: Path, out: Path, card: str) -> int:
+def export(plan: Plan, folder: Path, out: Path, card: str, version: str) -> int:
     """Write the model of a run to `out`, which appears whole. Returns its size in bytes.
 
     Args:
         card: text of the model card.
+        version: of the model, for `syncsde.json`.
     """
     vae = load_autoencoder(folder)
     if vae is None:
@@ -53,7 +54,7 @@ def export(plan: Plan, folder: Path, out: Path, card: str) -> int:
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary, safe_serialization=True)
     _forget_paths(temporary)
-    description = json.dumps(describe(plan), indent=2) + "\n"
+    description = json.dumps(describe(plan, version), indent=2) + "\n"
     (temporary / "syncsde.json").write_text(description)
     (temporary / "README.md").write_text(card)
     files = [file for file in temporary.rglob("*") if file.is_file()]
@@ -68,12 +69,12 @@ def export(plan: Plan, folder: Path, out: Path, card: str) -> int:
     return total
 
 
-def describe(plan: Plan) -> dict:
+def describe(plan: Plan, version: str) -> dict:
     """What the engine and its panel need to know about mini."""
     trained = [words for shape, words in NOUNS.items() if shape not in HELD_OUT]
     return {
         "name": "mini",
-        "version": "0.1",
+        "version": version,
         "guidance_scale": 3.0,
         "control_scale": 1.0,
         # Larger than in training: the networks are convolutional, and textures come out finer.

@@ -17,7 +17,7 @@ from torch import Tensor
 from .autoencoder import reconstruct
 from .evaluate import draw_views, held_out_depth, load_pipeline
 from .materials import COLORS
-from .scenes import SHARES, draw_scene, render_scene
+from .scenes import KINDS, draw_scene, render_scene
 
 _FRESH = 9_000_000_000  # seeds no run's data set reaches
 
@@ -37,7 +37,7 @@ def measure(model: Path, size: int, steps: int, guidance_scale: float) -> dict[s
 def autoencoder_psnr(vae: AutoencoderKL, size: int, count: int = 8) -> dict[str, float]:
     """In decibel, on renders no run has seen; higher is better."""
     figures, seeds = {}, iter(range(_FRESH, _FRESH + 10_000))
-    for kind in SHARES:
+    for kind in KINDS:
         scenes = (draw_scene(seed) for seed in seeds)
         chosen = [next(scene for scene in scenes if scene.kind == kind) for _ in range(count)]
         figures[f"autoencoder_psnr_{kind}"] = _psnr(vae, [render_scene(s, size)[0] for s in chosen])

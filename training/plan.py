@@ -22,6 +22,8 @@ class Plan:
     size: int = 256  # pixels of a rendered view, the size mini is made for
     workers: int = 2
     held_back: int = 128  # last images, for validation only
+    # shares of the kinds object, wall, landscape, front (an object before a wall or landscape)
+    rendered: tuple[float, ...] = (0.65, 0.12, 0.12, 0.11)
     # text
     vocabulary: int = 900
     text_length: int = 32
@@ -35,9 +37,11 @@ class Plan:
     # diffusion
     unet_widths: tuple[int, ...] = (64, 128, 192)
     depth_widths: tuple[int, ...] = (8, 16, 32, 64)
-    window: int = 16  # latent cells; most steps train on windows of the 32-cell views
-    object_share: float = 0.85  # of samples: texturing objects is what mini is for
-    whole_view_share: float = 0.25  # of joint steps
+    window: int = 16  # latent cells; patterns and silhouettes are learned on windows of the views
+    shares: tuple[float, ...] = (0.6, 0.06, 0.2, 0.14)  # of the kinds in the steps, as `rendered`
+    alone: float = 1 / 3  # of the objects' steps: through the UNet without the ControlNet
+    alone_noisier: float = 1.5  # exponent: layouts are decided while little but noise is seen
+    whole_view_share: float = 0.25  # of the steps with the ControlNet
     unet_steps: int = 500
     joint_steps: int = 4650
     batch: int = 16
@@ -58,6 +62,8 @@ class Plan:
             raise ValueError(f"unet_widths {self.unet_widths} must be multiples of 16")
         if len(self.depth_widths) != 4:
             raise ValueError("depth_widths needs 4 entries: 3 halvings match the autoencoder")
+        if len(self.shares) != 4 or len(self.rendered) != 4:
+            raise ValueError("shares and rendered need 4 entries: object, wall, landscape, front")
 
 
 PRESETS: dict[str, Plan] = {
@@ -72,6 +78,17 @@ PRESETS: dict[str, Plan] = {
         joint_steps=5000,
         batch=256,
         average=0.999,
+    ),
+    "further": Plan(  # from an exported model, for the image tasks; half an hour of a core
+        seed=2,
+        images=3072,
+        rendered=(0.30, 0.08, 0.42, 0.20),
+        shares=(0.5, 0.06, 0.28, 0.16),
+        unet_steps=0,
+        joint_steps=3600,
+        rate=5e-4,
+        cool_down=0.35,
+        log_steps=200,
     ),
     "smoke": Plan(  # seconds; for tests of the machinery, learns nothing
         images=24,

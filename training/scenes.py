@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -14,7 +15,8 @@ from .materials import COLORS, MATERIALS, WALL_MATERIALS, Surface, albedo
 from .render import Camera, Paint, smooth_edges, trace
 from .shapes import FREE_FORM, ROUND, SIMPLE, make_shape
 
-SHARES = {"object": 0.65, "wall": 0.12, "landscape": 0.12, "front": 0.11}
+KINDS = ("object", "wall", "landscape", "front")  # front: an object before a wall or landscape
+SHARES = (0.65, 0.12, 0.12, 0.11)  # of the kinds; a plan has its own
 NEUTRAL = 0.5  # the grey behind an object when the prompt names no background
 
 
@@ -23,7 +25,7 @@ class Scene:
     """A picture in words. `seed` fixes everything the words leave open."""
 
     seed: int
-    kind: str  # a key of SHARES
+    kind: str  # one of KINDS
     shape: str | None = None
     material: str | None = None
     color: str | None = None
@@ -34,10 +36,10 @@ class Scene:
     landscape: tuple[str, str] | None = None  # (place, time)
 
 
-def draw_scene(seed: int) -> Scene:
-    """Draw a scene from the distribution mini is trained on."""
+def draw_scene(seed: int, shares: Sequence[float] = SHARES) -> Scene:
+    """Draw a scene from the distribution mini is trained on, the kinds with these shares."""
     rng = Random(seed)
-    kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    kind = rng.choices(KINDS, shares)[0]
     thing: dict = {}
     if kind in ("object", "front"):
         family = FREE_FORM if rng.random() < 0.6 else SIMPLE

@@ -7,6 +7,7 @@ renders/         shards of pictures, depth maps and scene descriptions
 tokenizer/       CLIP tokenizer
 autoencoder.pt   checkpoint; vae/ once it is finished and whitened
 latents.npy      all renders, encoded
+start.pt         weights of the model a run began from; replaces the next file
 unet.pt          checkpoint of the first diffusion phase
 joint.pt         checkpoint of the second; exporting works from its first save on
 """
@@ -27,6 +28,7 @@ from .data import Renders, render_shards
 from .diffusion import train_jointly, train_unet
 from .loop import Clock
 from .plan import Plan
+from .start import START
 from .tokenizer import train_tokenizer
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ def run_stages(plan: Plan, folder: Path, clock: Clock, device: torch.device, las
         return False
     batches = Batches(plan, renders, latents, tokenizer)
     phases = {"unet": train_unet, "joint": train_jointly}
+    if (folder / START).exists():
+        del phases["unet"]
     return all(
         phase(plan, batches, tokenizer, folder, clock, device)
         for name, phase in phases.items()

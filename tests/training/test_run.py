@@ -2,11 +2,14 @@
 """One tiny run through every stage, interrupted and continued, exported and used."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, DDIMScheduler
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from training.__main__ import main
 from training.autoencoder import chroma_correlation, whiten
@@ -14,6 +17,7 @@ from training.batches import Batches
 from training.data import Renders
 from training.evaluate import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
+from training.scenes import KINDS
 from training.stages import load_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of diffusers and transformers, about each other
@@ -76,20 +80,70 @@ def test_no_exported_file_names_a_place_on_this_machine(model, run):
         assert str(run) not in file.read_text()
 
 
-def test_batches_depend_on_the_step_alone(run, smoke_plan):
-    import numpy as np
+@pytest.fixture(scope="module")
+def batches(run, smoke_plan):
+    def with_changes(**changes):
+        plan = replace(smoke_plan, **changes)
+        renders, tokenizer = Renders(plan, run / "renders"), load_tokenizer(plan, run)
+        return Batches(plan, renders, np.load(run / "latents.npy"), tokenizer)
 
-    renders = Renders(smoke_plan, run / "renders")
-    latents, tokenizer = np.load(run / "latents.npy"), load_tokenizer(smoke_plan, run)
-    first = Batches(smoke_plan, renders, latents, tokenizer).training(5, 0.0)
-    again = Batches(smoke_plan, renders, latents, tokenizer).training(5, 0.0)
-    for a, b in zip(first, again, strict=True):
-        assert torch.equal(a, b)
+    return with_changes
+
+
+def test_batches_depend_on_the_step_alone(batches):
+    first, again = batches().first_phase(5), batches().first_phase(5)
+    assert torch.equal(first.noise, again.noise)
+    assert torch.equal(first.latents, again.latents)
+    assert torch.equal(first.tokens, again.tokens)
+    assert first.depth is None
     assert first.latents.shape == (2, 4, 4, 4)
-    assert first.depth.shape == (2, 3, 32, 32)
     assert first.weight.mean().item() == pytest.approx(1)
-    whole = Batches(smoke_plan, renders, latents, tokenizer).training(5, 1.0)
-    assert whole.latents.shape[-1] == 8
+
+
+def test_views_without_depth_are_whole_and_objects_with_depth_mostly_windows(batches):
+    drawn = [batches(alone=0.5, shares=(0.6, 0.1, 0.2, 0.1)).joint(step) for step in range(300)]
+    alone = [batch for batch in drawn if batch.depth is None]
+    assert len(alone) / 300 == pytest.approx(0.7, abs=0.08)
+    assert {batch.latents.shape[-1] for batch in alone} == {8}
+    windows = [batch.depth.shape for batch in drawn if batch.depth is not None]
+    assert set(windows) == {(2, 3, 32, 32), (1, 3, 64, 64)}
+    assert windows.count((1, 3, 64, 64)) / len(windows) == pytest.approx(0.25, abs=0.12)
+
+
+def test_views_without_depth_are_seen_at_noisier_times(batches):
+    def mean_time(exponent):
+        few = batches(shares=(0, 0, 1, 0), alone_noisier=exponent)
+        return sum(few.joint(step).timesteps.item() for step in range(300)) / 300
+
+    assert mean_time(1.0) == pytest.approx(500, abs=50)
+    assert mean_time(2.0) == pytest.approx(1000 * 2 / 3, abs=50)  # mean of the square root of u
+
+
+def test_held_back_views_are_of_the_kind_asked_for(batches, run, smoke_plan):
+    scenes = Renders(smoke_plan, run / "renders").scenes[-smoke_plan.held_back :]
+    for kind in KINDS:
+        count = sum(scene.kind == kind for scene in scenes)
+        batch = batches().validation(kind, 99, 8)
+        assert (len(batch.latents) if batch else 0) == count
+
+
+def test_a_run_from_an_exported_model_begins_with_its_weights(model, tmp_path):
+    options = ["--threads", "1", "--run", str(tmp_path), "--device", "cpu", "--minutes", "5"]
+    main([*options, "--from", str(model), "--preset", "smoke", "--until", "encode"])
+    assert not (tmp_path / "autoencoder.pt").exists()
+    start = torch.load(tmp_path / "start.pt", weights_only=True)["modules"]
+    for name, part in (("unet", "unet"), ("controlnet", "controlnet")):
+        exported = load_file(model / part / "diffusion_pytorch_model.safetensors")
+        assert start[name].keys() == exported.keys()
+        assert all(torch.equal(start[name][key], value.float()) for key, value in exported.items())
+    # A rate of nothing: what the joint phase begins with is what it ends with.
+    main([*options, "--from", str(model), "--set", "rate=0.0"])
+    assert not (tmp_path / "unet.pt").exists()
+    trained = torch.load(tmp_path / "joint.pt", weights_only=True)["modules"]
+    for name, state in trained.items():
+        assert all(torch.allclose(state[key], start[name][key]) for key in state)
+    words = [folder / "tokenizer" / "tokenizer.json" for folder in (model, tmp_path)]
+    assert words[0].read_text() == words[1].read_text()
 
 
 def test_whitening_changes_latents_but_not_reconstructions(smoke_plan):

@@ -7,14 +7,20 @@ import torch
 
 from training.captions import view_word, write_caption
 from training.landscapes import PLACES, SKIES, paint_landscape
-from training.scenes import SHARES, Scene, draw_scene, render_scene
+from training.scenes import KINDS, SHARES, Scene, draw_scene, render_scene
 from training.tokenizer import train_tokenizer
 
 
 def test_kinds_come_in_their_shares():
     kinds = Counter(draw_scene(seed).kind for seed in range(4000))
-    for kind, share in SHARES.items():
+    for kind, share in zip(KINDS, SHARES, strict=True):
         assert kinds[kind] / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_a_plan_may_ask_for_other_shares():
+    kinds = Counter(draw_scene(seed, (0, 0, 3, 1)).kind for seed in range(2000))
+    assert set(kinds) == {"landscape", "front"}
+    assert kinds["landscape"] / 2000 == pytest.approx(0.75, abs=0.03)
 
 
 def test_a_scene_renders_the_same_twice():
@@ -25,7 +31,7 @@ def test_a_scene_renders_the_same_twice():
 
 def test_every_kind_renders_with_depth_only_for_objects():
     found = {scene.kind: scene for scene in map(draw_scene, range(60))}
-    assert set(found) == set(SHARES)
+    assert set(found) == set(KINDS)
     for kind, scene in found.items():
         image, depth = render_scene(scene, 64)
         assert image.shape == (3, 64, 64)
