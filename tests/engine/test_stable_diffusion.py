@@ -315,6 +315,7 @@ def test_what_cannot_compile_says_so(tiny_model, monkeypatch):
         raise RuntimeError("No working C++ compiler found\nand much more")
 
     monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(loading, "_last", [])
     with pytest.raises(DeviceUnavailable, match="No working C") as caught:
         loading.load(tiny_model, CPU, compile=True)
     assert caught.value.field == "compile"
