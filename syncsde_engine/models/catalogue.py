@@ -38,7 +38,7 @@ class Settings:
     )
 
 
-def locate(model: str) -> Path:
+def locate(model: str, field: str = "model") -> Path:
     """Find a model's diffusers folder: an embedded name, a folder, or a hub id already downloaded.
 
     Raises MissingWeights. Nothing is downloaded.
@@ -57,7 +57,7 @@ def locate(model: str) -> Path:
     raise MissingWeights(
         f"There is no model {model!r}.",
         hint=f"Give a diffusers folder, a downloaded hub id, or one of: {', '.join(EMBEDDED)}.",
-        field="model",
+        field=field,
     )
 
 

@@ -75,7 +75,7 @@ def load_upscaler(session: Session, name: str | None) -> Upscaler | None:
             hint="Use it with the first stage of DeepFloyd IF, or leave it out.",
             field="upscaler",
         )
-    folder = catalogue.locate(name)
+    folder = catalogue.locate(name, "upscaler")
     config = session.config
     upscaler = Upscaler.load(folder, session.model, config.precision, config.compile)
     files = catalogue.weights_in(folder / "unet")

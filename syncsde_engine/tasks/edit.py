@@ -18,7 +18,7 @@ from ..errors import InvalidRequest
 from ..models.attention_maps import Recorder, columns, foreground
 from . import Artifacts, Progress
 from .mask import layers, topmost
-from .rivals import METHODS, PAPER_GUIDANCE, Edited
+from .rivals import PAPER_GUIDANCE, Edited, method
 from .session import Session
 
 LONGEST_SIDE = 2048  # pixels at which the model works
@@ -32,7 +32,7 @@ def run(config: EditConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     """
     image = pictures.read(inputs["image"], "inputs.image")
     given = read_mask(inputs["mask"], image) if "mask" in inputs else None
-    rival = METHODS.get(config.strategy)
+    rival = method(config, inputs)
     spans = [] if given is not None or rival else word_spans(config)
     yield Progress("load", 0, 1)
     session = Session("edit", config)

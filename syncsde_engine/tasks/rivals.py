@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ..config import EditConfig
 from ..coupling import Coupling
+from ..errors import InvalidRequest
 from ..models.attention import Layer
 from ..models.attention_maps import self_attention_layers
 from ..models.stable_diffusion import StableDiffusion
@@ -102,6 +103,18 @@ def pti(session: Session, config: EditConfig, path: Tensor) -> Generator[Progres
 
 
 METHODS: dict[str, Method] = {"ddib": ddib, "sdedit": sdedit, "masactrl": masactrl, "pti": pti}
+
+
+def method(config: EditConfig, inputs: Mapping[str, bytes]) -> Method | None:
+    """The rival that is asked for, if one is. Raises InvalidRequest."""
+    found = METHODS.get(config.strategy)
+    if found is not None and "noise" in inputs:
+        raise InvalidRequest(
+            f"{config.strategy} does not start from given noise, but from the image.",
+            hint="Leave out noise, or take a strategy that synchronises.",
+            field="inputs.noise",
+        )
+    return found
 
 
 def target(session: Session, config: EditConfig) -> Denoiser:

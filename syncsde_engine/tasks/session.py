@@ -45,7 +45,7 @@ class Session:
             self.device = pick_device(config.device)
             self.folder = catalogue.locate(config.model)
             named = getattr(config, "controlnet", None)
-            self.controlnet: Path | None = catalogue.locate(named) if named else None
+            self.controlnet: Path | None = catalogue.locate(named, "controlnet") if named else None
             self.settings: Settings = catalogue.settings(self.folder)
             self.model: Model = load(
                 self.folder,
