@@ -80,7 +80,7 @@ class Sampling:
         Literal["auto", "float32", "bfloat16", "float16"],
         Field(description="of the networks; the state is always float32. auto: float16 on CUDA"),
     ] = "auto"
-    compile: Annotated[bool, Field(description="compile the networks first; meant for CUDA")] = False
+    compile: Annotated[bool, Field(description="compile the networks; meant for CUDA")] = False
     device: Annotated[
         str,
         Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps"),
