@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pictures of a comparison: a row for each variant, a column for each seed."""
+"""The pictures of a comparison: a row for each variant, a column for each seed.
+
+With one seed only, variants stand beside each other as far as there is room.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from ..tasks import Artifacts
 Cell = tuple[str, np.ndarray | None]  # label, (H, W, 3) uint8 or None for a run that failed
 SIDE = 256  # pixels of the shorter side of a picture, unless
 LONGEST = 768  # its longer side would have more
+WIDEST = 1600  # pixels of a row of variants
 TEXTURE = ("texture.png", "views/04.png", "views/05.png", "views/06.png")  # front to its right
 
 
@@ -39,4 +43,8 @@ def draw(rows: Sequence[Sequence[Cell]], title: str) -> bytes:
     shape = next(cell.shape for row in rows for _, cell in row if cell is not None)
     nothing = np.full(shape, 64, np.uint8)
     shown = [[(label, nothing if cell is None else cell) for label, cell in row] for row in rows]
+    if all(len(row) == 1 for row in shown):
+        across = max(1, WIDEST // shape[1])
+        cells = [cell for row in shown for cell in row]
+        shown = [cells[start : start + across] for start in range(0, len(cells), across)]
     return pictures.png(pictures.contact_sheet(shown, title, max(shape)))

@@ -82,14 +82,14 @@ def test_the_sheet_has_a_row_for_each_variant_and_a_column_for_each_seed(compare
     sizes = {}
     for name, arguments in {
         "one": ["--strategies", "syncsde"],
-        "rows": ["--strategies", "syncsde,independent,syncmvd"],
-        "columns": ["--strategies", "syncsde", "--seeds", "1,2,3"],
+        "beside": ["--strategies", "syncsde,independent,syncmvd"],
+        "rows": ["--strategies", "syncsde,independent,syncmvd", "--seeds", "1,2"],
     }.items():
         assert compare(*arguments) == 0
         sizes[name] = sheet_size(tmp_path)
     (width, height), (title, gap) = sizes["one"], (20, 4)
-    assert sizes["rows"] == (width, title + 3 * (height - title))
-    assert sizes["columns"] == (gap + 3 * (width - gap), height)
+    assert sizes["beside"] == (gap + 3 * (width - gap), height), "one seed: room for three"
+    assert sizes["rows"] == (gap + 2 * (width - gap), title + 3 * (height - title))
     assert width - 2 * gap == 512, "the picture, 2 : 1"
 
 
