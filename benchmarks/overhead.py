@@ -32,7 +32,7 @@ from syncsde_engine.noise import Noise
 from syncsde_engine.sampler import sample
 from syncsde_engine.strategies import Independent, SyncSDE
 from syncsde_engine.tasks.mask import layers
-from syncsde_engine.tasks.wide import crops, starts
+from syncsde_engine.tasks.patches import crops, starts
 from syncsde_engine.usage import Usage
 
 CPU = torch.device("cpu")

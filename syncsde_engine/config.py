@@ -214,6 +214,7 @@ class WideConfig(Sampling):
         float,
         Field(gt=0, le=1, description="from patch to patch, as a share of the patch"),
     ] = 0.25
+    # Paper: not said; the authors' command shares the noise.
     shared_noise: Annotated[
         bool, Field(description="start patches as crops of one noise, as the authors do")
     ] = True

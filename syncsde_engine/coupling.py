@@ -65,7 +65,10 @@ class Coupling:
         mean = pixels.new_zeros(pixels.shape).index_copy_(0, self.rows, seen)
         precision = pixels.new_zeros(len(pixels), 1).index_fill_(0, self.rows, 1.0)
         shape = (count, height, width, -1)
-        return Conditional(mean.view(shape).movedim(-1, 1), precision.view(shape).movedim(-1, 1))
+        return Conditional(
+            mean.view(shape).movedim(-1, 1).contiguous(),
+            precision.view(shape).movedim(-1, 1).contiguous(),
+        )
 
     def replace(self, y: Tensor) -> Tensor:
         """Put every pixel's sources in its place; pixels without any stay. (N, C, h, w)."""
@@ -110,9 +113,21 @@ def everyone(overlap: Overlap) -> Coupling:
 
 
 def first(overlap: Overlap) -> Coupling:
-    """What the first of all trajectories paints: with it, many can share one canvas of noise."""
+    """What the first of all trajectories paints: with it, many can share one canvas of noise.
+
+    The first that a pixel sees may itself see an earlier one: each is followed to its root.
+    """
     keep = torch.ones_like(overlap.source, dtype=torch.bool)
-    return _couple(overlap, keep, -overlap.source, slots=1)
+    coupling = _couple(overlap, keep, -overlap.source, slots=1)
+    roots = torch.arange(overlap.count * overlap.pixels, device=overlap.looks.device)
+    for slot in coupling.slots:
+        roots[coupling.rows] = slot.pixel
+    for _ in range(overlap.count.bit_length()):
+        roots = roots[roots]
+    return Coupling(
+        coupling.rows,
+        tuple(Slot(roots[coupling.rows], slot.weight) for slot in coupling.slots),
+    )
 
 
 def disagreement(y: Tensor, overlap: Overlap) -> float:

@@ -43,7 +43,8 @@ def invert(
     Raises NumericalFailure.
 
     Paper: the authors walk 48 of 50 levels, each taken for the next, and then sample the source
-    anew from the noise, which ends beside the picture. We walk all, and replay the walk.
+    anew from the noise, which ends beside the picture, and read attention there. We walk all, read
+    attention on the way, and replay the walk.
     """
     y = clean
     for step, level in zip(reversed(steps), reversed(levels(schedule, steps)), strict=True):

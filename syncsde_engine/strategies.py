@@ -91,7 +91,8 @@ class SyncSDE:
             # Paper: the authors keep the deterministic gamma when they sample with fresh noise.
             return dataclasses.replace(step, sigma=0.0).gamma * strength
         # Paper: Eqs. 3 and 7 as printed overshoot the mean where gamma / lambda exceeds rho (cosine
-        # schedules, few steps); "clamped" stops there and changes nothing at the paper's settings.
+        # schedules, few steps); "clamped" stops there and changes nothing at the paper's settings
+        # for Stable Diffusion.
         return min(step.gamma * strength, step.rho)
 
 
@@ -104,6 +105,10 @@ class Averaged:
     - noise: Visual Anagrams (arXiv:2311.17919).
 
     SyncMVD (arXiv:2311.12891) is "clean" with fresh noise and weights that sharpen over time.
+
+    Paper: these methods average on the canvas. On a mesh, whose views are not exact, we average for
+    each pixel of each view what all views show there, without a texture in between; and what lies
+    beside the mesh is each view's own, where SyncMVD composes a random color.
     """
 
     quantity: Literal["clean", "state", "noise"]
@@ -123,7 +128,8 @@ class Averaged:
         if self.sharpening:
             coupling = coupling.sharpen(self.sharpening * step.index / step.total or 1.0)
         if self.quantity == "noise":
-            return step.ddim(y, coupling.replace(eps), fresh)
+            # All look at the one canvas again. Where views are exact it is what they saw before.
+            return step.ddim(coupling.replace(y), coupling.replace(eps), fresh)
         if self.quantity == "state":
             return coupling.replace(step.ddim(y, eps, fresh))
         clean = coupling.replace(step.tweedie(y, eps))

@@ -66,7 +66,7 @@ def memory_named() -> Iterator[None]:
         ):
             raise OutOfMemory(
                 "There is not enough memory for this run.",
-                hint="Lower batch_size, view_size or texture_size.",
+                hint="Lower batch_size or the size of the pictures.",
                 field="batch_size",
             ) from None
         raise

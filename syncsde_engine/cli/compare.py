@@ -66,7 +66,11 @@ def strategies(task: str) -> tuple[str, ...]:
 def variants(options: argparse.Namespace, parameters: Mapping[str, Any]) -> list[Variant]:
     """Every variant that was asked for, checked. Raises InvalidRequest."""
     given = vars(options)
-    for one, several in (("strategy", "strategies"), ("seed", "seeds")):
+    for one, several in (
+        ("strategy", "strategies"),
+        ("seed", "seeds"),
+        ("inverse_lambda", "inverse_lambdas"),
+    ):
         if several in given and one in given:
             raise InvalidRequest(
                 f"--{one} makes no sense beside --{several}.",

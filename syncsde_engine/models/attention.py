@@ -122,8 +122,10 @@ class Ring:
     """Views attend to their neighbours and, while the noise is high, to one view for all.
 
     SyncMVD (arXiv:2311.12891): out = (near + r * reference) / (1 + r), in every self-attention
-    layer of the UNet; near is attention to all the neighbours' tokens at once. With it a trajectory
-    depends on later ones, too.
+    layer of the UNet; near is attention to all the neighbours' tokens at once.
+
+    Paper: the authors' mesh code has it on, although a trajectory then depends on later ones and
+    the chain of section 3.2 no longer holds; ours has it off unless it is asked for.
     """
 
     neighbours: Sequence[Sequence[int]]  # of every view, usually with itself among them

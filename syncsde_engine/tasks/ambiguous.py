@@ -27,7 +27,9 @@ from . import Artifacts, Progress
 from .session import Session
 
 PAPER_GUIDANCE = 10.0
-NOISE_LEVEL = 250  # of the small picture in the second stage, as in the paper; its rivals take 50
+# Of the small picture in the second stage. Paper: not said; the authors' code has 250, their rivals
+# have 50 and synchronise the second stage. Here all have the authors', and enlarge one picture.
+NOISE_LEVEL = 250
 SHEET_CELL = 256  # pixels
 
 

@@ -25,6 +25,7 @@ from .session import Session
 
 PAPER_GUIDANCE = 7.5
 BOOTSTRAPPED = 0.4  # share of the steps, MultiDiffusion's 20 of 50
+# Paper: its colors are noised with the initial noise; ours with noise of their own.
 
 
 def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, None, Artifacts]:
@@ -38,7 +39,7 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     model = session.model
     short = config.size or session.settings.image_size
     tall, across = masks[0].shape
-    height, width = pictures.fit(tall, across, short, model.scale * 8)
+    height, width = pictures.fit(tall, across, short, model.scale * 8, "inputs.mask")
     size = (height // model.scale, width // model.scale)
     labels = topmost(masks, *size)
 
@@ -82,10 +83,11 @@ def topmost(masks: Sequence[Tensor], height: int, width: int) -> Tensor:
     for number in range(len(masks) + 1):
         if not (labels == number).any():
             place = "nothing" if number else "everything"
-            which = f"Mask {number}" if number else "The masks together"
+            which = f"Mask {number} covers" if number else "The masks together cover"
+            which = "The mask covers" if len(masks) == 1 else which
             hidden = " that later masks leave free" if 0 < number < len(masks) else ""
             raise InvalidRequest(
-                f"{which} covers {place}{hidden}, at the model's {width} x {height} cells.",
+                f"{which} {place}{hidden}, at the model's {width} x {height} cells.",
                 hint="White is the foreground, black the background; both are needed.",
                 field="inputs.mask",
             )

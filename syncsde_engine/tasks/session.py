@@ -110,10 +110,10 @@ class Session:
         noise = Noise(config.seed, shape, self.device, shared)
         given = inputs.get("noise")
         y = noise.initial() if given is None else read_noise(given, shape).to(self.device)
-        if starts:
-            for trajectory, state in starts.items():
-                y[trajectory] = state
-            y = y if shared is None else shared.replace(y)
+        for trajectory, state in (starts or {}).items():
+            y[trajectory] = state
+        if shared is not None and (starts or chosen.shares_noise):
+            y = shared.replace(y)
         coupling, start = chosen.couple(overlap).to(self.device), y
         with self.clock.measure("views"):
             for state in sample(
@@ -181,6 +181,8 @@ def read_noise(content: bytes, shape: Sequence[int]) -> Tensor:
             "trajectory.",
             field="inputs.noise",
         )
+    if not noise.is_floating_point():
+        raise InvalidRequest(f"The noise is of type {noise.dtype}.", field="inputs.noise")
     if not torch.isfinite(noise).all():
         raise InvalidRequest("The noise has values that are not finite.", field="inputs.noise")
     return noise.float()

@@ -18,6 +18,7 @@ from ..config import WideConfig
 from ..errors import InvalidRequest
 from . import Artifacts, Progress
 from .extend import extended_size, join
+from .patches import crops, starts
 from .session import Session
 
 PAPER_GUIDANCE = 7.5
@@ -38,6 +39,10 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     # Only what is new is made, and the patches at the edge that it grows from.
     origin = 0 if given is None or left else given.shape[2] - patch
     region = width if given is None else width - given.shape[2] + patch
+    if config.wrap and width % model.scale:
+        raise InvalidRequest(
+            f"width {width} of a wrapped image is not a multiple of {model.scale}.", field="width"
+        )
     side, stride = patch // model.scale, max(1, round(config.stride * patch / model.scale))
     rows, columns = math.ceil(height / model.scale), math.ceil(region / model.scale)
     tops, lefts = starts(rows, side, stride), starts(columns, side, stride)
@@ -46,11 +51,13 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     if given is not None and left:
         lefts.reverse()
     canvas = crops(rows, columns, side, tops, lefts)
-    prompts = prompts_of(config, canvas, model.scale, origin)
+    prompts = prompts_of(config, canvas, model.scale, origin, width >= height)
 
     recorded = None
     if given is not None:
         edge = given[:, :, :patch] if left else given[:, :, -patch:]
+        below = rows * model.scale - height
+        edge = torch.nn.functional.pad(edge, (0, 0, 0, below), mode="replicate")
         pixels = [edge[:, top * model.scale :][:, :patch] for top in tops]
         latents = model.encode(torch.stack(pixels))
         recorded = yield from session.invert(latents, prompts[: len(tops)])
@@ -64,6 +71,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
         inputs,
         shared_noise=config.shared_noise,
         recorded=recorded,
+        starts=None if recorded is None else dict(enumerate(recorded[0])),
     )
 
     yield Progress("write", 0, 1)
@@ -96,46 +104,27 @@ def size_of(config: WideConfig, patch: int, given: Tensor | None) -> tuple[int, 
     return height, width
 
 
-def crops(height: int, width: int, side: int, tops: list[int], lefts: list[int]) -> Canvas:
-    """Square patches of `side` cells, column after column.
-
-    Those that reach over the right edge go on at the left one.
-    """
-    reach = torch.arange(side)
-    cells = torch.stack(
-        [
-            (top + reach)[:, None] * width + (left + reach)[None, :] % width
-            for left in lefts
-            for top in tops
-        ]
-    )
-    return Canvas(height, width, cells, torch.ones(cells.shape))
-
-
-def starts(length: int, side: int, stride: int) -> list[int]:
-    """Where patches begin; the last one ends at the edge, however far that is."""
-    return [*range(0, length - side, stride), length - side]
-
-
-def prompts_of(config: WideConfig, canvas: Canvas, scale: int, origin: int) -> list[str]:
-    """Each patch shows what is asked for at its middle, along the longer side.
+def prompts_of(
+    config: WideConfig, canvas: Canvas, scale: int, origin: int, wide: bool
+) -> list[str]:
+    """Each patch shows what is asked for at its middle, along columns or, if not `wide`, rows.
 
     The canvas begins at pixel `origin` of the image.
     """
     middle = canvas.cells[:, canvas.cells.shape[1] // 2, canvas.cells.shape[2] // 2]
-    wide = canvas.width >= canvas.height or origin > 0
     along = middle % canvas.width if wide else middle // canvas.width
+    middles = [(cell + 0.5) * scale + (origin if wide else 0) for cell in along.tolist()]
     changes = sorted(config.prompt_at, key=lambda change: change[0])
-    longest = (canvas.width if wide else canvas.height) * scale + origin
     for place, text in changes:
-        if not 0 <= place < longest:
+        if not 0 <= place <= max(middles):
             raise InvalidRequest(
-                f"prompt_at {place} ({text!r}) is not within the image's {longest} pixels.",
+                f"prompt_at {place} ({text!r}) is not between 0 and {max(middles):.0f}, the middle "
+                "of the last patch.",
                 field="prompt_at",
             )
     prompts = []
-    for cell in along.tolist():
-        before = [text for place, text in changes if place <= (cell + 0.5) * scale + origin]
+    for here in middles:
+        before = [text for place, text in changes if place <= here]
         prompts.append(before[-1] if before else config.prompt)
     return prompts
 

@@ -116,3 +116,8 @@ def test_a_mask_that_is_hidden_by_a_later_one_is_refused(mask):
 def test_a_foreground_without_its_mask_is_refused(mask):
     with pytest.raises(InvalidRequest, match="2 foregrounds and 1 mask"):
         mask(foreground=["a", "b"])
+
+
+def test_a_mask_as_thin_as_a_line_is_refused(mask):
+    with pytest.raises(InvalidRequest, match="4000 x 20"):
+        mask({"mask": png(20, 4000)})

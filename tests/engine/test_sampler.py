@@ -102,6 +102,16 @@ def test_few_steps_stay_finite_and_synchronised(schedule, count, name):
         assert disagreement(y, overlap) < 0.5 * apart
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_views_that_are_not_exact_stay_bounded(name):
+    """As between views of a mesh: what i sees in j is not what j sees in i."""
+    chosen = strategy(name, share=0.8)
+    y = start(COUNT, SHAPE)
+    y = first(OVERLAP).replace(y) if chosen.shares_noise else y
+    states = sample(y, SCHEDULE.steps(30), GaussianDenoiser(), chosen, chosen.couple(OVERLAP))
+    assert max(float(state.y.abs().max()) for state in states) < 6
+
+
 def test_the_printed_correction_overshoots_on_a_cosine_schedule():
     """Paper: Eqs. 3 and 7 as printed; "clamped" is what keeps such schedules stable."""
     steps = COSINE.steps(30)

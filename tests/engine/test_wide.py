@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -13,8 +14,10 @@ from syncsde_engine import pictures, tasks
 from syncsde_engine.config import build
 from syncsde_engine.coupling import earlier
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.noise import gaussian
 from syncsde_engine.tasks.extend import FADE, join
-from syncsde_engine.tasks.wide import crops, prompts_of, starts
+from syncsde_engine.tasks.patches import crops, starts
+from syncsde_engine.tasks.wide import prompts_of
 from tests.engine.running import finish
 
 
@@ -84,10 +87,12 @@ def test_prompts_change_at_their_column():
     canvas = crops(8, 48, 8, [0], starts(48, 8, 4))
     middles = [(left + 4.5) * 8 for left in starts(48, 8, 4)]
     expected = ["c" if m >= 200 else "b" if m >= 100 else "a" for m in middles]
-    assert prompts_of(config, canvas, 8, 0) == expected
-    assert prompts_of(config, canvas, 8, 150) == ["c" if m + 150 >= 200 else "b" for m in middles]
+    assert prompts_of(config, canvas, 8, 0, True) == expected
+    assert prompts_of(config, canvas, 8, 150, True) == [
+        "c" if m + 150 >= 200 else "b" for m in middles
+    ]
     tall = crops(48, 8, 8, starts(48, 8, 4), [0])
-    assert prompts_of(config, tall, 8, 0) == expected
+    assert prompts_of(config, tall, 8, 0, False) == expected
 
 
 def test_a_prompt_outside_the_image_is_refused(wide):
@@ -161,3 +166,36 @@ def test_closing_the_run_stops_it(tiny_model):
     stages = [next(run).stage for _ in range(3)]
     run.close()
     assert stages == ["load", "views", "views"]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_an_odd_height_grows(wide, side):
+    image, _ = wide({"extend": png(77, 100)}, extend_to=side, width=150)
+    assert image.size == (150, 77)
+
+
+@pytest.mark.parametrize("strategy", ["synctweedies", "multidiffusion", "visual-anagrams"])
+def test_new_patches_share_the_noise_of_the_old_edge(wide, strategy):
+    grown = wide({"extend": png(64, 128)}, strategy=strategy, width=192, steps=10)[1]
+    free = wide({"extend": png(64, 128)}, strategy="independent", width=192, steps=10)[1]
+    assert grown["disagreement"] < 0.5 * free["disagreement"]
+
+
+def test_a_wrapped_image_has_whole_cells(wide):
+    with pytest.raises(InvalidRequest, match="width 130 of a wrapped image"):
+        wide(wrap=True, width=130)
+
+
+def test_columns_stay_columns_when_a_flat_image_grows_a_little(wide):
+    with pytest.raises(InvalidRequest, match="prompt_at 400"):
+        wide({"extend": png(128, 200)}, width=216, prompt_at=[[400, "b"]])
+    wide({"extend": png(128, 200)}, width=216, prompt_at=[[150, "b"]])
+
+
+def test_given_noise_gives_the_same_picture_bit_for_bit(tiny_model, tmp_path):
+    noise = torch.stack([gaussian(0, i, 0, (4, 8, 8)) for i in range(5)])
+    asked = {"prompt": "sea", "model": str(tiny_model), "steps": 3, "patch_size": 64, "width": 128}
+    asked["strategy"] = "visual-anagrams"
+    given = safetensors.torch.save({"noise": noise})
+    files = [finish("wide", asked, inputs) for inputs in ({}, {"noise": given})]
+    assert files[0]["image.png"] == files[1]["image.png"]
