@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ Int32 = NDArray[np.int32]
 class Mesh:
     """Triangles over vertices, and optionally over texture coordinates of their own.
 
-    Seams never split vertices: positions and texture coordinates have separate index arrays.
+    Seams never split vertices: positions and texture coordinates have separate index arrays. A
+    scene of several objects and materials is one mesh whose faces tell what they belong to.
     """
 
     positions: Float32  # (V, 3)
@@ -31,6 +32,17 @@ class Mesh:
     uvs: Float32 | None = None  # (T, 2), v = 1 at the texture's top row
     uv_triangles: Int32 | None = None  # (F, 3) into uvs
     name: str = "mesh"
+    face_object: Int32 | None = None  # (F,) into objects; None: all belong to the first
+    face_material: Int32 | None = None  # (F,) into materials
+    face_texture: Int32 | None = None  # (F,) into textures: of a material, or of one of its tiles
+    objects: tuple[str, ...] = ("mesh",)
+    materials: tuple[str, ...] = ("material",)
+    textures: tuple[str, ...] = ("texture",)
+
+    def owners(self, of: Literal["object", "material", "texture"]) -> Int32:
+        """Which object, material or texture each face belongs to, (F,) int32."""
+        owners = getattr(self, f"face_{of}")
+        return np.zeros(len(self.triangles), np.int32) if owners is None else owners
 
 
 class Normalization(NamedTuple):
