@@ -107,6 +107,12 @@ def normal_map(scene: Scene, face: Tensor) -> Tensor:
     return torch.stack([table[:, axis][face + 1] for axis in range(3)], dim=1)
 
 
+def object_of(scene: Scene, face: Tensor) -> Tensor:
+    """The objects, int32, that faces of any shape belong to; -1 where empty."""
+    owners = torch.from_numpy(np.append(scene.mesh.owners("object"), np.int32(-1)))
+    return owners.to(face.device)[face.long()]  # the last entry is that of face -1
+
+
 def rays_of(camera: Camera, size: int) -> Tensor:
     """Viewing rays of the pixel centres, (3, size, size) float32, of depth 1."""
     right, up, forward = torch.tensor(camera.basis, dtype=torch.float32)[:, :, None, None]
@@ -135,12 +141,13 @@ def view_to_view(scene: Scene, size: int) -> Overlap:
 
     Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
     by the cosine under which j sees the point, unless j does not see it or the pixel centre of j
-    misses the mesh. Every pixel goes with itself. The views blend.
+    misses the object that the point is on. Every pixel goes with itself. The views blend.
     """
     maps = view_maps(scene, size)
     count, pixels = len(scene.cameras), size * size
-    covered = maps.coverage.reshape(count, pixels)
-    view, pixel = covered.nonzero(as_tuple=True)
+    shown = object_of(scene, maps.face).reshape(count, pixels)
+    view, pixel = (shown >= 0).nonzero(as_tuple=True)
+    owner = shown[view, pixel]
     position = maps.position.movedim(1, -1)[maps.coverage]
     normal = maps.normal.movedim(1, -1)[maps.coverage]
     looks, source, weight = [], [], []
@@ -149,7 +156,7 @@ def view_to_view(scene: Scene, size: int) -> Overlap:
         target = texel(sight.y, size) * size + texel(sight.x, size)
         own = view == j
         target = torch.where(own, pixel, target)
-        painted = (own | (sight.seen & covered[j][target])) & (sight.cos > 0)
+        painted = (own | (sight.seen & (shown[j][target] == owner))) & (sight.cos > 0)
         looks.append((view * pixels + pixel)[painted])
         source.append((j * pixels + target)[painted])
         weight.append(sight.cos[painted])
