@@ -108,7 +108,9 @@ class TextureConfig(Sampling):
     ] = None
     sources: Annotated[
         Literal["average", "best"],
-        Field(description="of the earlier views that see a spot: their mean, or the one facing it"),
+        Field(
+            description="of the earlier views that see a spot: their mean, or the one that faces it"
+        ),
     ] = "average"
     shared_attention: Annotated[
         Literal["off", "ring"],
@@ -124,6 +126,13 @@ class TextureConfig(Sampling):
     texture_size: Annotated[
         int, Field(ge=16, le=8192, description="side of the texture, pixels")
     ] = 1024
+    fill: Annotated[
+        Literal["smooth", "surface", "uv"],
+        Field(
+            description="what no view saw: several near spots blended, the nearest on the surface, "
+            "or, as the paper, the nearest in the texture"
+        ),
+    ] = "smooth"
     rasterizer: Annotated[
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),

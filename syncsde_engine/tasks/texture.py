@@ -17,6 +17,7 @@ from ..mesh.fill import fill
 from ..mesh.mesh import check, check_uvs, normalise
 from ..mesh.project import depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
+from ..mesh.seams import density, seams
 from ..mesh.unwrap import unwrap
 from ..models.attention import Ring
 from ..models.catalogue import Settings
@@ -78,7 +79,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         views = model.decode(y)
     with session.clock.measure("bake"):
         baked = bake(scene, views, texels)
-        filled = fill(baked)
+        filled = fill(baked, config.fill)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
@@ -89,6 +90,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         "textures": dict(zip(mesh.textures, texture_files(mesh.textures), strict=True)),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
+        "seams": seams(mesh, baked, filled)._asdict(),
+        "texel_density": density(mesh, config.texture_size)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
 
