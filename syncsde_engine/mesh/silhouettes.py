@@ -45,7 +45,7 @@ def clear_objects(scene: Scene, size: int) -> Shown:
         else:
             shown = _clear_torch(scene, face, depth, rays, pixel)
         edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
-        say = torch.from_numpy(np.minimum(edge, reach) / np.float32(reach))
+        say = torch.from_numpy(np.minimum(np.asarray(edge), reach) / reach)
         objects.append(shown)
         says.append(say.float().to(depth.device))
     return Shown(torch.stack(objects), torch.stack(says))
