@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mesh texturing: ten depth-controlled views, synchronised where they see the same surface.
+"""Mesh texturing: depth-controlled views, synchronised where they see the same surface.
 
 Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 """
@@ -12,24 +12,22 @@ from collections.abc import Generator, Mapping, Sequence
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
-from ..mesh.cameras import Camera, paper_cameras
+from ..mesh.cameras import Camera
 from ..mesh.fill import fill
 from ..mesh.mesh import check, check_uvs, normalise
 from ..mesh.project import depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
+from ..mesh.rigs import front, neighbours
 from ..mesh.unwrap import unwrap
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
+from .texture_cameras import cameras_of, require_sight, told
 from .texture_files import files_of, texture_files
 
 UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
-# Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
-# the front and the back.
-RING = [[(i - 1) % 8, i, (i + 1) % 8] for i in range(8)] + [[4, 8], [0, 9]]
-FRONT = 4
 
 
 def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, None, Artifacts]:
@@ -49,18 +47,20 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("geometry", 0, 1)
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
-        normalised, _ = normalise(mesh)
+        normalised, normalization = normalise(mesh)
         if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
             normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
             mesh = dataclasses.replace(
                 mesh, uvs=normalised.uvs, uv_triangles=normalised.uv_triangles
             )
-        scene = observe(normalised, paper_cameras(), raster)
+        cameras, seen = cameras_of(config, normalised, normalization, settings.view_size, raster)
+        scene = observe(normalised, cameras, raster)
+        require_sight(scene, normalization)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size)
 
-    prompts, unwanted = view_prompts(config, settings, scene.cameras)
+    prompts, unwanted = view_prompts(config, settings, cameras)
     denoiser = model.guided(
         prompts,
         unwanted,
@@ -68,9 +68,11 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         config.batch_size,
         control=depth_control(view_maps(scene, settings.view_size)),
         control_scale=settings.control_scale,
-        attend=Ring(RING, FRONT) if config.shared_attention == "ring" else None,
+        attend=Ring(neighbours(cameras), front(cameras))
+        if config.shared_attention == "ring"
+        else None,
     )
-    size = (latent_size, latent_size)
+    size = scene.frame(latent_size)
     y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
     yield Progress("bake", 0, 1)
@@ -87,6 +89,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     session.results |= {
         "rasterizer": raster.name,
         "textures": dict(zip(mesh.textures, texture_files(mesh.textures), strict=True)),
+        "cameras": [told(camera, normalization) for camera in cameras],
+        **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
     }
@@ -95,7 +99,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
 def output_bytes(config: TextureConfig) -> int:
     """About what the files of a run need on disk."""
-    return 3 * (3 * config.texture_size**2) + 10 * 3 * (config.view_size or 768) ** 2
+    views = (config.cameras or 10) + len(config.viewpoints) + config.extra_cameras
+    pixels = (config.view_size or 768) ** 2 * max(config.aspect, 1 / config.aspect)
+    return 3 * (3 * config.texture_size**2) + round(views * 3 * pixels)
 
 
 def chosen(config: TextureConfig, settings: Settings) -> Settings:

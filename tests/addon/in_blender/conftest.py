@@ -75,6 +75,7 @@ def addon(installed):
         "job",
         "results",
         "client",
+        "viewpoints",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
