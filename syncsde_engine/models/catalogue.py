@@ -18,6 +18,7 @@ from ..errors import MissingWeights
 from .folder import class_name
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
+OFFERED: dict[str, Path] = {}  # more names, by whoever runs tasks for others
 SETTINGS_FILE = "syncsde.json"
 PARTS = ("text_encoder", "vae", "unet")
 PIXELS_OF = {"IFPipeline": 64}  # image_size of other models than Stable Diffusion
@@ -43,7 +44,7 @@ def locate(model: str, field: str = "model") -> Path:
 
     Raises MissingWeights. Nothing is downloaded.
     """
-    folder = EMBEDDED.get(model, Path(model).expanduser())
+    folder = (OFFERED | EMBEDDED).get(model, Path(model).expanduser())
     if folder.is_dir():
         return folder
     if model.count("/") == 1 and not Path(model).is_absolute():

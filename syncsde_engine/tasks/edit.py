@@ -85,6 +85,7 @@ def synchronise(
         inputs,
         recorded=path,
         starts={0: path[0, 0], 2: path[0, 0]},
+        picture=lambda y: y[2],
     )
     return Edited(y[2], y[0])
 

@@ -52,7 +52,9 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     denoiser = session.guided(prompts, unwanted, PAPER_GUIDANCE)
     if bootstrapped:
         denoiser = bootstrap(denoiser, session, canvas.weight)
-    y = yield from session.synchronise(denoiser, canvas.overlap(), size, inputs)
+    y = yield from session.synchronise(
+        denoiser, canvas.overlap(), size, inputs, picture=canvas.composed
+    )
 
     yield Progress("write", 0, 1)
     with session.clock.measure("decode"):
