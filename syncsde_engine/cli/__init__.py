@@ -123,8 +123,9 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
     told = {name: report[name] for name in ("coverage", "timings") if name in report}
     disagreement = report.get("disagreement")
     console.event("done", output=str(options.output), disagreement=disagreement, **told)
-    picture = "texture.png" if "texture.png" in artifacts else "image.png"
-    sentence = f"{options.output / picture}: {report['timings']['total']:.1f} s"
+    made = [name for name in artifacts if name in ("texture.png", "image.png")]
+    place = options.output / (made[0] if made else "textures")
+    sentence = f"{place}: {report['timings']['total']:.1f} s"
     if disagreement is not None:
         sentence += f", disagreement {disagreement:.4f}"
     if "coverage" in report:

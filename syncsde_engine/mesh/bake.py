@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From finished views to a texture: every texel gathers its colour from the views that see it.
+"""From finished views to textures: every texel gathers its colour from the views that see it.
 
 Section 7.7's weights: the sixth power of the viewing cosine. A texel samples each view bilinearly
 at its own surface point, so there are no holes to close, and the order of sums is fixed.
+
+A mesh has K textures of one size: one for each material, or for each of its tiles.
 """
 
 from __future__ import annotations
@@ -18,7 +20,18 @@ from ..errors import InvalidMesh
 from .cameras import clip_positions
 from .compiled import compiled, prange
 from .mesh import check_uvs
-from .project import BIAS, BIAS_PIXELS, MIN_COS, Scene, normal_map, rays_of, see, texel
+from .project import (
+    BIAS,
+    BIAS_PIXELS,
+    MIN_COS,
+    Scene,
+    normal_map,
+    object_of,
+    rays_of,
+    see,
+    texel,
+    view_depth,
+)
 from .raster import on_faces, uv_clip
 from .rasterize_builtin import BuiltinRasterizer
 
@@ -29,11 +42,13 @@ CHUNK = 1 << 18  # texels at once, without numba
 
 
 class Texels(NamedTuple):
-    """The used texels of a texture: those whose centre lies in a face's texture triangle."""
+    """The used texels of all textures: those whose centre lies in a face's texture triangle."""
 
-    size: int  # of the texture's side
-    place: Tensor  # (T,) int64, row * size + column, ascending; at least one
+    textures: int  # K
+    size: int  # of a texture's side
+    place: Tensor  # (T,) int64, (texture * size + row) * size + column, ascending; at least one
     face: Tensor  # (T,) int32; where texture triangles overlap the lowest face
+    owner: Tensor  # (T,) int32, the object of the face
     position: Tensor  # (T, 3) float32, in the space of the normalised mesh
     normal: Tensor  # (T, 3) float32, geometric, as in Scene.normals
 
@@ -48,80 +63,94 @@ class Coverage(NamedTuple):
 
 @dataclass(frozen=True)
 class Baked:
-    """A texture with holes where nobody looked."""
+    """Textures with holes where nobody looked."""
 
-    texture: Tensor  # (H, W, 3) float32; 0 where nothing was seen
-    weight: Tensor  # (H, W) float32, sum of the views' weights; 0 where nothing was seen
+    texture: Tensor  # (K, H, W, 3) float32; 0 where nothing was seen
+    weight: Tensor  # (K, H, W) float32, sum of the views' weights; 0 where nothing was seen
     texels: Texels
     coverage: Coverage
     disagreement: float  # mean absolute RGB difference of views that see the same texel
 
 
 def used_texels(scene: Scene, size: int) -> Texels:
-    """Rasterise the texture coordinates at `size` x `size` texels.
+    """Rasterise the texture coordinates at `size` x `size` texels, one texture after another.
 
     Raises InvalidMesh for coordinates outside [0, 1] and for those that cover no texel.
     """
     check_uvs(scene.mesh)
     device = scene.positions.device
-    uvs = torch.tensor(scene.mesh.uvs)
-    raster = BuiltinRasterizer(device).rasterize(
-        uv_clip(uvs), torch.tensor(scene.mesh.uv_triangles), (size, size)
-    )
-    face = raster.face.flatten()
-    place = (face >= 0).nonzero()[:, 0]
+    clip = uv_clip(torch.tensor(scene.mesh.uvs))
+    corners = torch.tensor(scene.mesh.uv_triangles)
+    texture_of = torch.tensor(scene.mesh.owners("texture"))
+    rasterizer = BuiltinRasterizer(device)
+    count = len(scene.mesh.textures)
+    places, faces, barys = [], [], []
+    for k in range(count):
+        mine = (texture_of == k).nonzero()[:, 0].to(device)
+        raster = rasterizer.rasterize(clip, corners[mine.cpu()], (size, size))
+        place = (raster.face.flatten() >= 0).nonzero()[:, 0]
+        places.append(place + k * size * size)
+        faces.append(mine[raster.face.flatten()[place].long()].int())
+        barys.append(raster.bary.view(-1, 2)[place])
+    place, face, bary = torch.cat(places), torch.cat(faces), torch.cat(barys)
     if len(place) == 0:
         raise InvalidMesh(
             f"The texture coordinates cover no texel of a texture of {size} x {size}.",
             hint="Unwrap the mesh first, or raise texture_size.",
         )
-    face = face.index_select(0, place)
-    bary = raster.bary.view(-1, 2).index_select(0, place)
     position = on_faces(scene.positions, scene.triangles, face, bary)
-    return Texels(size, place, face, position, scene.normals.index_select(0, face))
+    owner = object_of(scene, face)
+    return Texels(count, size, place, face, owner, position, scene.normals.index_select(0, face))
 
 
 def bake(scene: Scene, images: Tensor, texels: Texels) -> Baked:
-    """Blend views (N, 3, H, W) float32 in [0, 1] into the texture that has these texels.
+    """Blend views (N, 3, H, W) float32 in [0, 1] into the textures that have these texels.
+
+    A pixel counts only where it and its neighbours show the object that the texel belongs to.
 
     `disagreement` is the mean over all texels and pairs of views a < b that see them of the
     absolute difference of their colours, averaged over the channels, each pair weighted by the
     product of its blending weights; 0 if no texel is seen twice.
     """
     size, count = texels.size, len(texels.place)
-    clear = _clear_of_silhouettes(scene, images.shape[-1])
+    clear = _clear_objects(scene, min(images.shape[-2:]))
     gather = _gather_numba if _gather is not None and not images.is_cuda else _gather_torch
     color, weight, best, difference = gather(scene, texels, images.float(), clear)
-    texture = images.new_zeros(size * size, 3, dtype=torch.float32)
+    texture = images.new_zeros(texels.textures * size * size, 3, dtype=torch.float32)
     texture[texels.place] = color
-    weights = texture.new_zeros(size * size)
+    weights = texture.new_zeros(len(texture))
     weights[texels.place] = weight
     seen = int((best >= GRAZING_COS).sum()) / count
     filled = int((weight <= 0).sum()) / count
     pairs = float(difference[1])
     return Baked(
-        texture.view(size, size, 3),
-        weights.view(size, size),
+        texture.view(-1, size, size, 3),
+        weights.view(-1, size, size),
         texels,
         Coverage(seen, 1 - seen - filled, filled),
         float(difference[0]) / pairs if pairs > 0 else 0.0,
     )
 
 
-def _clear_of_silhouettes(scene: Scene, size: int) -> Tensor:
-    """Pixels (N, H, W) bool whose neighbours all show the same piece of surface."""
+def _clear_objects(scene: Scene, size: int) -> Tensor:
+    """The object (N, H, W) int32 that a pixel shows; -1 unless its neighbours show the same.
+
+    At a silhouette they do not, whether another object or another part of this one is behind it.
+    """
     clip = clip_positions(scene.positions, scene.cameras)
     clear = []
     for camera, vertices in zip(scene.cameras, clip, strict=True):
-        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, (size, size))
+        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
+        depth = view_depth((camera,), raster)[0]
         normal = normal_map(scene, raster.face)[0]
-        ray = rays_of(camera, size).to(normal)
+        ray = rays_of(camera, size).direction.to(normal)
         cos = -(ray * normal).sum(0) / (ray * ray).sum(0).sqrt()
         cos.clamp_(min=MIN_COS)
-        pixel = 2 * raster.w[0] / (camera.focal * size)
-        slope = pixel * (1 - cos**2).clamp(min=0).sqrt() / cos
-        jump = _largest_of_3x3(raster.w[0]) + _largest_of_3x3(-raster.w[0])
-        clear.append((raster.face[0] >= 0) & (jump <= JUMP + 3 * slope))
+        slope = camera.footprint(depth, size) * (1 - cos**2).clamp(min=0).sqrt() / cos
+        jump = _largest_of_3x3(depth) + _largest_of_3x3(-depth)
+        owner = object_of(scene, raster.face[0])
+        same = _largest_of_3x3(owner.float()) == -_largest_of_3x3(-owner.float())
+        clear.append(owner.where(same & (jump <= JUMP + 3 * slope), -1))
     return torch.stack(clear)
 
 
@@ -142,12 +171,14 @@ def _gather_torch(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -
     for start in range(0, len(texels.place), CHUNK):
         position = texels.position[start : start + CHUNK]
         normal = texels.normal[start : start + CHUNK]
+        owner = texels.owner[start : start + CHUNK]
         colors, weights, cosines = [], [], []
         for camera, depth, image, valid in zip(
             scene.cameras, scene.depth, images, clear, strict=True
         ):
             sight = see(camera, depth, position, normal)
-            seen = sight.seen & valid[texel(sight.y, height), texel(sight.x, width)]
+            shown = valid[texel(sight.y, height), texel(sight.x, width)]
+            seen = sight.seen & (shown == owner)
             grid = torch.stack([2 * sight.x - 1, 2 * sight.y - 1], dim=-1)[None, None]
             sampled = torch.nn.functional.grid_sample(
                 image[None], grid, padding_mode="border", align_corners=False
@@ -178,9 +209,12 @@ def _gather_numba(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -
     _gather(
         texels.position.cpu().numpy(),
         texels.normal.cpu().numpy(),
+        texels.owner.cpu().numpy(),
         np.stack([camera.eye for camera in scene.cameras]),
         np.stack([camera.basis for camera in scene.cameras]),
-        np.array([camera.focal for camera in scene.cameras]),
+        np.stack([camera.magnification for camera in scene.cameras]),
+        np.array([camera.footprint(1.0, min(scene.depth.shape[1:])) for camera in scene.cameras]),
+        np.array([camera.orthographic for camera in scene.cameras]),
         scene.depth.cpu().numpy(),
         clear.cpu().numpy(),
         images.detach().movedim(1, -1).contiguous().cpu().numpy(),
@@ -198,9 +232,12 @@ def _gather_numba(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -
 def _gather_kernel(  # noqa: ANN202
     position,  # noqa: ANN001
     normal,  # noqa: ANN001
+    owner,  # noqa: ANN001
     eyes,  # noqa: ANN001
     bases,  # noqa: ANN001
-    focals,  # noqa: ANN001
+    magnifications,  # noqa: ANN001
+    footprints,  # noqa: ANN001
+    parallel,  # noqa: ANN001
     depth,  # noqa: ANN001
     clear,  # noqa: ANN001
     images,  # noqa: ANN001
@@ -210,7 +247,7 @@ def _gather_kernel(  # noqa: ANN202
     blocks,  # noqa: ANN001
 ):
     views, height, width, _ = images.shape
-    side = depth.shape[1]
+    rows, columns = depth.shape[1:]
     for block in prange(len(blocks)):
         samples, shares = np.empty((views, 3)), np.empty(views)
         for t in range(
@@ -224,19 +261,23 @@ def _gather_kernel(  # noqa: ANN202
                 w = bases[j, 2, 0] * dx + bases[j, 2, 1] * dy + bases[j, 2, 2] * dz
                 if w <= 0:
                     continue
-                scale = focals[j] / w
+                shrink = 1.0 if parallel[j] else 1 / w
                 right = bases[j, 0, 0] * dx + bases[j, 0, 1] * dy + bases[j, 0, 2] * dz
                 up = bases[j, 1, 0] * dx + bases[j, 1, 1] * dy + bases[j, 1, 2] * dz
-                x, y = (1 + right * scale) / 2, (1 - up * scale) / 2
+                x = (1 + right * magnifications[j, 0] * shrink) / 2
+                y = (1 - up * magnifications[j, 1] * shrink) / 2
                 if x < 0 or x >= 1 or y < 0 or y >= 1:
                     continue
+                if parallel[j]:  # every ray is the viewing direction
+                    dx, dy, dz = bases[j, 2, 0], bases[j, 2, 1], bases[j, 2, 2]
                 facing = normal[t, 0] * dx + normal[t, 1] * dy + normal[t, 2] * dz
                 cos = -facing / np.sqrt(dx * dx + dy * dy + dz * dz)
-                if cos < MIN_COS or not clear[j, int(y * height), int(x * width)]:
+                if cos < MIN_COS or clear[j, int(y * height), int(x * width)] != owner[t]:
                     continue
                 tangent = np.sqrt(max(1 - cos * cos, 0.0)) / cos
-                bias = BIAS + BIAS_PIXELS * 2 * w / (focals[j] * side) * tangent
-                if w > depth[j, int(y * side), int(x * side)] + bias:
+                pixel = footprints[j] if parallel[j] else footprints[j] * w
+                bias = BIAS + BIAS_PIXELS * pixel * tangent
+                if w > depth[j, int(y * rows), int(x * columns)] + bias:
                     continue
                 fx = min(max(x * width - 0.5, 0.0), width - 1.0)
                 fy = min(max(y * height - 0.5, 0.0), height - 1.0)

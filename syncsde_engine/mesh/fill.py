@@ -14,66 +14,70 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from .bake import Baked
+from .bake import Baked, Texels
 
 NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
 GRAY = 0.5  # of a surface that nobody saw at all
 
 
 def fill(baked: Baked) -> Tensor:
-    """Complete a baked texture, (H, W, 3) float32: unseen surface first, then all gutters."""
+    """Complete baked textures, (K, H, W, 3) float32: unseen surface first, then all gutters."""
     texture = baked.texture.cpu().numpy().copy()
     painted = baked.weight.cpu().numpy() > 0
-    fill_surface(
-        texture,
-        painted,
-        baked.texels.place.cpu().numpy(),
-        baked.texels.position.cpu().numpy(),
-        baked.texels.normal.cpu().numpy(),
-    )
+    texels = Texels(*(part.cpu() if isinstance(part, Tensor) else part for part in baked.texels))
+    fill_surface(texture, painted, texels)
     used = np.zeros(painted.size, bool)
-    used[baked.texels.place.cpu().numpy()] = True
-    fill_gutters(texture, used.reshape(painted.shape))
+    used[texels.place.numpy()] = True
+    for image, chart in zip(texture, used.reshape(painted.shape), strict=True):
+        fill_gutters(image, chart)
     return torch.from_numpy(texture).to(baked.texture.device)
 
 
-def fill_surface(
-    texture: NDArray[np.float32],
-    painted: NDArray[np.bool_],
-    place: NDArray[np.int64],
-    position: NDArray[np.float32],
-    normal: NDArray[np.float32],
-) -> None:
-    """Colour used texels that are not painted, in place; arguments as in `Texels`.
+def fill_surface(texture: NDArray[np.float32], painted: NDArray[np.bool_], texels: Texels) -> None:
+    """Colour used texels of (K, H, W, 3) that are not painted (K, H, W), in place.
 
-    Donors are only the painted texels beside one that is not: the nearest point of a painted
-    region lies on its rim (the donor is 0.06 % farther than among all of them).
+    Donors are of the same object, whatever the texture, and only the painted texels beside one
+    that is not: the nearest point of a painted region lies on its rim (the donor is 0.06 % farther
+    than among all of them). What nobody saw of an object that nobody saw at all becomes gray.
     """
-    pixels = texture.reshape(-1, 3)
+    pixels, place = texture.reshape(-1, 3), texels.place.numpy()
     is_painted = painted.reshape(-1)[place]
-    if not is_painted.any():
-        pixels[place] = GRAY
-        return
-    if is_painted.all():
-        return
-    inner = np.asarray(ndimage.binary_erosion(painted, np.ones((3, 3))), bool)
-    rim = painted & ~inner
-    donors = np.flatnonzero(rim.reshape(-1)[place])
+    inner = np.asarray(ndimage.binary_erosion(painted, np.ones((1, 3, 3))), bool)
+    donors = np.flatnonzero((painted & ~inner).reshape(-1)[place])
     wanted = np.flatnonzero(~is_painted)
+    owner = texels.owner.numpy()
+    for number in np.unique(owner[wanted]):
+        mine, own = (group[owner[group] == number] for group in (donors, wanted))
+        if len(mine) == 0:
+            pixels[place[own]] = GRAY
+        else:
+            pixels[place[own]] = pixels[place[nearest_donors(mine, own, texels)]]
+
+
+def nearest_donors(
+    donors: NDArray[np.int64], wanted: NDArray[np.int64], texels: Texels
+) -> NDArray[np.int64]:
+    """For each wanted texel the nearest donor that faces the same way; if there is none near, one
+    that does not."""
+    position, normal = texels.position.numpy(), texels.normal.numpy()
     tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
+    chosen = np.empty_like(wanted)
+    rest = np.arange(len(wanted))
     for candidates in NEIGHBORS:
-        _, nearest = tree.query(position[wanted], k=min(candidates, len(donors)), workers=-1)
-        nearest = donors[np.reshape(nearest, (len(wanted), -1))]
-        same_side = np.einsum("tkc,tc->tk", normal[nearest], normal[wanted]) > 0
-        chosen = np.take_along_axis(nearest, same_side.argmax(axis=1)[:, None], axis=1)[:, 0]
-        pixels[place[wanted]] = pixels[place[chosen]]
-        wanted = wanted[~same_side.any(axis=1)]
-        if len(wanted) == 0:
+        texel = wanted[rest]
+        _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
+        nearest = donors[np.reshape(nearest, (len(texel), -1))]
+        same_side = np.einsum("tkc,tc->tk", normal[nearest], normal[texel]) > 0
+        best = same_side.argmax(axis=1)[:, None]
+        chosen[rest] = np.take_along_axis(nearest, best, axis=1)[:, 0]
+        rest = rest[~same_side.any(axis=1)]
+        if len(rest) == 0:
             break
+    return chosen
 
 
 def fill_gutters(texture: NDArray[np.float32], used: NDArray[np.bool_]) -> None:
-    """Extend the charts over the whole image, in place, so that filtering shows no seams."""
+    """Extend the charts over an image (H, W, 3), in place, so that filtering shows no seams."""
     if not used.any():
         return
     nearest = ndimage.distance_transform_edt(~used, return_distances=False, return_indices=True)

@@ -9,26 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Mapping, Sequence
 
-from torch import Tensor
-
-from .. import pictures
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
 from ..mesh.cameras import Camera, paper_cameras
 from ..mesh.fill import fill
-from ..mesh.mesh import Mesh, check, check_uvs, normalise
-from ..mesh.project import Scene, depth_control, observe, view_maps, view_to_view
+from ..mesh.mesh import check, check_uvs, normalise
+from ..mesh.project import depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
-from ..mesh.render import render
 from ..mesh.unwrap import unwrap
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
+from .texture_files import files_of, texture_files
 
 UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
-SHEET_CELL = 160  # pixels
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
 # Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
 # the front and the back.
@@ -86,9 +82,11 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
-        files = pictures_of(config, scene, views, mesh, filled)
+        title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
+        files = files_of(scene, views, mesh, filled, title)
     session.results |= {
         "rasterizer": raster.name,
+        "textures": dict(zip(mesh.textures, texture_files(mesh.textures), strict=True)),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
     }
@@ -118,31 +116,3 @@ def view_prompts(
         [f"{prompt}, {camera.direction} view" for camera in cameras],
         [unwanted if camera.direction == "front" else away for camera in cameras],
     )
-
-
-def pictures_of(
-    config: TextureConfig, scene: Scene, views: Tensor, mesh: Mesh, texture: Tensor
-) -> Artifacts:
-    """The texture as PNG and GLB, every view, and one sheet of it all."""
-    pixels = pictures.to_bytes(texture.movedim(-1, 0))
-    images = [pictures.to_bytes(view) for view in views]
-    depths = [pictures.to_bytes(depth) for depth in depth_control(view_maps(scene, SHEET_CELL))]
-    renders = [pictures.to_bytes(image) for image in render(scene, texture, SHEET_CELL)]
-    labels = [f"{i} {camera.direction}" for i, camera in enumerate(scene.cameras)]
-    title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-    sheet = pictures.contact_sheet(
-        [
-            [(f"depth {label}", image) for label, image in zip(labels, depths, strict=True)],
-            [(f"view {label}", image) for label, image in zip(labels, images, strict=True)],
-            [(f"result {label}", image) for label, image in zip(labels, renders, strict=True)],
-            [("texture", pixels)],
-        ],
-        title,
-        SHEET_CELL,
-    )
-    return {
-        "texture.png": pictures.png(pixels),
-        "textured.glb": io.textured_glb(mesh, pixels),
-        "contact_sheet.png": pictures.png(sheet),
-        **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
-    }

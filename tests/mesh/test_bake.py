@@ -37,7 +37,7 @@ def test_a_picture_lands_on_a_quad_pixel_by_pixel():
     mesh = quad(HALF_FRAME / 2, (0.25, 0.5, 0.75, 1.0))  # pixels 16..47, texels 16..47 by 0..31
     scene = observe(mesh, (Camera(0, 0),), BUILTIN, 512)
     baked = bake(scene, view, used_texels(scene, 64))
-    texture = baked.texture.movedim(-1, 0)
+    texture = baked.texture[0].movedim(-1, 0)
     inner = (slice(None), slice(1, 31), slice(17, 47))  # all but the eroded rim
     torch.testing.assert_close(texture[inner], view[0, :, 17:47, 17:47], atol=2e-5, rtol=0)
     assert len(baked.texels.place) == 32 * 32
@@ -99,7 +99,7 @@ def test_disagreement_of_constant_views_is_their_difference():
     seen = baked.weight > 0
     assert (baked.texture[seen] > 0.2 - 1e-6).all()
     assert (baked.texture[seen] < 0.9 + 1e-6).all()
-    assert baked.texture[16, 16, 0] == pytest.approx(0.55, abs=0.02)
+    assert baked.texture[0, 16, 16, 0] == pytest.approx(0.55, abs=0.02)
 
 
 @pytest.mark.usefixtures("gather")
@@ -108,8 +108,8 @@ def test_weights_are_the_sixth_power_of_the_cosine():
     views = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 256, 256)
     baked = bake(scene, views, used_texels(scene, 9))
     share = np.cos(np.radians(50)) ** 6
-    assert baked.weight[4, 4] == pytest.approx(1 + share, rel=1e-3)
-    assert baked.texture[4, 4, 0] == pytest.approx(share / (1 + share), rel=1e-2)
+    assert baked.weight[0, 4, 4] == pytest.approx(1 + share, rel=1e-3)
+    assert baked.texture[0, 4, 4, 0] == pytest.approx(share / (1 + share), rel=1e-2)
 
 
 @pytest.mark.usefixtures("gather")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh.bake import Texels, bake, used_texels
 from syncsde_engine.mesh.fill import fill, fill_gutters, fill_surface
 from syncsde_engine.mesh.project import Scene
 
@@ -21,7 +21,7 @@ def holed(scene: Scene):
     texture[baked.texels.place[seen]] = position[seen]
     weight[baked.texels.place[seen]] = 1
     assert 0.1 < seen.float().mean() < 0.9
-    return replace(baked, texture=texture.view(256, 256, 3), weight=weight.view(256, 256))
+    return replace(baked, texture=texture.view(1, 256, 256, 3), weight=weight.view(1, 256, 256))
 
 
 def test_unseen_texels_take_the_nearest_colour_on_the_surface(holed):
@@ -54,7 +54,10 @@ def test_donors_face_the_same_way():
     painted[9:21, 20:30] = True
     texture[~painted] = 0
     painted[14, 25] = False  # so that the back has donors right behind the hole
-    fill_surface(texture, painted, np.arange(side * side), position, normal)
+    place = torch.arange(side * side)
+    flat = torch.zeros(side * side, dtype=torch.int32)
+    texels = Texels(1, side, place, flat, flat, *map(torch.from_numpy, (position, normal)))
+    fill_surface(texture[None], painted[None], texels)
     assert (texture[:, : side // 2] == np.float32(0.2)).all()
 
 
@@ -74,5 +77,5 @@ def test_gutters_extend_the_nearest_used_texel():
 
 def test_a_surface_that_nobody_saw_is_gray(scene: Scene):
     baked = bake(scene, torch.zeros(10, 3, 64, 64), used_texels(scene, 64))
-    blank = replace(baked, weight=torch.zeros(64, 64))
+    blank = replace(baked, weight=torch.zeros(1, 64, 64))
     assert (fill(blank) == 0.5).all()

@@ -180,7 +180,7 @@ def chunks(content: bytes) -> tuple[dict, bytes]:
 
 def test_a_textured_glb_holds_the_picture_and_gltf_coordinates():
     texture = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
-    document, body = chunks(textured_glb(quad(3.0), texture))
+    document, body = chunks(textured_glb(quad(3.0), [texture]))
     image = document["bufferViews"][document["images"][0]["bufferView"]]
     png = body[image["byteOffset"] : image["byteOffset"] + image["byteLength"]]
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), texture)
@@ -212,7 +212,7 @@ def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):
     mesh = quad(2.0)
     uvs = np.array([[0, 0], [0.4, 0], [0.4, 1], [0.6, 0], [1, 1], [0.6, 1]], np.float32)
     mesh = replace(mesh, uvs=uvs, uv_triangles=np.array([[0, 1, 2], [3, 4, 5]], np.int32))
-    (tmp_path / "a.glb").write_bytes(textured_glb(mesh, np.zeros((4, 4, 3), np.uint8)))
+    (tmp_path / "a.glb").write_bytes(textured_glb(mesh, [np.zeros((4, 4, 3), np.uint8)]))
     back = load(tmp_path / "a.glb")
     assert len(back.positions) == 6
     assert back.uvs is not None
@@ -223,13 +223,13 @@ def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):
 
 def test_a_mesh_without_texture_coordinates_has_no_textured_file():
     with pytest.raises(InvalidMesh, match="no texture coordinates"):
-        textured_glb(icosphere(0), np.zeros((4, 4, 3), np.uint8))
+        textured_glb(icosphere(0), [np.zeros((4, 4, 3), np.uint8)])
 
 
 def test_texture_coordinates_of_part_of_a_scene_are_dropped(tmp_path: Path):
     plain = trimesh.creation.box((1, 1, 1))
     textured = trimesh.load_scene(
-        io.BytesIO(textured_glb(quad(1.0), np.zeros((4, 4, 3), np.uint8))), file_type="glb"
+        io.BytesIO(textured_glb(quad(1.0), [np.zeros((4, 4, 3), np.uint8)])), file_type="glb"
     )
     textured.export(tmp_path / "with.glb")
     assert isinstance(load(tmp_path / "with.glb").uvs, np.ndarray)
