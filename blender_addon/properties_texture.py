@@ -49,6 +49,15 @@ class TextureParameters(SamplingParameters):
         max=10.0,
         soft_max=2.0,
     )
+    sources: EnumProperty(
+        name="Sources",
+        description="What a view takes from the earlier views that see the same spot",
+        items=(
+            ("average", "Average", "Their mean, those that face the spot counting most"),
+            ("best", "Best", "Only the view that faces the spot most"),
+        ),
+        default="average",
+    )
     shared_attention: EnumProperty(
         name="Shared Attention",
         description="Whether views look at each other inside the network",
