@@ -5,6 +5,7 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from . import suggestions
 from .properties import SamplingParameters
 
 
@@ -32,6 +33,8 @@ class TextureParameters(SamplingParameters):
         description="What the surface should look like",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     controlnet: StringProperty(
         name="ControlNet",
@@ -45,6 +48,15 @@ class TextureParameters(SamplingParameters):
         min=-1.0,
         max=10.0,
         soft_max=2.0,
+    )
+    sources: EnumProperty(
+        name="Sources",
+        description="What a view takes from the earlier views that see the same spot",
+        items=(
+            ("average", "Average", "Their mean, those that face the spot counting most"),
+            ("best", "Best", "Only the view that faces the spot most"),
+        ),
+        default="average",
     )
     shared_attention: EnumProperty(
         name="Shared Attention",

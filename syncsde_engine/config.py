@@ -130,6 +130,10 @@ class TextureConfig(Sampling):
         ControlScale | None,
         Field(description="strength of the depth control; default: the model's"),
     ] = None
+    sources: Annotated[
+        Literal["average", "best"],
+        Field(description="of the earlier views that see a spot: their mean, or the one facing it"),
+    ] = "average"
     shared_attention: Annotated[
         Literal["off", "ring"],
         Field(description="ring: views attend to their neighbours and, early, to the front view"),

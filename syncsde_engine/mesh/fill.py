@@ -24,10 +24,9 @@ def fill(baked: Baked) -> Tensor:
     """Complete baked textures, (K, H, W, 3) float32: unseen surface first, then all gutters."""
     texture = baked.texture.cpu().numpy().copy()
     painted = baked.weight.cpu().numpy() > 0
-    texels = Texels(*(part.cpu() if isinstance(part, Tensor) else part for part in baked.texels))
-    fill_surface(texture, painted, texels)
+    fill_surface(texture, painted, baked.texels)
     used = np.zeros(painted.size, bool)
-    used[texels.place.numpy()] = True
+    used[baked.texels.place.cpu().numpy()] = True
     for image, chart in zip(texture, used.reshape(painted.shape), strict=True):
         fill_gutters(image, chart)
     return torch.from_numpy(texture).to(baked.texture.device)
@@ -40,12 +39,12 @@ def fill_surface(texture: NDArray[np.float32], painted: NDArray[np.bool_], texel
     that is not: the nearest point of a painted region lies on its rim (the donor is 0.06 % farther
     than among all of them). What nobody saw of an object that nobody saw at all becomes gray.
     """
-    pixels, place = texture.reshape(-1, 3), texels.place.numpy()
+    pixels, place = texture.reshape(-1, 3), texels.place.cpu().numpy()
     is_painted = painted.reshape(-1)[place]
     inner = np.asarray(ndimage.binary_erosion(painted, np.ones((1, 3, 3))), bool)
     donors = np.flatnonzero((painted & ~inner).reshape(-1)[place])
     wanted = np.flatnonzero(~is_painted)
-    owner = texels.owner.numpy()
+    owner = texels.owner.cpu().numpy()
     for number in np.unique(owner[wanted]):
         mine, own = (group[owner[group] == number] for group in (donors, wanted))
         if len(mine) == 0:
@@ -59,7 +58,7 @@ def nearest_donors(
 ) -> NDArray[np.int64]:
     """For each wanted texel the nearest donor that faces the same way; if there is none near, one
     that does not."""
-    position, normal = texels.position.numpy(), texels.normal.numpy()
+    position, normal = texels.position.cpu().numpy(), texels.normal.cpu().numpy()
     tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
     chosen = np.empty_like(wanted)
     rest = np.arange(len(wanted))

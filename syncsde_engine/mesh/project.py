@@ -8,7 +8,7 @@ another is a fixed list of pixel pairs (section 3.3.5 of the paper without its l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -170,12 +170,16 @@ def depth_control(maps: ViewMaps) -> Tensor:
     return blurred.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()
 
 
-def view_to_view(scene: Scene, size: int) -> Overlap:
+def view_to_view(
+    scene: Scene, size: int, sources: Literal["average", "best"] = "average"
+) -> Overlap:
     """Pair the (latent) pixels of all views that look at one spot; `size` is the shorter side.
 
     Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
     by the cosine under which j sees the point, unless j does not see it or the pixel centre of j
-    misses the object that the point is on. Every pixel goes with itself. The views blend.
+    misses the object that the point is on. Every pixel goes with itself. What
+    earlier views paint is averaged by these weights, or it is that of the best of them: the mean of
+    several noisy latents has less noise in it than each of them.
     """
     maps = view_maps(scene, size)
     count, (height, width) = len(scene.cameras), scene.frame(size)
@@ -195,9 +199,8 @@ def view_to_view(scene: Scene, size: int) -> Overlap:
         looks.append((view * pixels + pixel)[painted])
         source.append((j * pixels + target)[painted])
         weight.append(sight.cos[painted])
-    return Overlap(
-        count, pixels, torch.cat(looks), torch.cat(source), torch.cat(weight), compose="blend"
-    )
+    compose = "blend" if sources == "average" else "best"
+    return Overlap(count, pixels, torch.cat(looks), torch.cat(source), torch.cat(weight), compose)
 
 
 def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:

@@ -58,7 +58,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         require_sight(scene, normalization)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
-        overlap = view_to_view(scene, latent_size)
+        overlap = view_to_view(scene, latent_size, config.sources)
 
     prompts, unwanted = view_prompts(config, settings, cameras)
     denoiser = model.guided(

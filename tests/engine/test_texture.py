@@ -113,6 +113,13 @@ def test_views_agree_better_when_synchronised(texture, result):
     assert disagreement(always) < 0.95 * disagreement(texture(strategy="independent"))
 
 
+def test_the_best_source_alone_is_another_result_that_agrees(texture, result):
+    best = texture(sources="best")
+    assert abs(pixels(best) - pixels(result)).mean() > 0.1
+    free = json.loads(texture(strategy="independent")[1]["report.json"])
+    assert json.loads(best[1]["report.json"])["disagreement"] < free["disagreement"]
+
+
 def test_batches_change_rounding_only(texture, result):
     assert abs(pixels(texture(batch_size=3)) - pixels(result)).max() <= 2
 

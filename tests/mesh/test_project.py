@@ -258,3 +258,20 @@ def test_later_views_of_a_closed_surface_mostly_find_earlier_ones(scene: Scene):
     assert share[0] == 0
     assert (share[1:] > 0.15).all()
     assert (share[7:] > 0.6).all()
+
+
+def test_the_best_source_is_the_view_that_faces_the_spot(scene: Scene):
+    average, best = (view_to_view(scene, 24, sources) for sources in ("average", "best"))
+    mean, one = earlier(average), earlier(best)
+    assert len(mean.slots) > 1
+    assert len(one.slots) == 1
+    strongest = {}
+    entries = zip(average.looks, average.source, average.weight, strict=True)
+    for looks, source, weight in ((int(a), int(b), float(c)) for a, b, c in entries):
+        if source // average.pixels < looks // average.pixels:
+            strongest[looks] = max(strongest.get(looks, (0, 0)), (weight, -source))
+    rows = zip(one.rows.tolist(), one.slots[0].pixel.tolist(), strict=True)
+    assert {row: -pixel for row, pixel in rows} == {
+        row: source for row, (_, source) in strongest.items()
+    }
+    assert (one.slots[0].weight == 1).all()

@@ -74,6 +74,7 @@ def addon(installed):
         "images",
         "job",
         "results",
+        "suggestions",
         "client",
         "viewpoints",
     )
