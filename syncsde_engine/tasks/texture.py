@@ -14,17 +14,15 @@ from ..mesh import io
 from ..mesh.bake import bake, used_texels
 from ..mesh.cameras import Camera, paper_cameras
 from ..mesh.fill import fill
-from ..mesh.mesh import check, check_uvs, normalise
+from ..mesh.intake import take_in
 from ..mesh.project import depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
-from ..mesh.unwrap import unwrap
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
 from .texture_files import files_of, texture_files
 
-UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
 # Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
 # the front and the back.
@@ -37,10 +35,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
-    mesh = io.from_safetensors(inputs["mesh"])
-    check(mesh)
-    if mesh.uvs is not None:
-        check_uvs(mesh)
+    given = io.from_safetensors(inputs["mesh"])
 
     yield Progress("load", 0, 1)
     session = Session("texture", config, control=True)
@@ -49,13 +44,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("geometry", 0, 1)
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
-        normalised, _ = normalise(mesh)
-        if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
-            normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
-            mesh = dataclasses.replace(
-                mesh, uvs=normalised.uvs, uv_triangles=normalised.uv_triangles
-            )
-        scene = observe(normalised, paper_cameras(), raster)
+        mesh = take_in(given, config.uv, config.texture_size)
+        scene = observe(mesh.work, paper_cameras(), raster)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
@@ -83,10 +73,11 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
         title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-        files = files_of(scene, views, mesh, filled, title)
+        files = files_of(scene, views, mesh.whole, filled, title)
     session.results |= {
         "rasterizer": raster.name,
-        "textures": dict(zip(mesh.textures, texture_files(mesh.textures), strict=True)),
+        "mesh": mesh.report,
+        "textures": dict(zip(mesh.whole.textures, texture_files(mesh.whole.textures), strict=True)),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
     }
