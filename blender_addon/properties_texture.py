@@ -5,6 +5,7 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from . import suggestions
 from .properties import SamplingParameters
 
 
@@ -32,6 +33,8 @@ class TextureParameters(SamplingParameters):
         description="What the surface should look like",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     controlnet: StringProperty(
         name="ControlNet",

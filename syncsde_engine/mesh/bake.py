@@ -30,6 +30,7 @@ from .project import (
     rays_of,
     see,
     texel,
+    view_depth,
 )
 from .raster import on_faces, uv_clip
 from .rasterize_builtin import BuiltinRasterizer
@@ -112,7 +113,7 @@ def bake(scene: Scene, images: Tensor, texels: Texels) -> Baked:
     product of its blending weights; 0 if no texel is seen twice.
     """
     size, count = texels.size, len(texels.place)
-    clear = _clear_objects(scene, images.shape[-1])
+    clear = _clear_objects(scene, min(images.shape[-2:]))
     gather = _gather_numba if _gather is not None and not images.is_cuda else _gather_torch
     color, weight, best, difference = gather(scene, texels, images.float(), clear)
     texture = images.new_zeros(texels.textures * size * size, 3, dtype=torch.float32)
@@ -139,14 +140,14 @@ def _clear_objects(scene: Scene, size: int) -> Tensor:
     clip = clip_positions(scene.positions, scene.cameras)
     clear = []
     for camera, vertices in zip(scene.cameras, clip, strict=True):
-        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, (size, size))
+        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
+        depth = view_depth((camera,), raster)[0]
         normal = normal_map(scene, raster.face)[0]
-        ray = rays_of(camera, size).to(normal)
+        ray = rays_of(camera, size).direction.to(normal)
         cos = -(ray * normal).sum(0) / (ray * ray).sum(0).sqrt()
         cos.clamp_(min=MIN_COS)
-        pixel = 2 * raster.w[0] / (camera.focal * size)
-        slope = pixel * (1 - cos**2).clamp(min=0).sqrt() / cos
-        jump = _largest_of_3x3(raster.w[0]) + _largest_of_3x3(-raster.w[0])
+        slope = camera.footprint(depth, size) * (1 - cos**2).clamp(min=0).sqrt() / cos
+        jump = _largest_of_3x3(depth) + _largest_of_3x3(-depth)
         owner = object_of(scene, raster.face[0])
         same = _largest_of_3x3(owner.float()) == -_largest_of_3x3(-owner.float())
         clear.append(owner.where(same & (jump <= JUMP + 3 * slope), -1))
@@ -211,7 +212,9 @@ def _gather_numba(scene: Scene, texels: Texels, images: Tensor, clear: Tensor) -
         texels.owner.cpu().numpy(),
         np.stack([camera.eye for camera in scene.cameras]),
         np.stack([camera.basis for camera in scene.cameras]),
-        np.array([camera.focal for camera in scene.cameras]),
+        np.stack([camera.magnification for camera in scene.cameras]),
+        np.array([camera.footprint(1.0, min(scene.depth.shape[1:])) for camera in scene.cameras]),
+        np.array([camera.orthographic for camera in scene.cameras]),
         scene.depth.cpu().numpy(),
         clear.cpu().numpy(),
         images.detach().movedim(1, -1).contiguous().cpu().numpy(),
@@ -232,7 +235,9 @@ def _gather_kernel(  # noqa: ANN202
     owner,  # noqa: ANN001
     eyes,  # noqa: ANN001
     bases,  # noqa: ANN001
-    focals,  # noqa: ANN001
+    magnifications,  # noqa: ANN001
+    footprints,  # noqa: ANN001
+    parallel,  # noqa: ANN001
     depth,  # noqa: ANN001
     clear,  # noqa: ANN001
     images,  # noqa: ANN001
@@ -242,7 +247,7 @@ def _gather_kernel(  # noqa: ANN202
     blocks,  # noqa: ANN001
 ):
     views, height, width, _ = images.shape
-    side = depth.shape[1]
+    rows, columns = depth.shape[1:]
     for block in prange(len(blocks)):
         samples, shares = np.empty((views, 3)), np.empty(views)
         for t in range(
@@ -256,19 +261,23 @@ def _gather_kernel(  # noqa: ANN202
                 w = bases[j, 2, 0] * dx + bases[j, 2, 1] * dy + bases[j, 2, 2] * dz
                 if w <= 0:
                     continue
-                scale = focals[j] / w
+                shrink = 1.0 if parallel[j] else 1 / w
                 right = bases[j, 0, 0] * dx + bases[j, 0, 1] * dy + bases[j, 0, 2] * dz
                 up = bases[j, 1, 0] * dx + bases[j, 1, 1] * dy + bases[j, 1, 2] * dz
-                x, y = (1 + right * scale) / 2, (1 - up * scale) / 2
+                x = (1 + right * magnifications[j, 0] * shrink) / 2
+                y = (1 - up * magnifications[j, 1] * shrink) / 2
                 if x < 0 or x >= 1 or y < 0 or y >= 1:
                     continue
+                if parallel[j]:  # every ray is the viewing direction
+                    dx, dy, dz = bases[j, 2, 0], bases[j, 2, 1], bases[j, 2, 2]
                 facing = normal[t, 0] * dx + normal[t, 1] * dy + normal[t, 2] * dz
                 cos = -facing / np.sqrt(dx * dx + dy * dy + dz * dz)
                 if cos < MIN_COS or clear[j, int(y * height), int(x * width)] != owner[t]:
                     continue
                 tangent = np.sqrt(max(1 - cos * cos, 0.0)) / cos
-                bias = BIAS + BIAS_PIXELS * 2 * w / (focals[j] * side) * tangent
-                if w > depth[j, int(y * side), int(x * side)] + bias:
+                pixel = footprints[j] if parallel[j] else footprints[j] * w
+                bias = BIAS + BIAS_PIXELS * pixel * tangent
+                if w > depth[j, int(y * rows), int(x * columns)] + bias:
                     continue
                 fx = min(max(x * width - 0.5, 0.0), width - 1.0)
                 fy = min(max(y * height - 0.5, 0.0), height - 1.0)

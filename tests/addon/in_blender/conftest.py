@@ -74,6 +74,7 @@ def addon(installed):
         "images",
         "job",
         "results",
+        "suggestions",
         "client",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
