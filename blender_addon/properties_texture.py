@@ -133,6 +133,16 @@ class TextureParameters(SamplingParameters):
         max=8192,
         subtype="PIXEL",
     )
+    uv: EnumProperty(
+        name="UVs",
+        description="Which texture coordinates the engine paints on",
+        items=(
+            ("auto", "Auto", "The UV layer's"),
+            ("keep", "Keep", "The UV layer's, with UDIM tiles that islands may cross"),
+            ("unwrap", "Unwrap", "New ones, in the exported files only"),
+        ),
+        default="auto",
+    )
     rasterizer: EnumProperty(
         name="Rasterizer",
         description="How the engine draws the mesh",

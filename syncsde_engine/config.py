@@ -180,6 +180,13 @@ class TextureConfig(Sampling):
     texture_size: Annotated[
         int, Field(ge=16, le=8192, description="side of the texture, pixels")
     ] = 1024
+    uv: Annotated[
+        Literal["auto", "keep", "unwrap"],
+        Field(
+            description="texture coordinates: auto makes some where there are none, keep never, "
+            "unwrap everywhere"
+        ),
+    ] = "auto"
     rasterizer: Annotated[
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),

@@ -14,11 +14,10 @@ from ..mesh import io
 from ..mesh.bake import bake, used_texels
 from ..mesh.cameras import Camera
 from ..mesh.fill import fill
-from ..mesh.mesh import check, check_uvs, normalise
+from ..mesh.intake import take_in
 from ..mesh.project import depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..mesh.rigs import front, neighbours
-from ..mesh.unwrap import unwrap
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
@@ -26,7 +25,6 @@ from .session import Session
 from .texture_cameras import cameras_of, require_sight, told
 from .texture_files import files_of, texture_files
 
-UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
 
 
@@ -35,10 +33,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
-    mesh = io.from_safetensors(inputs["mesh"])
-    check(mesh)
-    if mesh.uvs is not None:
-        check_uvs(mesh)
+    given = io.from_safetensors(inputs["mesh"])
 
     yield Progress("load", 0, 1)
     session = Session("texture", config, control=True)
@@ -47,15 +42,12 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("geometry", 0, 1)
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
-        normalised, normalization = normalise(mesh)
-        if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
-            normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
-            mesh = dataclasses.replace(
-                mesh, uvs=normalised.uvs, uv_triangles=normalised.uv_triangles
-            )
-        cameras, seen = cameras_of(config, normalised, normalization, settings.view_size, raster)
-        scene = observe(normalised, cameras, raster)
-        require_sight(scene, normalization)
+        mesh = take_in(given, config.uv, config.texture_size)
+        cameras, seen = cameras_of(
+            config, mesh.work, mesh.normalization, settings.view_size, raster
+        )
+        scene = observe(mesh.work, cameras, raster)
+        require_sight(scene, mesh.normalization)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
@@ -85,11 +77,12 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
         title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-        files = files_of(scene, views, mesh, filled, title)
+        files = files_of(scene, views, mesh.whole, filled, title)
     session.results |= {
         "rasterizer": raster.name,
-        "textures": dict(zip(mesh.textures, texture_files(mesh.textures), strict=True)),
-        "cameras": [told(camera, normalization) for camera in cameras],
+        "mesh": mesh.report,
+        "textures": dict(zip(mesh.whole.textures, texture_files(mesh.whole.textures), strict=True)),
+        "cameras": [told(camera, mesh.normalization) for camera in cameras],
         **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,

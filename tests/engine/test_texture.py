@@ -143,12 +143,53 @@ def test_inputs_are_checked(tiny_model):
         next(run("texture", config, {"mesh": b"not a mesh"}))
 
 
-def test_texture_coordinates_outside_one_tile_are_refused_at_once(tiny_model, tmp_path):
+def test_udim_tiles_are_textures_of_their_own(tiny_model, tmp_path):
     mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
-    moved = dataclasses.replace(mesh, uvs=mesh.uvs + np.float32(1))
-    config = build("texture", {**SMALL, "model": str(tiny_model)})
-    with pytest.raises(InvalidMesh, match="UDIM"):
-        next(run("texture", config, {"mesh": to_safetensors(moved)}))
+    uvs = mesh.uvs + (np.arange(len(mesh.uvs)) >= 300)[:, None] * np.float32([1, 0])
+    config = build("texture", {**SMALL, "model": str(tiny_model), "steps": 1})
+    blob = to_safetensors(dataclasses.replace(mesh, uvs=uvs.astype(np.float32)))
+    _, files = finish(run("texture", config, {"mesh": blob}))
+    report = json.loads(files["report.json"])
+    names = ["ball.1001", "ball.1002"]
+    assert report["textures"] == {name: f"textures/{name}.png" for name in names}
+    told = report["mesh"]["textures"]
+    assert [(t["name"], t["tile"], t["uv"]) for t in told] == [
+        (names[0], 1001, "own"),
+        (names[1], 1002, "own"),
+    ]
+    pictures = [Image.open(io.BytesIO(files[f"textures/{name}.png"])) for name in names]
+    assert [picture.size for picture in pictures] == [(64, 64)] * 2
+    scene = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb")
+    assert sorted(len(part.faces) for part in scene.geometry.values()) == [100, 220]
+
+
+def test_what_is_wrong_with_a_mesh_is_counted_and_the_rest_is_painted(tiny_model, tmp_path):
+    mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
+    triangles = mesh.triangles.copy()
+    triangles[[3, 8]] = [[0, 0, 1], [0, 1, 9999]]
+    config = build("texture", {**SMALL, "model": str(tiny_model), "steps": 1})
+    blob = to_safetensors(dataclasses.replace(mesh, triangles=triangles))
+    _, files = finish(run("texture", config, {"mesh": blob}))
+    defects = json.loads(files["report.json"])["mesh"]["defects"]
+    assert {name: count for name, count in defects.items() if count} == {
+        "out_of_range": 1,
+        "repeated_index": 1,
+        "unpainted": 2,
+    }
+    scene = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb", process=False)
+    (geometry,) = scene.geometry.values()
+    assert len(geometry.faces) == 319, "glTF can hold the degenerate one but not the other"
+
+
+def test_a_tiling_texture_is_refused_with_a_way_out(tiny_model, tmp_path):
+    mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
+    blob = to_safetensors(dataclasses.replace(mesh, uvs=mesh.uvs * np.float32(2.7)))
+    small = {**SMALL, "model": str(tiny_model), "steps": 1}
+    with pytest.raises(InvalidMesh, match=r"tiling .* --uv unwrap"):
+        finish(run("texture", build("texture", small), {"mesh": blob}))
+    again = build("texture", {**small, "uv": "unwrap"})
+    report = json.loads(finish(run("texture", again, {"mesh": blob}))[1]["report.json"])
+    assert report["mesh"]["textures"][0]["uv"] == "xatlas"
 
 
 def test_prompts_follow_the_papers_directions():
