@@ -57,7 +57,7 @@ def test_progress_names_every_stage_and_step(result):
     stages = list(dict.fromkeys(event.stage for event in progress))
     assert stages == ["load", "geometry", "views", "bake", "write"]
     views = [(event.step, event.total) for event in progress if event.stage == "views"]
-    assert views == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert views == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_files_are_what_the_contract_says(result):
