@@ -22,35 +22,34 @@ GRAY = 0.5  # of a surface that nobody saw at all
 
 def fill(baked: Baked) -> Tensor:
     """Complete baked textures, (K, H, W, 3) float32: unseen surface first, then all gutters."""
-    texture = baked.texture.cpu().numpy().copy()
-    painted = baked.weight.cpu().numpy() > 0
-    fill_surface(texture, painted, baked.texels)
-    used = np.zeros(painted.size, bool)
-    used[baked.texels.place.cpu().numpy()] = True
-    for image, chart in zip(texture, used.reshape(painted.shape), strict=True):
-        fill_gutters(image, chart)
-    return torch.from_numpy(texture).to(baked.texture.device)
+    texels = baked.texels
+    color = fill_surface(baked.color.cpu().numpy(), baked.weight.cpu().numpy() > 0, texels)
+    texture = texels.spread(torch.from_numpy(color).to(baked.color.device))
+    used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool))
+    for image, chart in zip(texture, used, strict=True):
+        fill_gutters(image.numpy(), chart.numpy())
+    return texture
 
 
-def fill_surface(texture: NDArray[np.float32], painted: NDArray[np.bool_], texels: Texels) -> None:
-    """Colour used texels of (K, H, W, 3) that are not painted (K, H, W), in place.
+def fill_surface(
+    color: NDArray[np.float32], painted: NDArray[np.bool_], texels: Texels
+) -> NDArray[np.float32]:
+    """Colours (T, 3) of all texels, of which those in `painted` (T,) have one.
 
     Donors are of the same object, whatever the texture, and only the painted texels beside one
     that is not: the nearest point of a painted region lies on its rim (the donor is 0.06 % farther
     than among all of them). What nobody saw of an object that nobody saw at all becomes gray.
     """
-    pixels, place = texture.reshape(-1, 3), texels.place.cpu().numpy()
-    is_painted = painted.reshape(-1)[place]
-    inner = np.asarray(ndimage.binary_erosion(painted, np.ones((1, 3, 3))), bool)
-    donors = np.flatnonzero((painted & ~inner).reshape(-1)[place])
-    wanted = np.flatnonzero(~is_painted)
-    owner = texels.owner.cpu().numpy()
+    color = color.copy()
+    image = texels.spread(torch.from_numpy(painted)).numpy()
+    inner = np.asarray(ndimage.binary_erosion(image, np.ones((1, 3, 3))), bool)
+    rim = (image & ~inner).reshape(-1)[texels.place.numpy()]
+    owner = texels.owner().numpy()
+    wanted = np.flatnonzero(~painted)
     for number in np.unique(owner[wanted]):
-        mine, own = (group[owner[group] == number] for group in (donors, wanted))
-        if len(mine) == 0:
-            pixels[place[own]] = GRAY
-        else:
-            pixels[place[own]] = pixels[place[nearest_donors(mine, own, texels)]]
+        mine, own = np.flatnonzero(rim & (owner == number)), wanted[owner[wanted] == number]
+        color[own] = GRAY if len(mine) == 0 else color[nearest_donors(mine, own, texels)]
+    return color
 
 
 def nearest_donors(
@@ -58,7 +57,7 @@ def nearest_donors(
 ) -> NDArray[np.int64]:
     """For each wanted texel the nearest donor that faces the same way; if there is none near, one
     that does not."""
-    position, normal = texels.position.cpu().numpy(), texels.normal.cpu().numpy()
+    position, normal = texels.position.numpy(), texels.normal().numpy()
     tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
     chosen = np.empty_like(wanted)
     rest = np.arange(len(wanted))

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from syncsde_engine.mesh import gather, project, silhouettes
 from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.cameras import Camera, clip_positions, paper_cameras
 from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import normalise
-from syncsde_engine.mesh.project import observe
+from syncsde_engine.mesh.project import observe, view_maps, view_to_view
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.rigs import (
     extend,
@@ -128,21 +129,39 @@ def test_further_cameras_are_at_most_as_many_as_asked_for_and_have_the_lens(ball
     assert {(c.fov, c.aspect, c.distance) for c in cameras} == {(30, 1.5, lens.distance)}
 
 
+@pytest.mark.parametrize("compiled", [True, False], ids=["numba", "torch"])
 @pytest.mark.parametrize("lens", [(40, False, 1.5), (60, True, 0.75)], ids=["wide", "orthographic"])
-def test_every_lens_bakes_what_it_sees(lens, monkeypatch):
+def test_every_lens_bakes_what_it_sees(lens, compiled, monkeypatch):
     """Views that show where each point is, baked: every texel holds its own place."""
+    if not compiled:
+        monkeypatch.setattr(gather, "gather_texels", None)
+        monkeypatch.setattr(silhouettes, "_clear", None)
     mesh = normalise(chart_unwrap(lumpy(4), 128, 4))[0]
     cameras = tuple(
         framed(replace(camera, roll=20.0 * i), *lens) for i, camera in enumerate(ring_cameras(6))
     )
     scene = observe(mesh, cameras, BUILTIN)
     texels = used_texels(scene, 128)
-    from syncsde_engine.mesh.project import view_maps
-
-    images = view_maps(scene, 256).position / 2 + 0.5
-    baked = bake(scene, images, texels)
-    seen = baked.weight.flatten()[texels.place] > 0
+    baked = bake(scene, view_maps(scene, 256).position / 2 + 0.5, texels)
+    seen = baked.weight > 0
     assert seen.float().mean() > 0.85
-    found = baked.texture.view(-1, 3)[texels.place][seen]
-    error = (found - (texels.position[seen] / 2 + 0.5)).abs().amax(1)
+    error = (baked.color[seen] - (texels.position[seen] / 2 + 0.5)).abs().amax(1)
     assert error.quantile(0.99) < 0.01
+
+
+@pytest.mark.parametrize("lens", [(40, False, 1.5), (60, True, 0.75)], ids=["wide", "orthographic"])
+def test_pixels_of_every_lens_pair_at_one_spot(lens, monkeypatch):
+    cameras = tuple(framed(camera, *lens) for camera in ring_cameras(6))
+    scene = observe(lumpy(4), cameras, BUILTIN)
+    pairs = view_to_view(scene, 32)
+    maps = view_maps(scene, 32)
+    position = maps.position.movedim(1, -1).reshape(-1, 3)
+    apart = (position[pairs.looks] - position[pairs.source]).norm(dim=1)
+    other = pairs.looks // pairs.pixels != pairs.source // pairs.pixels
+    assert other.sum() > 1000
+    assert apart[~other].max() == 0
+    assert apart[other].quantile(0.95) < 0.2, "a pixel or two apart"
+    monkeypatch.setattr(project, "pair_pixels", None)
+    again = view_to_view(scene, 32)
+    assert abs(len(again.looks) - len(pairs.looks)) <= 2
+    assert again.weight.sum() == pytest.approx(float(pairs.weight.sum()), rel=1e-3)
