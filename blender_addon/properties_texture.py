@@ -143,6 +143,16 @@ class TextureParameters(SamplingParameters):
         ),
         default="auto",
     )
+    fill: EnumProperty(
+        name="Fill",
+        description="Where what no view saw takes its color from",
+        items=(
+            ("smooth", "Smooth", "Blends several near spots of the surface"),
+            ("surface", "Surface", "The nearest spot on the surface"),
+            ("uv", "UV", "The nearest spot in the texture, as in the paper"),
+        ),
+        default="smooth",
+    )
     rasterizer: EnumProperty(
         name="Rasterizer",
         description="How the engine draws the mesh",

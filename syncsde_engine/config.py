@@ -132,7 +132,9 @@ class TextureConfig(Sampling):
     ] = None
     sources: Annotated[
         Literal["average", "best"],
-        Field(description="of the earlier views that see a spot: their mean, or the one facing it"),
+        Field(
+            description="of the earlier views that see a spot: their mean, or the one that faces it"
+        ),
     ] = "average"
     shared_attention: Annotated[
         Literal["off", "ring"],
@@ -187,6 +189,13 @@ class TextureConfig(Sampling):
             "unwrap everywhere"
         ),
     ] = "auto"
+    fill: Annotated[
+        Literal["smooth", "surface", "uv"],
+        Field(
+            description="what no view saw: several near spots blended, the nearest on the surface, "
+            "or, as the paper, the nearest in the texture"
+        ),
+    ] = "smooth"
     rasterizer: Annotated[
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),

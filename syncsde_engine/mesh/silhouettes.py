@@ -20,7 +20,7 @@ from .project import Scene, normal_map, object_of, rays_of, view_depth
 from .sight import MIN_COS
 
 JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
-FADE = 1 / 48  # of a view's side, over which it gains its full say
+FADE = 1 / 24  # of a view's side, over which it gains its full say
 
 
 class Shown(NamedTuple):

@@ -18,6 +18,7 @@ from ..mesh.intake import take_in
 from ..mesh.project import depth_control, observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..mesh.rigs import front, neighbours
+from ..mesh.seams import density, seams
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
@@ -72,12 +73,13 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         views = model.decode(y)
     with session.clock.measure("bake"):
         baked = bake(scene, views, texels)
-        filled = fill(baked)
+        filled = fill(baked, config.fill)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
         title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
         files = files_of(scene, views, mesh.whole, filled, title)
+    unit = mesh.normalization.scale
     session.results |= {
         "rasterizer": raster.name,
         "mesh": mesh.report,
@@ -86,6 +88,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
+        "seams": seams(mesh.work, baked, filled)._asdict(),
+        "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
 
