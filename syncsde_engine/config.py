@@ -19,6 +19,7 @@ from .explain import explain
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
+MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
@@ -26,6 +27,7 @@ ControlScale = Annotated[float, Field(ge=0, le=10)]
 ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
 Side = Annotated[int, Field(ge=64, le=65536)]  # pixels
 Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
 StrategyName = Literal[
     "syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "syncmvd", "independent"
 ]
@@ -94,6 +96,13 @@ class TextureConfig(Sampling):
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
 
     prompt: Annotated[Text, Field(description="what the surface should look like")]
+    prompt_for: Annotated[
+        tuple[tuple[Name, Text], ...],
+        Field(
+            max_length=MOST_PARTS,
+            description="what an object or material of this name should look like instead",
+        ),
+    ] = ()
     steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
     synchronized_share: Annotated[
         float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
@@ -135,6 +144,14 @@ class TextureConfig(Sampling):
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),
     ] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.prompt_for and self.shared_attention != "off":
+            raise InvalidRequest(
+                "shared_attention is for views of one prompt each.",
+                hint="Turn it off, or leave out prompt_for.",
+                field="shared_attention",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

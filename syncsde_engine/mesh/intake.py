@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidMesh
 from .atlas import Atlas, Texture
-from .mesh import Mesh, areas, normalise, weld
+from .mesh import Mesh, Normalization, areas, normalise, weld
 from .sanitise import Defects, Sanitised, first_alike, part, sanitise
 from .unwrap import SECONDS, unwrap
 from .uvs import Layout, corners_of, layout, owners_of_texels, sharing
@@ -41,6 +41,7 @@ class Intake(NamedTuple):
 
     whole: Mesh  # the artist's vertices and faces, with coordinates within the unit square
     work: Mesh  # normalised, and only the faces that can be painted
+    normalization: Normalization
     textures: list[Texture]
     report: dict[str, Any]
 
@@ -64,7 +65,7 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
     Raises InvalidMesh if nothing can be painted, or not with these coordinates.
     """
     clean = sanitise(mesh)
-    work, _ = normalise(clean.mesh)
+    work, normalization = normalise(clean.mesh)
     places = weld(work.positions)[work.triangles]
     corners, usable = corners_of(work)
     groups, group_of = _groups(work, policy, corners, usable)
@@ -97,7 +98,8 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
         "defects": {**clean.defects._asdict(), "without_uvs": without},
         "warnings": warnings,
     }
-    return Intake(_with_all_faces(mesh, work, clean), work, atlas.textures, report)
+    whole = _with_all_faces(mesh, work, clean)
+    return Intake(whole, work, normalization, atlas.textures, report)
 
 
 def _groups(mesh: Mesh, policy: UvPolicy, corners: Float, usable: Bools) -> tuple[list[Group], Int]:

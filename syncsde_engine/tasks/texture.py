@@ -7,21 +7,22 @@ Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
-from ..mesh.cameras import Camera, paper_cameras
+from ..mesh.cameras import paper_cameras
 from ..mesh.fill import fill
 from ..mesh.intake import take_in
-from ..mesh.project import depth_control, observe, view_maps, view_to_view
+from ..mesh.project import observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
 from .texture_files import files_of, texture_files
+from .texture_prompts import denoiser_of, require_names
 
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
 # Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
@@ -36,6 +37,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
     given = io.from_safetensors(inputs["mesh"])
+    require_names(config, given)
 
     yield Progress("load", 0, 1)
     session = Session("texture", config, control=True)
@@ -50,16 +52,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
 
-    prompts, unwanted = view_prompts(config, settings, scene.cameras)
-    denoiser = model.guided(
-        prompts,
-        unwanted,
-        settings.guidance_scale,
-        config.batch_size,
-        control=depth_control(view_maps(scene, settings.view_size)),
-        control_scale=settings.control_scale,
-        attend=Ring(RING, FRONT) if config.shared_attention == "ring" else None,
-    )
+    maps = view_maps(scene, settings.view_size)
+    attend = Ring(RING, FRONT) if config.shared_attention == "ring" else None
+    denoiser = denoiser_of(config, settings, model, scene, maps, attend)
     size = (latent_size, latent_size)
     y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
@@ -93,17 +88,3 @@ def chosen(config: TextureConfig, settings: Settings) -> Settings:
     """What the model likes, except where the user said otherwise."""
     said = {name: getattr(config, name) for name in OPEN if getattr(config, name) is not None}
     return dataclasses.replace(settings, **said)
-
-
-def view_prompts(
-    config: TextureConfig, settings: Settings, cameras: Sequence[Camera]
-) -> tuple[list[str], list[str]]:
-    """Append the viewing direction; unwanted away from the front is another front."""
-    prompt, unwanted = settings.prompt_prefix + config.prompt.strip(), settings.negative_prompt
-    if not config.view_prompts:
-        return [prompt] * len(cameras), [unwanted] * len(cameras)
-    away = f"{unwanted}, front view" if unwanted else ""
-    return (
-        [f"{prompt}, {camera.direction} view" for camera in cameras],
-        [unwanted if camera.direction == "front" else away for camera in cameras],
-    )
