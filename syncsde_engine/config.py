@@ -20,6 +20,7 @@ from .explain import explain
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
 MOST_VIEWS = 64  # of a mesh
+MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
@@ -30,6 +31,7 @@ Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
 Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
 Coordinate = Annotated[float, Strict(), Field(ge=-1e12, le=1e12)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
 StrategyName = Literal[
     "syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "syncmvd", "independent"
 ]
@@ -118,6 +120,13 @@ class TextureConfig(Sampling):
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
 
     prompt: Annotated[Text, Field(description="what the surface should look like")]
+    prompt_for: Annotated[
+        tuple[tuple[Name, Text], ...],
+        Field(
+            max_length=MOST_PARTS,
+            description="what an object or material of this name should look like instead",
+        ),
+    ] = ()
     steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
     synchronized_share: Annotated[
         float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
@@ -216,6 +225,12 @@ class TextureConfig(Sampling):
                     hint="Give fov for perspective, or ortho_scale for a view without.",
                     field="viewpoints",
                 )
+        if self.prompt_for and self.shared_attention != "off":
+            raise InvalidRequest(
+                "shared_attention is for views of one prompt each.",
+                hint="Turn it off, or leave out prompt_for.",
+                field="shared_attention",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -7,15 +7,14 @@ Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
-from ..mesh.cameras import Camera
 from ..mesh.fill import fill
 from ..mesh.intake import take_in
-from ..mesh.project import depth_control, observe, view_maps, view_to_view
+from ..mesh.project import observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..mesh.rigs import front, neighbours
 from ..mesh.seams import density, seams
@@ -25,6 +24,7 @@ from . import Artifacts, Progress
 from .session import Session
 from .texture_cameras import cameras_of, require_sight, told
 from .texture_files import files_of, texture_files
+from .texture_prompts import denoiser_of, require_names
 
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
 
@@ -35,6 +35,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
     given = io.from_safetensors(inputs["mesh"])
+    require_names(config, given)
 
     yield Progress("load", 0, 1)
     session = Session("texture", config, control=True)
@@ -53,18 +54,10 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
 
-    prompts, unwanted = view_prompts(config, settings, cameras)
-    denoiser = model.guided(
-        prompts,
-        unwanted,
-        settings.guidance_scale,
-        config.batch_size,
-        control=depth_control(view_maps(scene, settings.view_size)),
-        control_scale=settings.control_scale,
-        attend=Ring(neighbours(cameras), front(cameras))
-        if config.shared_attention == "ring"
-        else None,
-    )
+    maps = view_maps(scene, settings.view_size)
+    shared = config.shared_attention == "ring"
+    attend = Ring(neighbours(cameras), front(cameras)) if shared else None
+    denoiser = denoiser_of(config, settings, model, scene, maps, attend)
     size = scene.frame(latent_size)
     y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
@@ -105,17 +98,3 @@ def chosen(config: TextureConfig, settings: Settings) -> Settings:
     """What the model likes, except where the user said otherwise."""
     said = {name: getattr(config, name) for name in OPEN if getattr(config, name) is not None}
     return dataclasses.replace(settings, **said)
-
-
-def view_prompts(
-    config: TextureConfig, settings: Settings, cameras: Sequence[Camera]
-) -> tuple[list[str], list[str]]:
-    """Append the viewing direction; unwanted away from the front is another front."""
-    prompt, unwanted = settings.prompt_prefix + config.prompt.strip(), settings.negative_prompt
-    if not config.view_prompts:
-        return [prompt] * len(cameras), [unwanted] * len(cameras)
-    away = f"{unwanted}, front view" if unwanted else ""
-    return (
-        [f"{prompt}, {camera.direction} view" for camera in cameras],
-        [unwanted if camera.direction == "front" else away for camera in cameras],
-    )
