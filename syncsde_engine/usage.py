@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .errors import OutOfMemory
-
 try:
     import resource
 except ImportError:  # Windows
@@ -52,24 +50,6 @@ class Usage:
         yield
         wait_for(device)
         self.seconds += time.perf_counter() - start
-
-
-@contextmanager
-def memory_named() -> Iterator[None]:
-    """Turn what torch, numpy and the drivers raise when memory runs out into OutOfMemory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        told = str(error).lower()
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-            phrase in told for phrase in ("out of memory", "can't allocate memory")
-        ):
-            raise OutOfMemory(
-                "There is not enough memory for this run.",
-                hint="Lower batch_size or the size of the pictures.",
-                field="batch_size",
-            ) from None
-        raise
 
 
 def wait_for(device: torch.device) -> None:

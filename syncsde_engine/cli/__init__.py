@@ -19,7 +19,7 @@ from pathlib import Path
 from .. import __version__, output, tasks
 from ..config import CONFIGS, TaskConfig, TextureConfig, build
 from ..errors import SyncSDEError
-from . import compare, recording, table
+from . import compare, models, recording, table
 from .console import Console, follow
 from .flags import Parser, add_task, parameters
 from .input_files import input_paths, naming_files, read_file
@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         add_task(command, task)
         add_files(command, compared=True)
         command.set_defaults(command=run_comparison)
+    models.add_to(commands)
     for command in importlib.metadata.entry_points(group=COMMANDS):
         commands.add_parser(command.name, help=f"see syncsde {command.name} --help")
     return main

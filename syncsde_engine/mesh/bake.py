@@ -119,7 +119,7 @@ def bake(scene: Scene, images: Tensor, texels: Texels) -> Baked:
     absolute difference of their colours, averaged over the channels, each pair weighted by the
     product of its blending weights; 0 if no texel is seen twice.
     """
-    shown = clear_objects(scene, images.shape[-1])
+    shown = clear_objects(scene, min(images.shape[-2:]))
     found = gather(scene, texels, images.float(), shown)
     count = len(texels.place)
     seen = int((found.best >= GRAZING_COS).sum()) / count

@@ -104,7 +104,7 @@ def _look(
         torch.tensor(row, dtype=torch.float32, device=position.device)
         for row in (camera.eye, camera.basis[2])
     )
-    pixel = 2 * ((position - eye) @ forward) / (camera.focal * images.shape[2])
+    pixel = camera.footprint((position - eye) @ forward, min(images.shape[2:]))
     span = sides.norm(dim=2).amax(1) / pixel
     taps = torch.where((span > FREE) & (cos > 0), span.ceil().clamp(max=MOST_TAPS), 1)
     for side in range(2, MOST_TAPS + 1):

@@ -13,11 +13,14 @@ from .raster import on_faces
 
 
 def render(scene: Scene, textures: Tensor, size: int, background: float = 0.2) -> Tensor:
-    """Draw the mesh unlit with `textures` (K, H, W, 3) in [0, 1]. -> (N, 3, size, size) float32."""
+    """Draw the mesh unlit with `textures` (K, H, W, 3) in [0, 1]. -> (N, 3, H, W) float32.
+
+    `size` is the shorter side of the pictures.
+    """
     assert scene.mesh.uvs is not None
     assert scene.mesh.uv_triangles is not None
     clip = clip_positions(scene.positions, scene.cameras)
-    raster = scene.rasterizer.rasterize(clip, scene.triangles, (size, size))
+    raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
     uvs, corners, owner = (
         torch.tensor(array, device=textures.device)
         for array in (scene.mesh.uvs, scene.mesh.uv_triangles, scene.mesh.owners("texture"))

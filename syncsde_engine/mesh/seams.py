@@ -107,10 +107,11 @@ def chart_borders(mesh: Mesh) -> tuple[Side, Side, NDArray[np.float64]]:
     return sides[0], sides[1], length
 
 
-def density(mesh: Mesh, size: int) -> Density:
-    """How many texels of textures of `size` x `size` lie along a unit of the mesh's length.
+def density(mesh: Mesh, size: int, unit: float = 1.0) -> Density:
+    """How many texels of textures of `size` x `size` lie along a unit of length.
 
-    On each face the root of its texels over its area; quantiles are of the area.
+    `unit` is what the mesh's own unit of length is in others, as of the mesh before it was
+    normalised. On each face the root of its texels over its area; quantiles are of the area.
     """
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
@@ -123,4 +124,4 @@ def density(mesh: Mesh, size: int) -> Density:
     order = np.argsort(fine)
     reached = np.cumsum(area[known][order])
     places = np.searchsorted(reached, np.array([0.05, 0.5, 0.95]) * reached[-1])
-    return Density(*(float(value) for value in fine[order][places]))
+    return Density(*(float(value) / unit for value in fine[order][places]))

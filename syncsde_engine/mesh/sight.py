@@ -23,15 +23,26 @@ MOST_TAPS = 4  # along each side of a texel
 FREE = 1.25  # pixels that a texel may span before it takes more than one tap
 SHARE = 0.05  # of the weight, from which on a view has a say
 
-Lens = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+Lens = tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+]
 
 
 def lenses(cameras: Sequence[Camera]) -> Lens:
-    """Eyes (N, 3), bases (N, 3, 3) and focal lengths (N,) of cameras, for `see_point`."""
+    """What `see_point` knows of cameras.
+
+    Eyes (N, 3), bases (N, 3, 3), magnifications (N, 2), focal lengths (N,), orthographic (N,).
+    """
     return (
         np.stack([camera.eye for camera in cameras]),
         np.stack([camera.basis for camera in cameras]),
+        np.stack([camera.magnification for camera in cameras]),
         np.array([camera.focal for camera in cameras]),
+        np.array([camera.orthographic for camera in cameras]),
     )
 
 
@@ -43,25 +54,29 @@ def see_point(x, y, z, normals, f, owner, lens, j, depth, shown):  # noqa: ANN00
     The cosine is 0 unless the point passes the depth test and the pixel of `shown` (N, H, W) that
     it falls into shows its object.
     """
-    eyes, bases, focals = lens
+    eyes, bases, magnifications, focals, parallel = lens
     dx, dy, dz = x - eyes[j, 0], y - eyes[j, 1], z - eyes[j, 2]
-    facing = -(normals[f, 0] * dx + normals[f, 1] * dy + normals[f, 2] * dz)
     w = bases[j, 2, 0] * dx + bases[j, 2, 1] * dy + bases[j, 2, 2] * dz
+    if parallel[j]:
+        rx, ry, rz, scale = bases[j, 2, 0], bases[j, 2, 1], bases[j, 2, 2], 1.0
+    else:
+        rx, ry, rz, scale = dx, dy, dz, w
+    facing = -(normals[f, 0] * rx + normals[f, 1] * ry + normals[f, 2] * rz)
     if facing <= 0 or w <= 0:
         return 0.0, 0.0, 0.0, w
-    cos = facing / np.sqrt(dx * dx + dy * dy + dz * dz)
-    scale = focals[j] / w
+    cos = facing / np.sqrt(rx * rx + ry * ry + rz * rz)
     right = bases[j, 0, 0] * dx + bases[j, 0, 1] * dy + bases[j, 0, 2] * dz
     up = bases[j, 1, 0] * dx + bases[j, 1, 1] * dy + bases[j, 1, 2] * dz
-    across, down = (1 + right * scale) / 2, (1 - up * scale) / 2
+    across = (1 + right * magnifications[j, 0] / scale) / 2
+    down = (1 - up * magnifications[j, 1] / scale) / 2
     if cos < MIN_COS or across < 0 or across >= 1 or down < 0 or down >= 1:
         return 0.0, 0.0, 0.0, w
     if shown[j, int(down * shown.shape[1]), int(across * shown.shape[2])] != owner:
         return 0.0, 0.0, 0.0, w
-    side = depth.shape[1]
+    rows, columns = depth.shape[1:]
     tangent = np.sqrt(max(1 - cos * cos, 0.0)) / cos
-    bias = BIAS + BIAS_PIXELS * 2 * w / (focals[j] * side) * tangent
-    if w > depth[j, int(down * side), int(across * side)] + bias:
+    bias = BIAS + BIAS_PIXELS * 2 * scale / (focals[j] * min(rows, columns)) * tangent
+    if w > depth[j, int(down * rows), int(across * columns)] + bias:
         return 0.0, 0.0, 0.0, w
     return across, down, cos, w
 
@@ -144,7 +159,7 @@ def _gather_kernel(  # noqa: ANN202
                 if cos == 0:
                     continue
                 red, green, blue = _sample(images, j, px, py)
-                pixels = span * lens[2][j] * height / (2 * w)
+                pixels = span * lens[3][j] * min(height, width) / (2 * (1.0 if lens[4][j] else w))
                 if pixels > FREE:
                     taps = min(int(np.ceil(pixels)), MOST_TAPS)
                     good, reds, greens, blues = 0, 0.0, 0.0, 0.0

@@ -14,9 +14,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .cameras import clip_positions
+from .cameras import Camera, clip_positions
 from .compiled import compiled, prange
-from .project import Scene, normal_map, object_of, rays_of
+from .project import Scene, normal_map, object_of, rays_of, view_depth
 from .sight import MIN_COS
 
 JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
@@ -31,19 +31,15 @@ class Shown(NamedTuple):
 
 
 def clear_objects(scene: Scene, size: int) -> Shown:
-    """Look which object the pixels of all views at `size` x `size` show."""
+    """Look which object the pixels of all views show; `size` is their shorter side."""
     clip = clip_positions(scene.positions, scene.cameras)
     reach = max(1, round(FADE * size))
     objects, says = [], []
     for camera, vertices in zip(scene.cameras, clip, strict=True):
-        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, (size, size))
-        face, depth = raster.face[0], raster.w[0]
-        rays = rays_of(camera, size).to(depth)
-        pixel = 2 / (camera.focal * size)  # width of a pixel at depth 1
-        if _clear is not None and not depth.is_cuda:
-            shown = _clear_numba(scene, face, depth, rays, pixel)
-        else:
-            shown = _clear_torch(scene, face, depth, rays, pixel)
+        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
+        face, depth = raster.face[0], view_depth((camera,), raster)[0]
+        clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
+        shown = clear(scene, face, depth, camera, size)
         edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
         say = torch.from_numpy(np.minimum(np.asarray(edge), reach) / reach)
         objects.append(shown)
@@ -51,11 +47,12 @@ def clear_objects(scene: Scene, size: int) -> Shown:
     return Shown(torch.stack(objects), torch.stack(says))
 
 
-def _clear_torch(scene: Scene, face: Tensor, depth: Tensor, rays: Tensor, pixel: float) -> Tensor:
+def _clear_torch(scene: Scene, face: Tensor, depth: Tensor, camera: Camera, size: int) -> Tensor:
+    rays = rays_of(camera, size).direction.to(depth)
     normal = normal_map(scene, face[None])[0]
     cos = -(rays * normal).sum(0) / (rays * rays).sum(0).sqrt()
     cos.clamp_(min=MIN_COS)
-    slope = depth * pixel * (1 - cos**2).clamp(min=0).sqrt() / cos
+    slope = camera.footprint(depth, size) * (1 - cos**2).clamp(min=0).sqrt() / cos
     jump = _largest_of_3x3(depth) + _largest_of_3x3(-depth)
     owner = object_of(scene, face)
     same = _largest_of_3x3(owner.float()) == -_largest_of_3x3(-owner.float())
@@ -68,8 +65,9 @@ def _largest_of_3x3(image: Tensor) -> Tensor:
     return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
-def _clear_numba(scene: Scene, face: Tensor, depth: Tensor, rays: Tensor, pixel: float) -> Tensor:
+def _clear_numba(scene: Scene, face: Tensor, depth: Tensor, camera: Camera, size: int) -> Tensor:
     assert _clear is not None
+    rays = rays_of(camera, size).direction.expand(3, *face.shape).contiguous()
     shown = np.full(face.shape, -1, np.int32)
     _clear(
         face.numpy(),
@@ -77,13 +75,14 @@ def _clear_numba(scene: Scene, face: Tensor, depth: Tensor, rays: Tensor, pixel:
         rays.numpy(),
         scene.normals.numpy(),
         scene.mesh.owners("object"),
-        pixel,
+        camera.footprint(1.0, size),
+        camera.orthographic,
         shown,
     )
     return torch.from_numpy(shown)
 
 
-def _clear_kernel(face, depth, rays, normals, objects, pixel, shown) -> None:  # noqa: ANN001
+def _clear_kernel(face, depth, rays, normals, objects, pixel, parallel, shown) -> None:  # noqa: ANN001
     height, width = face.shape
     for row in prange(height):
         for column in range(width):
@@ -102,7 +101,8 @@ def _clear_kernel(face, depth, rays, normals, objects, pixel, shown) -> None:  #
             x, y, z = rays[0, row, column], rays[1, row, column], rays[2, row, column]
             facing = -(x * normals[f, 0] + y * normals[f, 1] + z * normals[f, 2])
             cos = max(facing / np.sqrt(x * x + y * y + z * z), MIN_COS)
-            slope = depth[row, column] * pixel * np.sqrt(max(1 - cos * cos, 0.0)) / cos
+            scale = 1.0 if parallel else depth[row, column]
+            slope = scale * pixel * np.sqrt(max(1 - cos * cos, 0.0)) / cos
             if far - near <= JUMP + 3 * slope:
                 shown[row, column] = owner
 

@@ -18,6 +18,7 @@ from ..errors import MissingWeights
 from .folder import class_name
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
+OFFERED: dict[str, Path] = {}  # more names, by whoever runs tasks for others
 SETTINGS_FILE = "syncsde.json"
 PARTS = ("text_encoder", "vae", "unet")
 PIXELS_OF = {"IFPipeline": 64}  # image_size of other models than Stable Diffusion
@@ -43,7 +44,7 @@ def locate(model: str, field: str = "model") -> Path:
 
     Raises MissingWeights. Nothing is downloaded.
     """
-    folder = EMBEDDED.get(model, Path(model).expanduser())
+    folder = (OFFERED | EMBEDDED).get(model, Path(model).expanduser())
     if folder.is_dir():
         return folder
     if model.count("/") == 1 and not Path(model).is_absolute():
@@ -79,6 +80,12 @@ def settings(folder: Path) -> Settings:
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
         wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise MissingWeights(f"{str(path)!r} is not valid: {wrong}.", field="model") from None
+
+
+def vocabulary(folder: Path) -> dict[str, list[str]]:
+    """The words that a model was trained on, by kind, if its `syncsde.json` tells them."""
+    path = folder / SETTINGS_FILE
+    return json.loads(path.read_text("utf-8")).get("vocabulary", {}) if path.is_file() else {}
 
 
 WeightsFile = tuple[Path, int, int]  # with modification time in nanoseconds and size in bytes

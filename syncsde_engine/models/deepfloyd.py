@@ -118,6 +118,10 @@ class DeepFloyd:
         """(N, 3, H, W) images in [0, 1] -> states in [-1, 1], the same shape."""
         return 2 * images.to(self.device) - 1
 
+    def to_rgb(self, pixels: Tensor) -> Tensor:
+        """Its states are colours already. (N, 3, h, w) -> the same in [0, 1], on the CPU."""
+        return (pixels.float() / 2 + 0.5).cpu()
+
     def decode(self, latents: Tensor) -> Tensor:
         """(N, 3, H, W) states -> images in [0, 1], the same shape."""
         return (latents / 2 + 0.5).clamp(0, 1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import InvalidRequest
+from ..preview import Projection
 from ..schedule import Schedule, Step
 from ..usage import Usage
 from . import folder as parts
@@ -51,6 +52,7 @@ class StableDiffusion:
         self.prediction: Prediction = scheduler.get("prediction_type", "epsilon")
         self.device = device
         self.usage = Usage()
+        self._projection: Projection | None = None
         self.channels: int = vae.config["latent_channels"]
         self.scale = 2 ** (len(vae.config["block_out_channels"]) - 1)  # pixels of a latent cell
         take_over(self.unet)
@@ -236,8 +238,7 @@ class StableDiffusion:
         latents = []
         for image in images.to(self.device).split(1):
             with self.usage.count(self.device, vae_encoder=1):
-                posterior = self.vae.encode(2 * image - 1, return_dict=False)[0]
-            latents.append(posterior.mean * self.vae.config["scaling_factor"])
+                latents.append(self._encode(image))
         return torch.cat(latents)
 
     @torch.no_grad()
@@ -248,6 +249,19 @@ class StableDiffusion:
         """
         images = [decode_in_tiles(one, self.scale, self._decode) for one in latents.split(1)]
         return torch.cat(images)
+
+    @torch.no_grad()
+    def to_rgb(self, latents: Tensor) -> Tensor:
+        """What colours latents mean, one pixel a cell. (N, C, h, w) -> (N, 3, h, w) on the CPU."""
+        if self._projection is None:
+            self._projection = Projection.fit(
+                lambda image: self._encode(image.to(self.device)), self.scale
+            )
+        return self._projection(latents)
+
+    def _encode(self, image: Tensor) -> Tensor:
+        posterior = self.vae.encode(2 * image - 1, return_dict=False)[0]
+        return posterior.mean * self.vae.config["scaling_factor"]
 
     def _decode(self, latent: Tensor) -> Tensor:
         with self.usage.count(self.device, vae_decoder=1):

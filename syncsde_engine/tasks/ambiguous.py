@@ -19,7 +19,7 @@ from ..errors import InvalidRequest
 from ..models import catalogue
 from ..models.deepfloyd import DeepFloyd, GuidedPixels, Upscaler
 from ..noise import gaussian
-from ..sampler import Denoiser, sample
+from ..sampler import Denoiser
 from ..schedule import Step
 from ..strategies import Independent
 from ..transforms import turned
@@ -52,7 +52,9 @@ def run(
     unwanted = [config.negative_prompt or ""] * len(config.prompt)
     denoiser = session.guided(config.prompt, unwanted, PAPER_GUIDANCE)
     overlap = turned(config.transform, side).overlap()
-    y = yield from session.synchronise(denoiser, overlap, (side, side), inputs)
+    y = yield from session.synchronise(
+        denoiser, overlap, (side, side), inputs, picture=lambda y: y[-1]
+    )
     last = y[-1:]
     if upscaler is not None:
         last = yield from upscale(session, upscaler, last, denoiser)
@@ -105,11 +107,9 @@ def upscale(
     alone = Independent()
     nobody = Coupling(torch.empty(0, dtype=torch.int64), ())
     large = draw(0, 0)
-    with session.clock.measure("upscale"):
-        for state in sample(large, session.steps, denoiser, alone, nobody, fresh):
-            large = state.y
-            yield Progress("upscale", state.step.index + 1, state.step.total)
-    return large
+    return (
+        yield from session.sample("upscale", large, session.steps, denoiser, alone, nobody, fresh)
+    )
 
 
 def show(config: AmbiguousConfig, image: Tensor, views: Tensor) -> Artifacts:

@@ -85,6 +85,7 @@ def synchronise(
         inputs,
         recorded=path,
         starts={0: path[0, 0], 2: path[0, 0]},
+        picture=lambda y: y[2],
     )
     return Edited(y[2], y[0])
 
@@ -114,8 +115,7 @@ def working_size(image: Tensor, longer: int | None, shorter: int, multiple: int)
     height, width = image.shape[1:]
     aspect = max(height, width) / min(height, width)
     longer = min(longer or round(shorter * aspect), LONGEST_SIDE)
-    short = max(1, round(longer / aspect))
-    return pictures.fit(height, width, short, multiple, "inputs.image")
+    return pictures.fit(height, width, max(1, round(longer / aspect)), multiple)
 
 
 def draw(

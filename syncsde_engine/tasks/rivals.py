@@ -18,7 +18,7 @@ from ..models.attention import Layer
 from ..models.attention_maps import self_attention_layers
 from ..models.stable_diffusion import StableDiffusion
 from ..noise import Noise, gaussian
-from ..sampler import Denoiser, sample
+from ..sampler import Denoiser
 from ..schedule import Step
 from ..strategies import Independent
 from . import Progress
@@ -128,11 +128,9 @@ def resample(
     count, channels, height, width = y.shape
     noise = Noise(session.config.seed, (count, channels, height, width), y.device)
     nothing = Coupling(torch.zeros(0, dtype=torch.int64), ())
-    with session.clock.measure("views"):
-        for state in sample(y, steps, denoiser, Independent(), nothing, noise.fresh):
-            y = state.y
-            yield Progress("views", state.step.index + 1, state.step.total, state=state)
-    return y
+    return (
+        yield from session.sample("views", y, steps, denoiser, Independent(), nothing, noise.fresh)
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..config import TaskConfig
-from ..coupling import Overlap, disagreement, first
+from ..coupling import Coupling, Overlap, disagreement, first
 from ..errors import InvalidRequest
 from ..inversion import invert
 from ..models import catalogue
@@ -24,12 +25,15 @@ from ..models.deepfloyd import unsuitable
 from ..models.loading import Model, load, pick_device
 from ..models.stable_diffusion import StableDiffusion
 from ..noise import Noise
+from ..preview import Picture, Preview, Watched
 from ..report import report
 from ..sampler import Denoiser, sample
 from ..schedule import Step
-from ..strategies import strategy
+from ..strategies import Strategy, strategy
 from ..usage import Clock, Usage
-from . import Artifacts, Progress
+from . import Artifacts, Progress, Saved
+
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -91,11 +95,13 @@ class Session:
         reference: Literal["first", "training"] = "first",
         recorded: Tensor | None = None,
         starts: Mapping[int, Tensor] | None = None,
-    ) -> Generator[Progress, None, Tensor]:
+        picture: Picture | None = None,
+    ) -> Generator[Progress, Saved | None, Tensor]:
         """Sample all trajectories of `size` (h, w) together. Returns y_0, (N, C, h, w).
 
         `recorded` is as the sampler takes it. `starts` has the first states (C, h, w) of those
-        trajectories that do not begin with noise. Raises NumericalFailure.
+        trajectories that do not begin with noise. `picture` makes of all states the one (C, H, W)
+        that previews show; by default they lie side by side. Raises NumericalFailure.
         """
         config = self.config
         chosen = strategy(
@@ -114,17 +120,45 @@ class Session:
             y[trajectory] = state
         if shared is not None and (starts or chosen.shares_noise):
             y = shared.replace(y)
-        coupling, start = chosen.couple(overlap).to(self.device), y
-        with self.clock.measure("views"):
-            for state in sample(
-                y, self.steps, denoiser, chosen, coupling, noise.fresh, recorded=recorded
-            ):
-                y = state.y
-                yield Progress(
-                    "views", state.step.index + 1, state.step.total, state=state, start=start
-                )
+        coupling = chosen.couple(overlap).to(self.device)
+        y = yield from self.sample(
+            "views", y, self.steps, denoiser, chosen, coupling, noise.fresh, recorded, picture
+        )
         self.results["disagreement"] = disagreement(y, overlap)
         self.results["largest_gain"] = max(chosen.gain(step) for step in self.steps)
+        return y
+
+    def sample(
+        self,
+        stage: str,
+        y: Tensor,
+        steps: Sequence[Step],
+        denoiser: Denoiser,
+        strategy: Strategy,
+        coupling: Coupling,
+        fresh: Callable[[Step], Tensor | None],
+        recorded: Tensor | None = None,
+        picture: Picture | None = None,
+    ) -> Generator[Progress, Saved | None, Tensor]:
+        """Run the sampler as a stage; a saved state that is sent in at its begin is gone on from.
+
+        The arguments are the sampler's.
+        """
+        start = y
+        resume = yield Progress(stage, 0, steps[0].total, start=start)
+        if resume is not None and resume.y.shape == y.shape:
+            log.info("%s goes on after step %d", stage, resume.step)
+            y = torch.from_numpy(resume.y).to(y)
+            steps = [step for step in steps if step.index >= resume.step]
+            self.results["resumed_at_step"] = resume.step
+        with self.clock.measure(stage):
+            watched = Watched(denoiser)
+            for state in sample(y, steps, watched, strategy, coupling, fresh, recorded):
+                clean = watched.clean(y, state.step, recorded)
+                preview = Preview(clean, self.model.to_rgb, picture)
+                y = state.y
+                number, total = state.step.index + 1, state.step.total
+                yield Progress(stage, number, total, preview.png, state, start)
         return y
 
     def invert(
@@ -145,7 +179,6 @@ class Session:
     def finish(self, files: Artifacts, **resolved: Any) -> Artifacts:
         """Add report.json. `resolved` are parameters that were left to the model."""
         resolved.setdefault("guidance_scale", self.results.pop("guidance_scale", None))
-        parts = ("controlnet",) if self.model.controlnet is not None else ()
         return files | {
             "report.json": report(
                 self.task,
@@ -153,9 +186,7 @@ class Session:
                 self.clock,
                 self.device,
                 self.model.usage,
-                model_sha256=catalogue.fingerprint(
-                    catalogue.weights(self.folder, self.controlnet, control=bool(parts))
-                ),
+                model_sha256=catalogue.fingerprint(model_weights(self.config)),
                 **self.results,
             )
         }
@@ -163,6 +194,31 @@ class Session:
     def _eta(self) -> float:
         stochastic = self.config.sampler == "ddpm" or self.config.strategy == "syncmvd"
         return 1.0 if stochastic else self.config.eta
+
+
+def preload(task: str, config: TaskConfig) -> None:
+    """Load a model with all that its first run would spend time on."""
+    model = Session(task, config, control=hasattr(config, "controlnet")).model
+    model.to_rgb(torch.zeros(1, model.channels, 1, 1))
+
+
+def model_weights(config: TaskConfig) -> tuple[catalogue.WeightsFile, ...]:
+    """The files of the model and, where the task has one, of its ControlNet."""
+    named = getattr(config, "controlnet", None)
+    return catalogue.weights(
+        catalogue.locate(config.model),
+        catalogue.locate(named, "controlnet") if named else None,
+        control=hasattr(config, "controlnet"),
+    )
+
+
+def weights_sha256(config: TaskConfig) -> str:
+    """SHA-256 of everything that is loaded for a run. Raises MissingWeights."""
+    files = model_weights(config)
+    upscaler = getattr(config, "upscaler", None)
+    if upscaler:
+        files += catalogue.weights_in(catalogue.locate(upscaler, "upscaler") / "unet")
+    return catalogue.fingerprint(files)
 
 
 def read_noise(content: bytes, shape: Sequence[int]) -> Tensor:

@@ -72,6 +72,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
         shared_noise=config.shared_noise,
         recorded=recorded,
         starts=None if recorded is None else dict(enumerate(recorded[0])),
+        picture=canvas.composed,
     )
 
     yield Progress("write", 0, 1)

@@ -74,7 +74,9 @@ def addon(installed):
         "images",
         "job",
         "results",
+        "suggestions",
         "client",
+        "viewpoints",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})

@@ -134,3 +134,13 @@ def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert "no engine at /nowhere" in layout.drawn[-1]
+
+
+def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
+    offer = addon.suggestions.for_prompt
+    settings = bpy.context.scene.syncsde
+    assert "a mossy stone statue" in offer(settings, bpy.context, "")
+    assert "a red brick" in offer(settings, bpy.context, "a red bri")
+    assert offer(settings, bpy.context, "a red xyz") == []
+    settings.model = "/models/other"
+    assert offer(settings, bpy.context, "a red bri") == []
