@@ -36,6 +36,15 @@ class TextureParameters(SamplingParameters):
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
+    quality: EnumProperty(
+        name="Quality",
+        description="How much work goes into the texture",
+        items=(
+            ("draft", "Draft", "Fewer views and steps, in a third of the time or less"),
+            ("standard", "Standard", "The settings below"),
+        ),
+        default="standard",
+    )
     controlnet: StringProperty(
         name="ControlNet",
         description="Folder of the depth ControlNet, if the model's own folder has none",

@@ -64,6 +64,7 @@ class LogToEngine(logging.Handler):
 
     def __init__(self, pipes: Pipes) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._pipes = pipes
 
     def emit(self, record: logging.LogRecord) -> None:

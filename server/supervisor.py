@@ -211,8 +211,7 @@ class Supervisor:
         error: dict[str, Any] = content.get("error", {})
         if kind == "done":
             result = content["result"]
-            faults.reach("commit")
-            self._write(lambda: self._jobs.end(job_id, JobState.DONE, result=result))
+            self._write(lambda: self._commit(job_id, result))
         elif kind == "cancelled":
             self._write(lambda: self._jobs.end(job_id, JobState.CANCELLED))
         elif error["code"] == "disk_full":
@@ -221,6 +220,10 @@ class Supervisor:
             self._write(lambda: self._jobs.end(job_id, JobState.FAILED, error=error))
         self._free()
         self._forget_checkpoint(job_id)
+
+    def _commit(self, job_id: str, result: dict[str, Any]) -> None:
+        faults.reach("commit")
+        self._jobs.end(job_id, JobState.DONE, result=result)
 
     def _worker_gone(self, worker: Worker, code: int) -> None:
         log.warning("worker %d ended with code %d", worker.pid, code)
@@ -231,6 +234,7 @@ class Supervisor:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop(0)
+            self._room.clean_after(worker.pid)
             if not worker.ready:
                 self._start_failed()
         if self._claim is not None:

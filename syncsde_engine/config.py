@@ -121,6 +121,10 @@ class TextureConfig(Sampling):
     optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "keep", "keep_mask")
 
     prompt: Annotated[Text, Field(description="what the surface should look like")]
+    quality: Annotated[
+        Literal["draft", "standard"],
+        Field(description="draft: fewer views and steps, unless they are given"),
+    ] = "standard"
     prompt_for: Annotated[
         tuple[tuple[Name, Text], ...],
         Field(
@@ -374,12 +378,17 @@ CONFIGS: dict[str, type[TaskConfig]] = {
 }
 
 
+DRAFT: dict[str, Any] = {"steps": 12, "cameras": 6, "texture_size": 512}
+
+
 def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
     """Make a task's Config from decoded JSON. Raises InvalidRequest with the first wrong field."""
     if task not in CONFIGS:
         raise InvalidRequest(
             f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
         )
+    if parameters.get("quality") == "draft":
+        parameters = DRAFT | parameters
     known = {field.name for field in dataclasses.fields(CONFIGS[task])}
     for name in parameters:
         if name not in known:

@@ -115,7 +115,7 @@ def test_second_engine_is_refused(engine):
 
 def test_leaves_with_its_parent(starting, tmp_path):
     blobs = protocol.make_private(protocol.make_private(tmp_path / "state") / "blobs")
-    part = blobs / "0123.part"
+    part = blobs / "0123.1.89ab.part"
     part.write_bytes(b"half of an upload that was cut off")
     engine = starting()
     assert not part.exists()
