@@ -22,6 +22,7 @@ from .raster import on_faces, uv_clip
 from .rasterize_builtin import BuiltinRasterizer
 from .silhouettes import clear_objects
 
+CHUNK = 1 << 20  # texels at once
 GRAZING_COS = 0.3  # seen under a flatter angle only (72 degrees), a texel counts as grazing
 
 
@@ -87,12 +88,15 @@ def used_texels(scene: Scene, size: int) -> Texels:
     for k in range(len(scene.mesh.textures)):
         mine = (texture_of == k).nonzero()[:, 0]
         raster = rasterizer.rasterize(clip, corners[mine], (size, size))
-        place = (raster.face.flatten() >= 0).nonzero()[:, 0]
-        face = mine.int().to(device)[raster.face.flatten()[place]]
-        bary = raster.bary.view(-1, 2)[place]
+        mine = mine.int().to(device)
+        flat, bary = raster.face.flatten(), raster.bary.view(-1, 2)
+        del raster  # the largest of all that a run needs
+        place = (flat >= 0).nonzero()[:, 0]
+        for start in range(0, len(place), CHUNK):
+            here = place[start : start + CHUNK]
+            faces.append(mine[flat[here]])
+            positions.append(on_faces(scene.positions, scene.triangles, faces[-1], bary[here]))
         places.append(place + k * size * size)
-        faces.append(face)
-        positions.append(on_faces(scene.positions, scene.triangles, face, bary))
     place = torch.cat(places)
     if len(place) == 0:
         raise InvalidMesh(
