@@ -116,6 +116,8 @@ def test_both_ways_to_gather_agree(scene: Scene, monkeypatch: pytest.MonkeyPatch
     differs = (compiled.weight - plain.weight).abs() > 1e-4  # a point on the edge of a pixel
     assert differs.sum() < 0.001 * len(plain.texels.place)
     assert (compiled.color - plain.color)[~differs].abs().max() < 1e-3
+    assert (compiled.trust - plain.trust)[~differs].abs().max() < 1e-3
+    assert (compiled.views[~differs] != plain.views[~differs]).float().mean() < 0.01
     assert compiled.disagreement == pytest.approx(plain.disagreement, rel=1e-3)
 
 
