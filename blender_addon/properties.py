@@ -27,6 +27,8 @@ UNSET: dict[str, object] = {
     "patch_size": 0,
     "upscaler": "",
 }
+# What a draft has less of: the engine chooses, unless it was changed from these defaults.
+DRAFTED: dict[str, object] = {"steps": 30, "cameras": None, "texture_size": 1024}
 FOLDERS = ("model", "controlnet", "upscaler")  # may begin with Blender's "//"
 
 
@@ -182,6 +184,8 @@ def to_job(source: Any, parameters: type) -> dict[str, Any]:
             values[name] = None
         elif name in FOLDERS:
             values[name] = bpy.path.abspath(str(value))
+    if values.get("quality") == "draft":
+        values = {n: v for n, v in values.items() if n not in DRAFTED or v != DRAFTED[n]}
     return values
 
 

@@ -36,6 +36,15 @@ class TextureParameters(SamplingParameters):
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
+    quality: EnumProperty(
+        name="Quality",
+        description="How much work goes into the texture",
+        items=(
+            ("draft", "Draft", "Fewer views and steps, in a third of the time or less"),
+            ("standard", "Standard", "The settings below"),
+        ),
+        default="standard",
+    )
     controlnet: StringProperty(
         name="ControlNet",
         description="Folder of the depth ControlNet, if the model's own folder has none",
@@ -132,6 +141,26 @@ class TextureParameters(SamplingParameters):
         min=16,
         max=8192,
         subtype="PIXEL",
+    )
+    uv: EnumProperty(
+        name="UVs",
+        description="Which texture coordinates the engine paints on",
+        items=(
+            ("auto", "Auto", "The UV layer's"),
+            ("keep", "Keep", "The UV layer's, with UDIM tiles that islands may cross"),
+            ("unwrap", "Unwrap", "New ones, in the exported files only"),
+        ),
+        default="auto",
+    )
+    fill: EnumProperty(
+        name="Fill",
+        description="Where what no view saw takes its color from",
+        items=(
+            ("smooth", "Smooth", "Blends several near spots of the surface"),
+            ("surface", "Surface", "The nearest spot on the surface"),
+            ("uv", "UV", "The nearest spot in the texture, as in the paper"),
+        ),
+        default="smooth",
     )
     rasterizer: EnumProperty(
         name="Rasterizer",

@@ -20,6 +20,7 @@ from .explain import explain
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
 MOST_VIEWS = 64  # of a mesh
+MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
@@ -30,6 +31,7 @@ Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
 Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
 Coordinate = Annotated[float, Strict(), Field(ge=-1e12, le=1e12)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
 StrategyName = Literal[
     "syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "syncmvd", "independent"
 ]
@@ -118,6 +120,17 @@ class TextureConfig(Sampling):
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
 
     prompt: Annotated[Text, Field(description="what the surface should look like")]
+    quality: Annotated[
+        Literal["draft", "standard"],
+        Field(description="draft: fewer views and steps, unless they are given"),
+    ] = "standard"
+    prompt_for: Annotated[
+        tuple[tuple[Name, Text], ...],
+        Field(
+            max_length=MOST_PARTS,
+            description="what an object or material of this name should look like instead",
+        ),
+    ] = ()
     steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
     synchronized_share: Annotated[
         float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
@@ -132,7 +145,9 @@ class TextureConfig(Sampling):
     ] = None
     sources: Annotated[
         Literal["average", "best"],
-        Field(description="of the earlier views that see a spot: their mean, or the one facing it"),
+        Field(
+            description="of the earlier views that see a spot: their mean, or the one that faces it"
+        ),
     ] = "average"
     shared_attention: Annotated[
         Literal["off", "ring"],
@@ -180,6 +195,20 @@ class TextureConfig(Sampling):
     texture_size: Annotated[
         int, Field(ge=16, le=8192, description="side of the texture, pixels")
     ] = 1024
+    uv: Annotated[
+        Literal["auto", "keep", "unwrap"],
+        Field(
+            description="texture coordinates: auto makes some where there are none, keep never, "
+            "unwrap everywhere"
+        ),
+    ] = "auto"
+    fill: Annotated[
+        Literal["smooth", "surface", "uv"],
+        Field(
+            description="what no view saw: several near spots blended, the nearest on the surface, "
+            "or, as the paper, the nearest in the texture"
+        ),
+    ] = "smooth"
     rasterizer: Annotated[
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),
@@ -200,6 +229,12 @@ class TextureConfig(Sampling):
                     hint="Give fov for perspective, or ortho_scale for a view without.",
                     field="viewpoints",
                 )
+        if self.prompt_for and self.shared_attention != "off":
+            raise InvalidRequest(
+                "shared_attention is for views of one prompt each.",
+                hint="Turn it off, or leave out prompt_for.",
+                field="shared_attention",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -342,12 +377,17 @@ CONFIGS: dict[str, type[TaskConfig]] = {
 }
 
 
+DRAFT: dict[str, Any] = {"steps": 12, "cameras": 6, "texture_size": 512}
+
+
 def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
     """Make a task's Config from decoded JSON. Raises InvalidRequest with the first wrong field."""
     if task not in CONFIGS:
         raise InvalidRequest(
             f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
         )
+    if parameters.get("quality") == "draft":
+        parameters = DRAFT | parameters
     known = {field.name for field in dataclasses.fields(CONFIGS[task])}
     for name in parameters:
         if name not in known:

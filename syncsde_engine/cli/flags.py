@@ -140,7 +140,8 @@ def add_field(group: Any, config: type, field: dataclasses.Field[Any]) -> None:
             notes.append(f"one of {', '.join(choices)}")
     elif get_origin(kind) is tuple:
         kinds = [plain(part) for part in get_args(kind)]
-        metavar = tuple(METAVARS[part] for part in kinds)
+        first = {str: "NAME"}.get(kinds[0], METAVARS[kinds[0]])
+        metavar = (first, *(METAVARS[part] for part in kinds[1:]))
         arguments |= {"action": Rows, "kinds": kinds, "metavar": metavar}
     elif kind is bool:
         arguments["action"] = argparse.BooleanOptionalAction

@@ -20,7 +20,7 @@ from .project import Scene, normal_map, object_of, rays_of, view_depth
 from .sight import MIN_COS
 
 JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
-FADE = 1 / 48  # of a view's side, over which it gains its full say
+FADE = 1 / 24  # of a view's side, over which it gains its full say
 
 
 class Shown(NamedTuple):
@@ -41,7 +41,7 @@ def clear_objects(scene: Scene, size: int) -> Shown:
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
         shown = clear(scene, face, depth, camera, size)
         edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
-        say = torch.from_numpy(np.minimum(edge, reach) / np.float32(reach))
+        say = torch.from_numpy(np.minimum(np.asarray(edge), reach) / reach)
         objects.append(shown)
         says.append(say.float().to(depth.device))
     return Shown(torch.stack(objects), torch.stack(says))

@@ -7,26 +7,25 @@ Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
-from ..mesh.cameras import Camera
 from ..mesh.fill import fill
-from ..mesh.mesh import check, check_uvs, normalise
-from ..mesh.project import depth_control, observe, view_maps, view_to_view
+from ..mesh.intake import take_in
+from ..mesh.project import observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..mesh.rigs import front, neighbours
-from ..mesh.unwrap import unwrap
+from ..mesh.seams import density, seams
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
 from .texture_cameras import cameras_of, require_sight, told
 from .texture_files import files_of, texture_files
+from .texture_prompts import denoiser_of, require_names
 
-UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
 
 
@@ -35,10 +34,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
-    mesh = io.from_safetensors(inputs["mesh"])
-    check(mesh)
-    if mesh.uvs is not None:
-        check_uvs(mesh)
+    given = io.from_safetensors(inputs["mesh"])
+    require_names(config, given)
 
     yield Progress("load", 0, 1)
     session = Session("texture", config, control=True)
@@ -47,31 +44,20 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("geometry", 0, 1)
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
-        normalised, normalization = normalise(mesh)
-        if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
-            normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
-            mesh = dataclasses.replace(
-                mesh, uvs=normalised.uvs, uv_triangles=normalised.uv_triangles
-            )
-        cameras, seen = cameras_of(config, normalised, normalization, settings.view_size, raster)
-        scene = observe(normalised, cameras, raster)
-        require_sight(scene, normalization)
+        mesh = take_in(given, config.uv, config.texture_size)
+        cameras, seen = cameras_of(
+            config, mesh.work, mesh.normalization, settings.view_size, raster
+        )
+        scene = observe(mesh.work, cameras, raster)
+        require_sight(scene, mesh.normalization)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
 
-    prompts, unwanted = view_prompts(config, settings, cameras)
-    denoiser = model.guided(
-        prompts,
-        unwanted,
-        settings.guidance_scale,
-        config.batch_size,
-        control=depth_control(view_maps(scene, settings.view_size)),
-        control_scale=settings.control_scale,
-        attend=Ring(neighbours(cameras), front(cameras))
-        if config.shared_attention == "ring"
-        else None,
-    )
+    maps = view_maps(scene, settings.view_size)
+    shared = config.shared_attention == "ring"
+    attend = Ring(neighbours(cameras), front(cameras)) if shared else None
+    denoiser = denoiser_of(config, settings, model, scene, maps, attend)
     size = scene.frame(latent_size)
     y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
@@ -80,19 +66,23 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         views = model.decode(y)
     with session.clock.measure("bake"):
         baked = bake(scene, views, texels)
-        filled = fill(baked)
+        filled = fill(baked, config.fill)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
         title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-        files = files_of(scene, views, mesh, filled, title)
+        files = files_of(scene, views, mesh.whole, filled, title)
+    unit = mesh.normalization.scale
     session.results |= {
         "rasterizer": raster.name,
-        "textures": dict(zip(mesh.textures, texture_files(mesh.textures), strict=True)),
-        "cameras": [told(camera, normalization) for camera in cameras],
+        "mesh": mesh.report,
+        "textures": dict(zip(mesh.whole.textures, texture_files(mesh.whole.textures), strict=True)),
+        "cameras": [told(camera, mesh.normalization) for camera in cameras],
         **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
+        "seams": seams(mesh.work, baked, filled)._asdict(),
+        "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
 
@@ -108,17 +98,3 @@ def chosen(config: TextureConfig, settings: Settings) -> Settings:
     """What the model likes, except where the user said otherwise."""
     said = {name: getattr(config, name) for name in OPEN if getattr(config, name) is not None}
     return dataclasses.replace(settings, **said)
-
-
-def view_prompts(
-    config: TextureConfig, settings: Settings, cameras: Sequence[Camera]
-) -> tuple[list[str], list[str]]:
-    """Append the viewing direction; unwanted away from the front is another front."""
-    prompt, unwanted = settings.prompt_prefix + config.prompt.strip(), settings.negative_prompt
-    if not config.view_prompts:
-        return [prompt] * len(cameras), [unwanted] * len(cameras)
-    away = f"{unwanted}, front view" if unwanted else ""
-    return (
-        [f"{prompt}, {camera.direction} view" for camera in cameras],
-        [unwanted if camera.direction == "front" else away for camera in cameras],
-    )

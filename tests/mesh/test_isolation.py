@@ -120,12 +120,14 @@ def test_several_textures_are_several_files(scene, views):
     assert {"textures/wood.png", "textures/metal.png"} < set(files)
     assert "texture.png" not in files
     loaded = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb")
-    found = {}
-    for geometry in loaded.geometry.values():
+    found = set()
+    for node in loaded.graph.nodes_geometry:
+        geometry = loaded.geometry[loaded.graph[node][1]]
         image = np.asarray(geometry.visual.material.baseColorTexture)
-        found[geometry.visual.material.name] = (len(geometry.faces), image[0, 0, 0])
-    on = scene.mesh.owners("texture")
-    assert found == {"wood": ((on == 0).sum(), 64), "metal": ((on == 1).sum(), 191)}
+        found.add((node, geometry.visual.material.name, len(geometry.faces), image[0, 0, 0]))
+    assert {(material, gray) for _, material, _, gray in found} == {("wood", 64), ("metal", 191)}
+    assert [node for node, *_ in sorted(found)] == sorted(scene.mesh.objects)
+    assert sum(count for *_, count, _ in found) == len(scene.mesh.triangles)
 
 
 def test_file_names_are_safe_and_distinct():
