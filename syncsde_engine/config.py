@@ -118,6 +118,7 @@ class TextureConfig(Sampling):
     """Texture a mesh from synchronised views, ten by default (section 3.3.5 of the paper)."""
 
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "keep", "keep_mask")
 
     prompt: Annotated[Text, Field(description="what the surface should look like")]
     quality: Annotated[

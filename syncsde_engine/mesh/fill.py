@@ -30,6 +30,7 @@ CELLS = 12  # that it then blends
 
 Colors = NDArray[np.float32]
 Index = NDArray[np.int64]
+Points = NDArray[np.float64]
 
 
 def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Tensor:
@@ -57,7 +58,7 @@ def fill_surface(
     """Colours (T, 3) of all texels from those that have one, by their weights (T,)."""
     color = color.copy()
     position = texels.position.cpu().numpy()
-    for mine in _by_object(texels):
+    for mine in by_object(texels):
         trusted = weight[mine] >= TRUSTED
         if not trusted.any():
             trusted = weight[mine] > 0
@@ -65,13 +66,13 @@ def fill_surface(
         if not trusted.any():
             color[wanted] = GRAY
         elif len(wanted):
-            donors = _rim(mine[trusted], texels)
+            donors = rim(mine[trusted], texels)
             nearest = nearest_donors(donors, wanted, texels)
             found = color[nearest]
             if smooth:
                 away = np.linalg.norm(position[wanted] - position[nearest], axis=1)
                 near = np.clip(away / (2 * CELL), 0, 1)[:, None]
-                found += near * (_blend(color, donors, wanted, away, texels) - found)
+                found += near * (blend(color, donors, wanted, away, texels) - found)
             own = np.minimum(weight[wanted] / TRUSTED, 1)[:, None] ** 0.25
             color[wanted] = own * color[wanted] + (1 - own) * found
     return color
@@ -101,7 +102,7 @@ def fill_uv(color: Colors, painted: NDArray[np.bool_], texels: Texels) -> Colors
     """Colours (T, 3) of all texels from the nearest of those `painted` (T,) in the texture."""
     color = color.copy()
     place, area = texels.place.cpu().numpy(), texels.size**2
-    for mine in _by_object(texels):
+    for mine in by_object(texels):
         for k in np.unique(place[mine] // area):
             here = mine[place[mine] // area == k]
             donors, wanted = here[painted[here]], here[~painted[here]]
@@ -127,11 +128,10 @@ def fill_gutters(texture: Colors, used: NDArray[np.bool_]) -> None:
 def _nearest(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Row and column (2, H, W) of the nearest chosen pixel."""
     nearest = ndimage.distance_transform_edt(~chosen, return_distances=False, return_indices=True)
-    assert nearest is not None
-    return nearest
+    return np.asarray(nearest)
 
 
-def _by_object(texels: Texels) -> Iterator[Index]:
+def by_object(texels: Texels) -> Iterator[Index]:
     """The texels of each object."""
     owner = texels.owner().cpu().numpy()
     if (owner == owner[0]).all():
@@ -141,7 +141,14 @@ def _by_object(texels: Texels) -> Iterator[Index]:
     yield from np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
 
 
-def _rim(donors: Index, texels: Texels) -> Index:
+def distance_to(donors: Index, wanted: Index, texels: Texels, limit: float) -> NDArray[np.float64]:
+    """How far each wanted texel is from the nearest donor; infinite from `limit` on."""
+    position = texels.position.cpu().numpy()
+    tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
+    return tree.query(position[wanted], distance_upper_bound=limit, workers=-1)[0]
+
+
+def rim(donors: Index, texels: Texels) -> Index:
     """Those donors that have a texel beside them that is none.
 
     The nearest point of a painted region lies there: it is 0.06 % farther than among all of them.
@@ -153,7 +160,7 @@ def _rim(donors: Index, texels: Texels) -> Index:
     return donors[~inner.reshape(-1)[place]]
 
 
-def _blend(color: Colors, donors: Index, wanted: Index, away: Colors, texels: Texels) -> Colors:
+def blend(color: Colors, donors: Index, wanted: Index, away: Points, texels: Texels) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 
     Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
@@ -180,7 +187,7 @@ def _blend(color: Colors, donors: Index, wanted: Index, away: Colors, texels: Te
     return blended
 
 
-def _cells(position: Colors, color: Colors, size: float) -> tuple[Colors, Colors]:
+def _cells(position: Colors, color: Colors, size: float) -> tuple[Points, Points]:
     """Mean position and colour of all points that lie in one cell of a grid."""
     cell = np.floor(position / size).astype(np.int64) + 1024
     _, number = np.unique(cell @ [1, 2048, 2048**2], return_inverse=True)

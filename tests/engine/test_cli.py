@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -52,6 +53,29 @@ def test_no_scale_is_too_small_or_too_large(texture, tmp_path, size):
     mesh.write_text("\n".join([*lines, "f 1 3 2", "f 1 2 4", "f 2 3 4", "f 1 4 3"]))
     assert texture(mesh=mesh) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["coverage"]["seen"] > 0.5
+
+
+def test_a_finished_texture_is_gone_on_with(texture, tmp_path, capsys):
+    """The mesh of the first run is the input of the second, whose job file says the rest."""
+    first, mask = tmp_path / "out", tmp_path / "mask.png"
+    assert texture() == 0
+    half = Image.new("L", (64, 64), 255)
+    half.paste(0, (0, 0, 64, 32))
+    half.save(mask)
+    (tmp_path / "job.json").write_text(json.dumps({"prompt": "rust", "texture_size": 64}))
+    keep = ["--keep", str(first / "texture.png"), "--keep-mask", str(mask)]
+    more = [*keep, "--job", str(tmp_path / "job.json")]
+    assert texture(*more, mesh=first / "textured.glb", output=tmp_path / "second") == 0
+    old, new = (
+        np.asarray(Image.open(folder / "texture.png")) for folder in (first, tmp_path / "second")
+    )
+    assert (old[32:] == new[32:]).all()
+    assert (old[:32] != new[:32]).any()
+    report = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert report["kept"] == {"compared": 64 * 32, "changed": 0}
+    mask.write_text("no picture")
+    assert texture(*keep, mesh=first / "textured.glb") == 2
+    assert "mask.png'" in capsys.readouterr().err
 
 
 def test_json_lines_tell_the_progress(texture, capsys):

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 from blender_addon.protocol import JobRequest, JobState
 from syncsde_engine.config import build
@@ -47,6 +50,19 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
         assert report["parameters"] == json.loads(direct["report.json"])["parameters"]
         stages = [e.data["stage"] for e in client.events(job.id) if e.type == "progress"]
         assert list(dict.fromkeys(stages)) == ["load", "geometry", "views", "bake", "write"]
+
+        # The next job keeps a half of that texture.
+        mask = io.BytesIO()
+        Image.new("L", (64, 64), 255).crop((0, -32, 64, 32)).save(mask, "PNG")
+        keep = {
+            "keep": result["texture.png"]["sha256"],
+            "keep_mask": client.put_blob(mask.getvalue()),
+        }
+        job = client.submit(JobRequest("texture", {**parameters, "seed": 1}, {**inputs, **keep}))
+        done = wait_until(lambda: (now := client.job(job.id)).state.ended and now, 120)
+        assert done.state == JobState.DONE, done.error
+        report = json.loads(client.get_blob((done.result or {})["report.json"]["sha256"]))
+        assert report["kept"] == {"compared": 64 * 32, "changed": 0}
 
         # A job that cannot work fails with the engine's own sentence, and the engine goes on.
         wrong = client.submit(JobRequest("texture", {**parameters, "model": "nowhere"}, inputs))
