@@ -79,7 +79,8 @@ def bumpy_ball(rows: int) -> Mesh:
     a = row * (2 * rows + 1) + column
     b = a + 2 * rows + 1
     triangles = np.stack([a, b, b + 1, a, b + 1, a + 1], -1).reshape(-1, 3).astype(np.int32)
-    uvs = np.stack([u, 1 - v], -1).reshape(-1, 2).astype(np.float32)
+    # Two thirds of the texture are used, as by the usual atlas.
+    uvs = np.stack([u, 5 / 6 - v * 2 / 3], -1).reshape(-1, 2).astype(np.float32)
     return normalise(Mesh(positions.astype(np.float32), triangles, uvs, triangles))[0]
 
 
