@@ -27,7 +27,7 @@ class Shown(NamedTuple):
     """What the pixels of N views stand for."""
 
     object: Tensor  # (N, H, W) int32; -1 unless all neighbours show the same piece of one object
-    say: Tensor  # (N, H, W) float32 in [0, 1], growing with the distance to such a pixel
+    say: Tensor  # (N, H, W) float32 in [0, 1], growing as the distance to such a pixel, squared
 
 
 def clear_objects(scene: Scene, size: int) -> Shown:
@@ -41,7 +41,7 @@ def clear_objects(scene: Scene, size: int) -> Shown:
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
         shown = clear(scene, face, depth, camera, size)
         edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
-        say = torch.from_numpy(np.minimum(np.asarray(edge), reach) / reach)
+        say = torch.from_numpy((np.minimum(np.asarray(edge), reach) / reach) ** 2)
         objects.append(shown)
         says.append(say.float().to(depth.device))
     return Shown(torch.stack(objects), torch.stack(says))

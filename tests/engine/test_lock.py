@@ -12,6 +12,7 @@ from PIL import Image
 from syncsde_engine.config import build
 from syncsde_engine.coupling import earlier, everyone
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.io import load, to_safetensors
 from syncsde_engine.mesh.project import observe, view_to_view
@@ -153,6 +154,23 @@ def test_kept_pixels_look_at_the_kept_picture_alone(conditions, who):
     assert free.any()
     assert not (mean[2:].movedim(1, -1)[free] == recorded[0].movedim(1, -1)[free]).all()
     assert len(sources.rows) >= len(before.rows)
+
+
+def test_new_paint_takes_on_the_shade_of_what_it_joins():
+    """Views that are all too light by 0.1 come out right beside the kept half, and so far away."""
+    scene = observe(quad(0.9), (paper_cameras()[4],), rasterizer("builtin"))
+    texels = used_texels(scene, 64)
+    kept = np.zeros((1, 64, 64), bool)
+    kept[:, :, :32] = True
+    lock = Lock(np.full((1, 64, 64, 3), 102, np.uint8), kept)
+    baked = bake(scene, torch.full((1, 3, 128, 128), 0.5), texels)
+    joined = lock.onto(baked)
+    row = texels.spread(joined.color)[0, 32, 1:-1, 0]
+    torch.testing.assert_close(row[:31], torch.full((31,), 0.4))
+    assert row[31] == pytest.approx(0.4, abs=0.01)
+    assert (row[31:].diff() > -1e-6).all()
+    assert row[-1] == pytest.approx(0.5)
+    assert (joined.weight >= baked.weight).all()
 
 
 @pytest.mark.parametrize(

@@ -20,21 +20,23 @@ from tests.server.running import Engine, start, wait_until
 SMALL = {"prompt": "moss", "steps": 3, "view_size": 64, "texture_size": 64}
 
 
-def begin(folder: Path) -> Engine:
-    return start(folder, command=[sys.executable, "-m", "syncsde_engine", "serve"])
+def begin(folder: Path, models: Path) -> Engine:
+    serve = [sys.executable, "-m", "syncsde_engine", "serve", "--models-dir", str(models)]
+    return start(folder, command=serve)
 
 
 def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     mesh = to_safetensors(load(meshes.save_obj_with_uvs(tmp_path / "ball.obj")))
-    parameters = {**SMALL, "model": str(tiny_model)}
-    generator = run("texture", build("texture", parameters), {"mesh": mesh})
+    parameters = {**SMALL, "model": tiny_model.name}
+    direct_parameters = {**parameters, "model": str(tiny_model)}
+    generator = run("texture", build("texture", direct_parameters), {"mesh": mesh})
     try:
         while True:
             next(generator)
     except StopIteration as end:
         direct = end.value
 
-    engine = begin(tmp_path / "state")
+    engine = begin(tmp_path / "state", tiny_model.parent)
     try:
         client = engine.client
         inputs = {"mesh": client.put_blob(mesh)}
@@ -47,7 +49,8 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
             if name != "report.json":  # it tells the time
                 assert client.get_blob(result[name]["sha256"]) == direct[name], name
         report = json.loads(client.get_blob(result["report.json"]["sha256"]))
-        assert report["parameters"] == json.loads(direct["report.json"])["parameters"]
+        expected = json.loads(direct["report.json"])["parameters"]
+        assert report["parameters"] == {**expected, "model": tiny_model.name}
         stages = [e.data["stage"] for e in client.events(job.id) if e.type == "progress"]
         assert list(dict.fromkeys(stages)) == ["load", "geometry", "views", "bake", "write"]
 
@@ -65,11 +68,13 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
         assert report["kept"] == {"compared": 64 * 32, "changed": 0}
 
         # A job that cannot work fails with the engine's own sentence, and the engine goes on.
-        wrong = client.submit(JobRequest("texture", {**parameters, "model": "nowhere"}, inputs))
+        alone = {**inputs, "keep_mask": keep["keep_mask"]}
+        wrong = client.submit(JobRequest("texture", parameters, alone))
         failed = wait_until(lambda: (now := client.job(wrong.id)).state.ended and now, 60)
         assert failed.state == JobState.FAILED
         assert failed.error is not None
-        assert failed.error["code"] == "missing_weights"
+        assert failed.error["code"] == "invalid_request"
+        assert failed.error["field"] == "inputs.keep_mask"
 
         # Cancelling stops between steps.
         long = client.submit(JobRequest("texture", {**parameters, "steps": 900}, inputs))
