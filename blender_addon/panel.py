@@ -27,6 +27,7 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         layout.use_property_decorate = False
         settings = context.scene.syncsde
         layout.prop(settings, "prompt", text="")
+        layout.prop(settings, "quality", expand=True)
         layout.prop(settings, "seed")
         layout.prop(settings, "steps")
         if not draw_engine(context, layout):

@@ -8,6 +8,7 @@ write in a script; the panel has a list of parts instead (see scene_image.py).
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from . import suggestions
 from .properties import SamplingParameters
 
 
@@ -19,12 +20,16 @@ class MaskParameters(SamplingParameters):
         description="What the black part of the masks shows",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     prompt: StringProperty(
         name="Whole Image",
         description="What the whole image shows",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     size: IntProperty(
         name="Size",
@@ -72,12 +77,16 @@ class EditParameters(SamplingParameters):
         description="What the image shows now",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     prompt: StringProperty(
         name="Prompt",
         description="What the image shall show",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     word: StringProperty(
         name="Word",
@@ -120,6 +129,8 @@ class WideParameters(SamplingParameters):
         description="What the image shows",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     width: IntProperty(
         name="Width",
@@ -208,7 +219,8 @@ class AmbiguousParameters(SamplingParameters):
     )
     upscaler: StringProperty(
         name="Upscaler",
-        description="Folder of DeepFloyd IF's second stage, if the model is its first",
+        description="Name of DeepFloyd IF's second stage in the Models of the preferences, if the "
+        "model is its first",
         default="",
     )
 

@@ -5,6 +5,7 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from . import suggestions
 from .properties import SamplingParameters
 
 
@@ -32,10 +33,22 @@ class TextureParameters(SamplingParameters):
         description="What the surface should look like",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
+    )
+    quality: EnumProperty(
+        name="Quality",
+        description="How much work goes into the texture",
+        items=(
+            ("draft", "Draft", "Fewer views and steps, in a third of the time or less"),
+            ("standard", "Standard", "The settings below"),
+        ),
+        default="standard",
     )
     controlnet: StringProperty(
         name="ControlNet",
-        description="Folder of the depth ControlNet, if the model's own folder has none",
+        description="Name of the depth ControlNet in the Models of the preferences, if the model "
+        "has none of its own",
         default="",
     )
     control_scale: FloatProperty(
@@ -45,6 +58,15 @@ class TextureParameters(SamplingParameters):
         min=-1.0,
         max=10.0,
         soft_max=2.0,
+    )
+    sources: EnumProperty(
+        name="Sources",
+        description="What a view takes from the earlier views that see the same spot",
+        items=(
+            ("average", "Average", "Their mean, those that face the spot counting most"),
+            ("best", "Best", "Only the view that faces the spot most"),
+        ),
+        default="average",
     )
     shared_attention: EnumProperty(
         name="Shared Attention",
@@ -57,7 +79,7 @@ class TextureParameters(SamplingParameters):
     )
     view_size: IntProperty(
         name="View Size",
-        description="Side of a view in pixels, a multiple of 8. 0 takes the model's own",
+        description="Shorter side of a view in pixels, a multiple of 8. 0 takes the model's own",
         default=0,
         min=0,
         max=2048,
@@ -69,6 +91,50 @@ class TextureParameters(SamplingParameters):
         description="Append the viewing direction to the prompt",
         default=True,
     )
+    cameras: IntProperty(
+        name="Views",
+        description="How many views, in even rings around the object. 0 takes the paper's ten",
+        default=0,
+        min=0,
+        max=64,
+        soft_max=20,
+    )
+    extra_cameras: IntProperty(
+        name="Extra Views",
+        description="At most so many further views, each where it shows most unseen surface",
+        default=0,
+        min=0,
+        max=64,
+        soft_max=10,
+    )
+    order: EnumProperty(
+        name="Order",
+        description="In which order the views are conditioned on each other",
+        items=(
+            ("front", "Front", "From the front outwards"),
+            ("paper", "Paper", "As the paper lists them, from the back round"),
+        ),
+        default="front",
+    )
+    fov: FloatProperty(
+        name="Field Of View",
+        description="Degrees across the shorter side of a view",
+        default=60.0,
+        min=1.0,
+        max=150.0,
+    )
+    orthographic: BoolProperty(
+        name="Orthographic",
+        description="Views without perspective",
+        default=False,
+    )
+    aspect: FloatProperty(
+        name="Aspect",
+        description="Width of a view as a multiple of its height",
+        default=1.0,
+        min=0.25,
+        max=4.0,
+    )
     texture_size: IntProperty(
         name="Texture Size",
         description="Side of the texture in pixels",
@@ -76,6 +142,26 @@ class TextureParameters(SamplingParameters):
         min=16,
         max=8192,
         subtype="PIXEL",
+    )
+    uv: EnumProperty(
+        name="UVs",
+        description="Which texture coordinates the engine paints on",
+        items=(
+            ("auto", "Auto", "The UV layer's"),
+            ("keep", "Keep", "The UV layer's, with UDIM tiles that islands may cross"),
+            ("unwrap", "Unwrap", "New ones, in the exported files only"),
+        ),
+        default="auto",
+    )
+    fill: EnumProperty(
+        name="Fill",
+        description="Where what no view saw takes its color from",
+        items=(
+            ("smooth", "Smooth", "Blends several near spots of the surface"),
+            ("surface", "Surface", "The nearest spot on the surface"),
+            ("uv", "UV", "The nearest spot in the texture, as in the paper"),
+        ),
+        default="smooth",
     )
     rasterizer: EnumProperty(
         name="Rasterizer",
@@ -86,6 +172,17 @@ class TextureParameters(SamplingParameters):
             ("nvdiffrast", "nvdiffrast", "Needs CUDA and an installed nvdiffrast"),
         ),
         default="auto",
+    )
+
+
+class TextureLines:
+    """What the operator takes several of."""
+
+    viewpoints: StringProperty(
+        name="Viewpoints",
+        description="Names of camera objects to paint from, in place of the paper's ten or beside "
+        "the rings, one line for each",
+        default="",
     )
 
 

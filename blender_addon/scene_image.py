@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
+from . import suggestions
 from .properties import fields
 from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
 
@@ -34,6 +35,8 @@ class SYNCSDE_PG_foreground(bpy.types.PropertyGroup):
         name="Foreground",
         description="What the white part of the mask shows",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     mask: PointerProperty(
         name="Mask",
@@ -57,6 +60,8 @@ class SYNCSDE_PG_change(bpy.types.PropertyGroup):
         name="Prompt",
         description="What is shown from there on",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
 
 
@@ -73,6 +78,8 @@ class SYNCSDE_PG_view(bpy.types.PropertyGroup):
         name="Prompt",
         description="What is seen then",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
 
 
@@ -135,6 +142,8 @@ class SYNCSDE_PG_ambiguous(AmbiguousParameters, bpy.types.PropertyGroup):
         description="What the upright image shows",
         default="",
         maxlen=2000,
+        search=suggestions.for_prompt,
+        search_options={"SUGGESTION"},
     )
     parts: CollectionProperty(name="Views", type=SYNCSDE_PG_view)
 

@@ -27,7 +27,8 @@ class Overlap:
     looks: Tensor  # (E,) int64
     source: Tensor  # (E,) int64
     weight: Tensor  # (E,) float32 > 0
-    compose: Literal["over", "blend"]  # a later layer hides the earlier ones, or their mean counts
+    # A later layer hides the earlier ones, their mean counts, or the one of most weight.
+    compose: Literal["over", "blend", "best"]
 
 
 class Conditional(NamedTuple):
@@ -104,7 +105,8 @@ def earlier(overlap: Overlap) -> Coupling:
     keep = overlap.source // overlap.pixels < overlap.looks // overlap.pixels
     if overlap.compose == "blend":
         return _couple(overlap, keep, overlap.weight)
-    return _couple(overlap, keep, overlap.source, slots=1)
+    strength = overlap.source if overlap.compose == "over" else overlap.weight
+    return _couple(overlap, keep, strength, slots=1)
 
 
 def everyone(overlap: Overlap) -> Coupling:

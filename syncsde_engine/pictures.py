@@ -18,7 +18,6 @@ from .errors import InvalidRequest
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 NAMES = "PNG, JPEG, WebP or TIFF"
 MOST_PIXELS = 2**26  # of a picture that is given to us
-LONGEST_ASPECT = 16
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error)  # Pillow, on damage
 RESAMPLING = Image.Resampling
 
@@ -82,18 +81,8 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return torch.from_numpy(np.stack(planes)).clamp(0, 1)
 
 
-def fit(height: int, width: int, short: int, multiple: int, field: str) -> tuple[int, int]:
-    """Scale (height, width) so that the shorter side is about `short`, both multiples.
-
-    Raises InvalidRequest naming `field` if one is more than LONGEST_ASPECT times the other.
-    """
-    if max(height, width) > LONGEST_ASPECT * min(height, width):
-        raise InvalidRequest(
-            f"The picture has {width} x {height} pixels: one side is more than {LONGEST_ASPECT} "
-            "times the other.",
-            hint="Cut it.",
-            field=field,
-        )
+def fit(height: int, width: int, short: int, multiple: int) -> tuple[int, int]:
+    """Scale (height, width) so that the shorter side is about `short`, both multiples."""
     scale = short / min(height, width)
     return (
         max(multiple, round(height * scale / multiple) * multiple),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the Blender extension: python tools/build_extension.py [--output DIR].
 
-The zip holds the manifest, the licence and the modules of blender_addon/ at its root. The same
+The zip holds the manifest, the licence, the modules of blender_addon/ and what the embedded model
+knows at its root. The same
 sources give the same bytes on every machine: names sorted, dates fixed, nothing compressed (each
 version of zlib compresses differently, and all of it is small).
 """
@@ -22,6 +23,8 @@ def members(root: Path = ROOT) -> dict[str, Path]:
     """Return what goes into the zip: name inside it -> source file."""
     files = {name: root / name for name in ("blender_manifest.toml", "LICENSE")}
     files |= {source.name: source for source in (root / "blender_addon").glob("*.py")}
+    # The words that the embedded model knows, which the prompt fields suggest.
+    files["mini.json"] = root / "syncsde_engine" / "models" / "mini" / "syncsde.json"
     return dict(sorted(files.items()))
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import signal
 import sys
@@ -51,27 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--version", default="0.2", help="version of the model")
     export.set_defaults(command=_export)
 
-    sheet = commands.add_parser("sheet", help="draw prompts x held-out shapes")
-    _add_drawing(sheet)
-    sheet.add_argument("--out", type=Path, required=True)
-    sheet.add_argument("--seed", type=int, default=0)
-    sheet.set_defaults(command=_sheet)
-
-    measure = commands.add_parser("measure", help="print the model card's figures as JSON")
-    _add_drawing(measure)
-    measure.set_defaults(command=_measure)
+    evaluation = commands.add_parser("evaluate", help="write one table and one sheet")
+    evaluation.add_argument("--model", type=Path, required=True)
+    evaluation.add_argument("--out", type=Path, required=True, metavar="DIR")
+    evaluation.add_argument("--size", type=int, default=256, help="pixels of a view")
+    evaluation.add_argument("--steps", type=int, default=25)
+    evaluation.add_argument("--guidance-scale", type=float, default=3.0)
+    evaluation.add_argument("--repeats", type=int, default=2, help="views of every prompt")
+    evaluation.set_defaults(command=_evaluate)
     return parser
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, default=Path("training/runs/mini"), metavar="DIR")
-
-
-def _add_drawing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=256, help="pixels of a view")
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--guidance-scale", type=float, default=3.0)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -114,25 +105,18 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sheet(options: argparse.Namespace) -> int:
-    from .evaluate import draw_sheet
+def _evaluate(options: argparse.Namespace) -> int:
+    from .evaluate import evaluate
 
-    draw_sheet(
+    evaluate(
         options.model,
         options.out,
         options.size,
         options.steps,
         options.guidance_scale,
-        options.seed,
+        options.repeats,
     )
-    return 0
-
-
-def _measure(options: argparse.Namespace) -> int:
-    from .measure import measure
-
-    figures = measure(options.model, options.size, options.steps, options.guidance_scale)
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=1))
+    print((options.out / "figures.md").read_text())
     return 0
 
 

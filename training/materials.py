@@ -202,4 +202,9 @@ MATERIALS: dict[str, Callable[[Surface, Tensor], Tensor]] = {
     "lava": _lava,
 }
 COLORABLE = frozenset({"plain", "brick", "marble", "checker", "striped"})
+# Never rendered for training: what the model makes of them shows whether it combines.
+HELD_OUT_PAIRS = frozenset(
+    {("brick", "purple"), ("marble", "teal"), ("checker", "orange"), ("striped", "brown"),
+     ("plain", "pink"), ("brick", "green"), ("checker", "blue"), ("striped", "purple")}
+)  # fmt: skip
 WALL_MATERIALS = tuple(name for name in MATERIALS if name not in ("plain", "gold"))

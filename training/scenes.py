@@ -11,12 +11,24 @@ import torch
 from torch import Tensor
 
 from .landscapes import PLACES, SKIES, paint_landscape
-from .materials import COLORS, MATERIALS, WALL_MATERIALS, Surface, albedo
+from .materials import (
+    COLORABLE,
+    COLORS,
+    HELD_OUT_PAIRS,
+    MATERIALS,
+    WALL_MATERIALS,
+    Surface,
+    albedo,
+)
 from .render import Camera, Paint, smooth_edges, trace
 from .shapes import FREE_FORM, ROUND, SIMPLE, make_shape
 
 KINDS = ("object", "wall", "landscape", "front")  # front: an object before a wall or landscape
 SHARES = (0.65, 0.12, 0.12, 0.11)  # of the kinds; a plan has its own
+# How often a material is drawn. Those that take a colour show it in one of many; plain is what
+# "a red statue" asks for.
+MATERIAL_SHARES = {name: 3 if name == "plain" else 1.5 if name in COLORABLE else 1
+                   for name in MATERIALS}  # fmt: skip
 NEUTRAL = 0.5  # the grey behind an object when the prompt names no background
 
 
@@ -43,10 +55,11 @@ def draw_scene(seed: int, shares: Sequence[float] = SHARES) -> Scene:
     thing: dict = {}
     if kind in ("object", "front"):
         family = FREE_FORM if rng.random() < 0.6 else SIMPLE
+        material = rng.choices(list(MATERIAL_SHARES), list(MATERIAL_SHARES.values()))[0]
         thing = {
             "shape": rng.choice(list(family)),
-            "material": rng.choice(list(MATERIALS)),
-            "color": rng.choice(list(COLORS)),
+            "material": material,
+            "color": _draw_color(material, rng),
             "azimuth": rng.uniform(-180, 180),
             "elevation": _draw_elevation(rng),
         }
@@ -55,10 +68,15 @@ def draw_scene(seed: int, shares: Sequence[float] = SHARES) -> Scene:
         named = rng.choice(common if rng.random() < 0.6 else list(COLORS))
         thing["background"] = named if rng.random() < 0.4 else None
     if kind == "wall" or (kind == "front" and rng.random() < 0.5):
-        thing["wall"] = (rng.choice(WALL_MATERIALS), rng.choice(list(COLORS)))
+        material = rng.choice(WALL_MATERIALS)
+        thing["wall"] = (material, _draw_color(material, rng))
     elif kind != "object":
         thing["landscape"] = (rng.choice(PLACES), rng.choice(list(SKIES)))
     return Scene(seed, kind, **thing)
+
+
+def _draw_color(material: str, rng: Random) -> str:
+    return rng.choice([color for color in COLORS if (material, color) not in HELD_OUT_PAIRS])
 
 
 def _draw_elevation(rng: Random) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 from .. import __version__, output, tasks
 from ..config import CONFIGS, TaskConfig, TextureConfig, build
 from ..errors import SyncSDEError
-from . import compare, recording, table
+from . import compare, models, recording, table
 from .console import Console, follow
 from .flags import Parser, add_task, parameters
 from .input_files import input_paths, naming_files, read_file
@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         add_task(command, task)
         add_files(command, compared=True)
         command.set_defaults(command=run_comparison)
+    models.add_to(commands)
     for command in importlib.metadata.entry_points(group=COMMANDS):
         commands.add_parser(command.name, help=f"see syncsde {command.name} --help")
     return main
@@ -122,8 +123,9 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
     told = {name: report[name] for name in ("coverage", "timings") if name in report}
     disagreement = report.get("disagreement")
     console.event("done", output=str(options.output), disagreement=disagreement, **told)
-    picture = "texture.png" if "texture.png" in artifacts else "image.png"
-    sentence = f"{options.output / picture}: {report['timings']['total']:.1f} s"
+    made = [name for name in artifacts if name in ("texture.png", "image.png")]
+    place = options.output / (made[0] if made else "textures")
+    sentence = f"{place}: {report['timings']['total']:.1f} s"
     if disagreement is not None:
         sentence += f", disagreement {disagreement:.4f}"
     if "coverage" in report:

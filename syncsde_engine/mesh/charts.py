@@ -9,19 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from .mesh import Mesh, normals
-from .raster import uv_clip
-from .rasterize_builtin import BuiltinRasterizer
+from .mesh import Mesh, normals, weld
+from .uvs import owners_of_texels
 
 SMOOTHING = 3  # rounds of averaging normals with the neighbours', for fewer charts
 MIN_FORESHORTENING = 0.3  # a face may be flattened along a neighbour's axis down to this cosine
 OVERLAP_ROUNDS = 4
-OVERLAP_SIZE = 1024  # texels, for finding faces that land on each other
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -29,7 +26,7 @@ Float = NDArray[np.float64]
 
 def chart_unwrap(mesh: Mesh, size: int, padding: int) -> Mesh:
     """Give a mesh texture coordinates with about `padding` texels between charts at `size`."""
-    triangles = _weld(mesh)
+    triangles = weld(mesh.positions)[mesh.triangles]
     edges = _neighbors(triangles)
     normal = normals(mesh).astype(np.float64)
     axis = _axes(normal, edges)
@@ -45,12 +42,6 @@ def chart_unwrap(mesh: Mesh, size: int, padding: int) -> Mesh:
         if rounds == OVERLAP_ROUNDS or not covered.any():
             return unwrapped
         label[covered] += 6  # a layer of its own
-
-
-def _weld(mesh: Mesh) -> Int:
-    """Triangles over distinct positions, so that faces meet across split vertices."""
-    _, first = np.unique(mesh.positions, axis=0, return_inverse=True)
-    return first.reshape(-1)[mesh.triangles]
 
 
 def _neighbors(triangles: Int) -> Int:
@@ -149,15 +140,7 @@ def _covered(mesh: Mesh) -> NDArray[np.bool_]:
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
     count = len(mesh.triangles)
-    corners = torch.tensor(mesh.uvs)[torch.tensor(mesh.uv_triangles).long()].reshape(-1, 2)
-    clip = uv_clip(corners)
-    seen = []
-    for direction in (1, -1):  # the lowest face of every texel, then the highest
-        clip[0, :, 2] = direction * torch.arange(count).repeat_interleave(3) / count
-        faces = torch.arange(3 * count, dtype=torch.int32).view(-1, 3)
-        raster = BuiltinRasterizer().rasterize(clip, faces, (OVERLAP_SIZE, OVERLAP_SIZE))
-        seen.append(raster.face.numpy().ravel())
-    lowest, highest = seen
+    lowest, highest = owners_of_texels(mesh.uvs, mesh.uv_triangles, np.arange(count))
     covered = np.zeros(count, bool)
     covered[highest[highest != lowest]] = True
     return covered

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One textured mesh as a binary glTF 2.0 file."""
+"""A textured mesh as a binary glTF 2.0 file: objects are nodes, textures are materials."""
 
 from __future__ import annotations
 
 import io
 import json
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,74 +20,116 @@ VERTICES, INDICES = 34962, 34963
 LINEAR, MIPMAPPED, CLAMP = 9729, 9987, 33071
 
 
-def textured_glb(mesh: Mesh, texture: NDArray[np.uint8]) -> bytes:
-    """Write a mesh with uvs and its texture (H, W, 3) uint8, row 0 at v = 1, as a GLB file.
+def textured_glb(mesh: Mesh, textures: Sequence[NDArray[np.uint8]]) -> bytes:
+    """Write a mesh with uvs and its K textures (H, W, 3) uint8, row 0 at v = 1, as a GLB file.
 
     Positions stay as they are (glTF is y up, too). glTF has one index for all, so vertices are
-    split along seams here, and its v runs down from the top row. The material is matte: base
-    colour only, roughness 1, metallic 0.
+    split along seams here, and its v runs down from the top row. Materials are matte: base colour
+    only, roughness 1, metallic 0. An object is a mesh with a primitive for each of its textures.
+    Faces that glTF cannot hold, of missing or infinite vertices, are left out.
     """
     check_uvs(mesh)
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
-    pairs = np.stack([mesh.triangles.ravel(), mesh.uv_triangles.ravel()], axis=1)
-    corners, indices = np.unique(pairs, axis=0, return_inverse=True)
-    positions = mesh.positions[corners[:, 0]]
-    uvs = mesh.uvs[corners[:, 1]]
+    file = _File()
+    objects, owners = mesh.owners("object"), mesh.owners("texture")
+    finite = np.append(np.isfinite(mesh.positions).all(axis=1), False)
+    outside = (mesh.triangles < 0) | (mesh.triangles >= len(mesh.positions))
+    valid = finite[np.where(outside, -1, mesh.triangles)].all(axis=1)
+    # A texture without faces has no material.
+    shown = [k for k in range(len(textures)) if (valid & (owners == k)).any()]
+    by_object = np.argsort(objects, kind="stable")
+    for number in np.unique(objects[valid]).tolist():
+        first, last = np.searchsorted(objects[by_object], [number, number + 1])
+        faces = by_object[first:last]
+        faces = faces[valid[faces]]
+        _add_object(file, mesh, faces, mesh.objects[number], shown)
+    sampler = {"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": CLAMP, "wrapT": CLAMP}
+    file.document["samplers"] = [sampler]
+    for source, k in enumerate(shown):
+        _add_material(file, mesh.textures[k], textures[k], source)
+    return file.content()
+
+
+def _add_object(
+    file: _File, mesh: Mesh, faces: NDArray[np.int64], name: str, shown: Sequence[int]
+) -> None:
+    assert mesh.uvs is not None
+    assert mesh.uv_triangles is not None
+    corner = mesh.triangles[faces].astype(np.int64) * len(mesh.uvs) + mesh.uv_triangles[faces]
+    distinct, index = np.unique(corner, return_inverse=True)
+    index = index.reshape(-1, 3)
+    uvs = mesh.uvs[distinct % len(mesh.uvs)]
     uvs[:, 1] = 1 - uvs[:, 1]
-    png = io.BytesIO()
-    Image.fromarray(texture).save(png, "PNG")
-    blobs = [
-        indices.astype("<u4").tobytes(),
-        positions.astype("<f4").tobytes(),
-        uvs.astype("<f4").tobytes(),
-        png.getvalue(),
-    ]
-    targets = [INDICES, VERTICES, VERTICES, None]
-    views, body = [], b""
-    for blob, target in zip(blobs, targets, strict=True):
-        view = {"buffer": 0, "byteOffset": len(body), "byteLength": len(blob)}
-        views.append(view if target is None else {**view, "target": target})
-        body += blob + b"\0" * (-len(blob) % 4)
-    document = {
-        "asset": {"version": "2.0", "generator": "SyncSDE"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": mesh.name}],
-        "meshes": [
-            {
-                "name": mesh.name,
-                "primitives": [
-                    {"attributes": {"POSITION": 1, "TEXCOORD_0": 2}, "indices": 0, "material": 0}
-                ],
-            }
-        ],
-        "materials": [
-            {
-                "name": mesh.name,
-                "doubleSided": True,
-                "pbrMetallicRoughness": {
-                    "baseColorTexture": {"index": 0},
-                    "metallicFactor": 0.0,
-                    "roughnessFactor": 1.0,
-                },
-            }
-        ],
-        "textures": [{"sampler": 0, "source": 0}],
-        "samplers": [{"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": CLAMP, "wrapT": CLAMP}],
-        "images": [{"bufferView": 3, "mimeType": "image/png", "name": mesh.name}],
-        "accessors": [
-            {"bufferView": 0, "componentType": UNSIGNED_INT, "count": len(indices.ravel())}
-            | {"type": "SCALAR"},
-            {"bufferView": 1, "componentType": FLOAT, "count": len(positions), "type": "VEC3"}
-            | {"min": positions.min(axis=0).tolist(), "max": positions.max(axis=0).tolist()},
-            {"bufferView": 2, "componentType": FLOAT, "count": len(uvs), "type": "VEC2"},
-        ],
-        "bufferViews": views,
-        "buffers": [{"byteLength": len(body)}],
+    attributes = {
+        "POSITION": file.accessor(mesh.positions[distinct // len(mesh.uvs)], "VEC3"),
+        "TEXCOORD_0": file.accessor(uvs, "VEC2"),
     }
-    header = json.dumps(document).encode()
-    header += b" " * (-len(header) % 4)
-    chunks = struct.pack("<I4s", len(header), b"JSON") + header
-    chunks += struct.pack("<I4s", len(body), b"BIN\0") + body
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+    owners = mesh.owners("texture")[faces]
+    primitives = [
+        {
+            "attributes": attributes,
+            "indices": file.accessor(index[owners == k].ravel(), "SCALAR"),
+            "material": material,
+        }
+        for material, k in enumerate(shown)
+        if (owners == k).any()
+    ]
+    shape = file.add("meshes", {"name": name, "primitives": primitives})
+    file.add("nodes", {"mesh": shape, "name": name})
+
+
+def _add_material(file: _File, name: str, pixels: NDArray[np.uint8], source: int) -> None:
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    view = file.view(png.getvalue())
+    file.add("images", {"bufferView": view, "mimeType": "image/png", "name": name})
+    file.add("textures", {"sampler": 0, "source": source})
+    surface = {
+        "baseColorTexture": {"index": source},
+        "metallicFactor": 0.0,
+        "roughnessFactor": 1.0,
+    }
+    file.add("materials", {"name": name, "doubleSided": True, "pbrMetallicRoughness": surface})
+
+
+class _File:
+    """A GLB file in the making: its JSON document and its one buffer."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] = {
+            "asset": {"version": "2.0", "generator": "SyncSDE"},
+            "scene": 0,
+        }
+        self.body = bytearray()
+
+    def add(self, kind: str, entry: dict[str, Any]) -> int:
+        """Append to one of the document's lists; returns the number of the entry."""
+        entries = self.document.setdefault(kind, [])
+        entries.append(entry)
+        return len(entries) - 1
+
+    def view(self, blob: bytes, **options: int) -> int:
+        view = {"buffer": 0, "byteOffset": len(self.body), "byteLength": len(blob), **options}
+        self.body += blob + b"\0" * (-len(blob) % 4)
+        return self.add("bufferViews", view)
+
+    def accessor(self, array: NDArray, kind: str) -> int:
+        """Store indices (SCALAR) or rows of floats; positions need their box."""
+        of_indices = kind == "SCALAR"
+        blob = array.astype("<u4" if of_indices else "<f4").tobytes()
+        view = self.view(blob, target=INDICES if of_indices else VERTICES)
+        component = UNSIGNED_INT if of_indices else FLOAT
+        entry = {"bufferView": view, "componentType": component, "count": len(array), "type": kind}
+        if kind == "VEC3":
+            entry |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
+        return self.add("accessors", entry)
+
+    def content(self) -> bytes:
+        self.document["scenes"] = [{"nodes": list(range(len(self.document["nodes"])))}]
+        self.document["buffers"] = [{"byteLength": len(self.body)}]
+        header = json.dumps(self.document).encode()
+        header += b" " * (-len(header) % 4)
+        chunks = struct.pack("<I4s", len(header), b"JSON") + header
+        chunks += struct.pack("<I4s", len(self.body), b"BIN\0") + self.body
+        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks

@@ -52,8 +52,11 @@ class Normalization(NamedTuple):
     scale: float
 
 
-def check(mesh: Mesh) -> None:
-    """Raise InvalidMesh in one sentence unless the mesh has a surface that can be looked at."""
+def check_form(mesh: Mesh) -> None:
+    """Raise InvalidMesh unless the arrays have their shapes and types and there are faces.
+
+    What is in them may be anything: `sanitise` finds out what can be painted.
+    """
     _check_array("vertices", mesh.positions, np.float32, 3)
     _check_array("triangles", mesh.triangles, np.int32, 3)
     if len(mesh.positions) == 0 or len(mesh.triangles) == 0:
@@ -66,13 +69,8 @@ def check(mesh: Mesh) -> None:
             f"The mesh has {len(mesh.triangles)} triangles, more than {MAX_FACES}.",
             hint="Decimate it first.",
         )
-    _check_finite("vertices", mesh.positions)
-    _check_range("triangles", mesh.triangles, len(mesh.positions))
-    extent = float(np.ptp(mesh.positions.astype(np.float64), axis=0).max())
-    if float(areas(mesh).sum()) <= NO_AREA * extent**2:
-        raise InvalidMesh(
-            "All faces of the mesh have zero area.", hint="Check its scale and its faces."
-        )
+    for of in ("object", "material", "texture"):
+        _check_owners(of, mesh)
     if mesh.uvs is None and mesh.uv_triangles is None:
         return
     if mesh.uvs is None or mesh.uv_triangles is None:
@@ -87,8 +85,24 @@ def check(mesh: Mesh) -> None:
             "texture triangles.",
             hint="Send one texture triangle for each triangle.",
         )
-    _check_finite("texture coordinates", mesh.uvs)
-    _check_range("texture triangles", mesh.uv_triangles, len(mesh.uvs))
+
+
+def check(mesh: Mesh) -> None:
+    """Raise InvalidMesh in one sentence unless every face can be looked at and painted.
+
+    That is what `sanitise` makes of any mesh with a surface.
+    """
+    check_form(mesh)
+    _check_finite("vertices", mesh.positions)
+    _check_range("triangles", mesh.triangles, len(mesh.positions))
+    extent = float(np.ptp(mesh.positions.astype(np.float64), axis=0).max())
+    if float(areas(mesh).sum()) <= NO_AREA * extent**2:
+        raise InvalidMesh(
+            "All faces of the mesh have zero area.", hint="Check its scale and its faces."
+        )
+    if mesh.uvs is not None and mesh.uv_triangles is not None:
+        _check_finite("texture coordinates", mesh.uvs)
+        _check_range("texture triangles", mesh.uv_triangles, len(mesh.uvs))
 
 
 def check_uvs(mesh: Mesh) -> None:
@@ -139,6 +153,24 @@ def areas(mesh: Mesh) -> NDArray[np.float64]:
     return np.linalg.norm(_cross(mesh), axis=1) / 2
 
 
+def weld(positions: Float32) -> NDArray[np.int64]:
+    """Number the distinct places of the vertices (V, 3). -> (V,) int64
+
+    Files split vertices along seams and sharp edges; faces meet there all the same.
+    """
+    bits = (positions + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0: -0 is 0
+    factors = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
+    key = (bits * factors).sum(axis=1, dtype=np.uint64)
+    key ^= key >> np.uint64(29)
+    order = np.argsort(key, kind="stable")
+    sorted_ = bits[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (sorted_[1:] != sorted_[:-1]).any(axis=1)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(first) - 1
+    return place
+
+
 def _cross(mesh: Mesh) -> NDArray[np.float64]:
     a, b, c = mesh.positions.astype(np.float64)[mesh.triangles.T]
     return np.cross(b - a, c - a)
@@ -149,6 +181,23 @@ def _check_array(what: str, array: NDArray, dtype: type, columns: int) -> None:
         raise InvalidMesh(
             f"The {what} have shape {array.shape} and type {array.dtype}.",
             hint=f"They must be (count, {columns}) {np.dtype(dtype).name}.",
+        )
+
+
+def _check_owners(of: str, mesh: Mesh) -> None:
+    owners, names = getattr(mesh, f"face_{of}"), getattr(mesh, f"{of}s")
+    if owners is None:
+        return
+    if owners.dtype != np.int32 or owners.shape != (len(mesh.triangles),):
+        raise InvalidMesh(
+            f"The {of} ids have shape {owners.shape} and type {owners.dtype}.",
+            hint=f"They must be ({len(mesh.triangles)},) int32, one for each triangle.",
+        )
+    wrong = owners[(owners < 0) | (owners >= len(names))]
+    if len(wrong):
+        raise InvalidMesh(
+            f"{len(wrong)} faces belong to {of} {wrong[0]}, but there are {len(names)}.",
+            hint=f"Number the {of}s from 0.",
         )
 
 

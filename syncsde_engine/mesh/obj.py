@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A reader for the geometry of Wavefront OBJ that keeps vertex order and separate UV indices."""
+"""A reader for Wavefront OBJ that keeps the order of vertices and faces, separate UV indices,
+objects and materials."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,76 +15,210 @@ from numpy.typing import NDArray
 from ..errors import InvalidMesh
 from .mesh import Mesh
 
+MOST = 2**31 - 1
+LONGEST_NAME = 255
+CHUNK = 50_000  # lines at once, which bounds the memory
+
 Int = NDArray[np.int64]
+T = TypeVar("T")
+
+
+@dataclass
+class Lines:
+    """What the lines of one kind say, and where they are."""
+
+    rows: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    def add(self, row: str, number: int) -> None:
+        self.rows.append(row)
+        self.numbers.append(number)
+
+
+class Runs:
+    """Names that hold from a face on, as `usemtl` and `o` give them."""
+
+    def __init__(self, first: str) -> None:
+        self.names = [first]
+        self.starts = [0]
+
+    def begin(self, name: str, face: int) -> None:
+        self.names.append(" ".join(name.split())[:LONGEST_NAME] or self.names[0])
+        self.starts.append(face)
+
+    def ids(self, count: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """Numbers (count,) of the faces, and the names that have faces."""
+        lengths = np.diff([*self.starts, count])
+        used = dict.fromkeys(n for n, length in zip(self.names, lengths, strict=True) if length)
+        number = {name: k for k, name in enumerate(used)}
+        ids = [number.get(name, 0) for name in self.names]
+        return np.repeat(ids, lengths).astype(np.int32), tuple(used)
 
 
 def read_obj(text: str, name: str) -> Mesh:
-    """Read `v`, `vt` and `f` lines; all else is skipped. Raises InvalidMesh naming the line.
+    """Read `v`, `vt`, `f`, `usemtl` and `o` (or `g`) lines. Raises InvalidMesh naming the line.
 
-    Polygons are triangulated in place: convex ones as a fan, others by cutting ears. The texture
-    coordinates are kept only if every face has them.
+    Polygons are triangulated in place: convex ones as a fan, others by cutting ears. Faces without
+    texture coordinates get the texture triangle (-1, -1, -1).
     """
-    positions: list[list[float]] = []
-    uvs: list[list[float]] = []
-    faces: list[list[int]] = []
-    uv_faces: list[list[int]] = []
+    vertices, uvs, faces = Lines(), Lines(), Lines()
+    objects, groups, materials = Runs(name or "mesh"), Runs(name or "mesh"), Runs("material")
     for number, line in enumerate(text.replace("\\\n", "  ").splitlines(), start=1):
-        words = line.partition("#")[0].split()
-        try:
-            match words:
-                case ["v", x, y, z, *_]:
-                    positions.append([float(x), float(y), float(z)])
-                case ["vt", u, v, *_]:
-                    uvs.append([float(u), float(v)])
-                case ["vt", u]:
-                    uvs.append([float(u), 0.0])
-                case ["f", *corners] if len(corners) >= 3:
-                    parts = [corner.split("/") for corner in corners]
-                    faces.append([_absolute(part[0], len(positions)) for part in parts])
-                    textured = all(len(part) > 1 and part[1] for part in parts)
-                    uv_faces.append([_absolute(part[1], len(uvs)) for part in parts if textured])
-                case ["v" | "vt" | "f", *_]:
-                    raise ValueError("too few entries")
-        except ValueError as error:
-            raise InvalidMesh(
-                f"Line {number} of the OBJ file, {line.strip()[:60]!r}, cannot be read ({error}).",
-                hint="Export the mesh again.",
-            ) from None
-    if not faces:
+        key, _, rest = line.strip().replace("\t", " ").partition(" ")
+        if key == "f":
+            if "-" in rest:
+                rest = _counted_from_the_start(rest, number, len(vertices.rows), len(uvs.rows))
+            faces.add(rest, number)
+        elif key == "v":
+            vertices.add(rest, number)
+        elif key == "vt":
+            uvs.add(rest, number)
+        elif key == "usemtl":
+            materials.begin(rest, len(faces.rows))
+        elif key == "o":
+            objects.begin(rest, len(faces.rows))
+        elif key == "g":
+            groups.begin(rest, len(faces.rows))
+    points, coordinates = _floats(vertices, 3), _floats(uvs, 2)
+    if not faces.rows:
         raise InvalidMesh("The OBJ file has no faces.", hint="Export an object with faces.")
-    points = np.array(positions, np.float64).reshape(-1, 3)
-    triangles, corners = _triangulate(points, faces)
-    textured = all(uv_faces)
-    flat = np.concatenate([np.array(face, np.int64) for face in uv_faces])
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `check` says so
-        points = points.astype(np.float32)
+    vertex, uv, sizes = _corners(faces)
+    corners = _triangulate(points, vertex, sizes)
+    triangle_of = np.repeat(np.arange(len(sizes)), sizes - 2)
+    face_object, object_names = (objects if len(objects.names) > 1 else groups).ids(len(sizes))
+    face_material, material_names = materials.ids(len(sizes))
+    has_uvs = bool((uv >= 0).any())
+    flat = np.where((uv[corners] >= 0).all(axis=1)[:, None], uv[corners], -1)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `sanitise` says so
+        positions, coordinates = points.astype(np.float32), coordinates.astype(np.float32)
     return Mesh(
-        points,
-        triangles.astype(np.int32),
-        np.array(uvs, np.float32).reshape(-1, 2) if textured else None,
-        flat[corners].astype(np.int32) if textured else None,
+        positions,
+        vertex[corners].astype(np.int32),
+        coordinates if has_uvs else None,
+        flat.astype(np.int32) if has_uvs else None,
         name,
+        face_object=face_object[triangle_of],
+        face_material=face_material[triangle_of],
+        objects=object_names,
+        materials=material_names,
     )
 
 
-def _absolute(index: str, count: int) -> int:
-    """OBJ counts from 1, and backwards from the entries read so far when negative."""
-    value = int(index)
-    if value == 0 or value < -count:
-        raise ValueError(f"index {value} of {count}")
-    return min(value - 1 if value > 0 else count + value, 2**31 - 1)
+def _floats(lines: Lines, columns: int) -> NDArray[np.float64]:
+    """The first numbers of every line, (lines, columns) float64; a missing v is 0."""
+
+    def read(row: str) -> list[float]:
+        words = row.partition("#")[0].split()
+        if columns == 2 and len(words) == 1:
+            words.append("0")
+        if len(words) < columns:
+            raise ValueError("too few entries")
+        return [float(word) for word in words[:columns]]
+
+    if not lines.rows:
+        return np.zeros((0, columns))
+    try:
+        return np.loadtxt(lines.rows, usecols=range(columns), ndmin=2)
+    except ValueError:  # one by one: to find the bad line, or for what is unusual
+        return np.array(_each(lines, read))
 
 
-def _triangulate(points: NDArray[np.float64], faces: list[list[int]]) -> tuple[Int, Int]:
-    """Triangles of all polygons in order, as vertices and as places among all face corners."""
-    sizes = np.array([len(face) for face in faces])
-    flat = np.concatenate([np.array(face, np.int64) for face in faces])
-    if flat.max() >= len(points):
-        face = int(np.searchsorted(np.cumsum(sizes), int(flat.argmax()), side="right"))
-        raise InvalidMesh(
-            f"Face {face + 1} of the OBJ file uses vertex {flat.max() + 1} of {len(points)}.",
-            hint="Export the mesh again.",
-        )
+def _corners(lines: Lines) -> tuple[Int, Int, Int]:
+    """Vertex and texture index (-1: none) of the corners of all faces, and corners per face."""
+    parts = [
+        _corners_at_once(Lines(lines.rows[k : k + CHUNK], lines.numbers[k : k + CHUNK]))
+        for k in range(0, len(lines.rows), CHUNK)
+    ]
+    vertex, uv, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return vertex, uv, sizes
+
+
+def _corners_at_once(lines: Lines) -> tuple[Int, Int, Int]:
+    """Works on the characters of all lines: a corner is a word, its parts end at slashes."""
+    text = "\n".join(lines.rows).replace("//", "/0/")
+    characters = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            numbers = np.fromstring(text.replace("/", " "), np.int64, sep=" ")
+        except ValueError:
+            numbers = np.zeros(0, np.int64)
+    inside = characters > ord(" ")
+    begins = inside & ~np.concatenate([[False], inside[:-1]])
+    word = np.cumsum(begins) - 1
+    count = int(begins.sum())
+    parts = 1 + np.bincount(word[characters == ord("/")], minlength=count)[:count]
+    row = np.cumsum(characters == ord("\n"))[begins]
+    sizes = np.bincount(row, minlength=len(lines.rows))
+    if parts.sum() != len(numbers) or (sizes < 3).any() or (numbers < 0).any():
+        return _corners_one_by_one(lines)
+    first = np.cumsum(parts) - parts
+    vertex = numbers[first]
+    uv = np.where(parts > 1, numbers[np.minimum(first + 1, len(numbers) - 1)], 0)
+    if (vertex == 0).any():
+        return _corners_one_by_one(lines)
+    return np.minimum(vertex - 1, MOST), np.minimum(uv - 1, MOST), sizes
+
+
+def _corners_one_by_one(lines: Lines) -> tuple[Int, Int, Int]:
+    def read(row: str) -> list[tuple[int, int]]:
+        words = row.partition("#")[0].split()
+        if len(words) < 3:
+            raise ValueError("too few entries")
+        corners = []
+        for word in words:
+            vertex, uv = (int(part or 0) for part in [*word.split("/"), "0"][:2])
+            if vertex < 1 or uv < 0:
+                raise ValueError(f"index {min(vertex, uv)}")
+            corners.append((min(vertex - 1, MOST), min(uv - 1, MOST)))
+        return corners
+
+    faces = _each(lines, read)
+    flat = np.array([corner for face in faces for corner in face], np.int64)
+    return flat[:, 0], flat[:, 1], np.array([len(face) for face in faces])
+
+
+def _each(lines: Lines, read: Callable[[str], T]) -> list[T]:
+    """Read line by line. Raises InvalidMesh naming the first that cannot be read."""
+    read_ = []
+    for row, number in zip(lines.rows, lines.numbers, strict=True):
+        try:
+            read_.append(read(row))
+        except ValueError as error:
+            raise _unreadable(number, row, error) from None
+    return read_
+
+
+def _counted_from_the_start(row: str, number: int, vertices: int, uvs: int) -> str:
+    """Make negative indices, which count backwards from the entries above, ordinary ones."""
+    words = []
+    for word in row.partition("#")[0].split():
+        parts = word.split("/")
+        for place, count in enumerate((vertices, uvs)):
+            if place < len(parts) and parts[place].startswith("-"):
+                try:
+                    index = int(parts[place])
+                    if index < -count:
+                        raise ValueError(f"index {index} of {count}")
+                except ValueError as error:
+                    raise _unreadable(number, row, error) from None
+                parts[place] = str(count + 1 + index)
+        words.append("/".join(parts[:2]))
+    return " ".join(words)
+
+
+def _unreadable(number: int, row: str, error: ValueError) -> InvalidMesh:
+    return InvalidMesh(
+        f"Line {number} of the OBJ file, {row.strip()[:60]!r}, cannot be read ({error}).",
+        hint="Export the mesh again.",
+    )
+
+
+def _triangulate(points: NDArray[np.float64], flat: Int, sizes: Int) -> Int:
+    """Triangles of all polygons in order, (T, 3) places among the corners `flat` of all faces."""
+    # What leads nowhere has no shape to respect.
+    points = np.concatenate([points, np.zeros((1, 3))])
+    flat = np.minimum(flat, len(points) - 1)
     starts = np.cumsum(sizes) - sizes
     first = np.cumsum(sizes - 2) - (sizes - 2)  # triangle at which each polygon starts
     corners = np.empty((int((sizes - 2).sum()), 3), np.int64)
@@ -93,7 +233,7 @@ def _triangulate(points: NDArray[np.float64], faces: list[list[int]]) -> tuple[I
                 local[p] = _cut_ears(polygons[p], normal[p])
         rows = first[chosen, None] + np.arange(size - 2)
         corners[rows] = starts[chosen, None, None] + local
-    return flat[corners], corners
+    return corners
 
 
 def _turns(polygons: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,8 +7,9 @@ another is a fixed list of pixel pairs (section 3.3.5 of the paper without its l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +19,10 @@ from ..coupling import Overlap
 from . import mesh as meshes
 from .cameras import Camera, clip_positions
 from .mesh import Mesh
-from .raster import Rasterizer
+from .raster import Raster, Rasterizer
+from .sight import BIAS, BIAS_PIXELS, MIN_COS, lenses, pair_pixels
 
 DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
-MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen
-BIAS = 1e-3  # of the unit radius
-BIAS_PIXELS = 1.5  # of a depth map, along the slope of the surface
 BLUR_SIZE = 768  # the view size at which the depth is blurred by 5 x 5, sigma 2
 
 
@@ -37,7 +36,18 @@ class Scene:
     positions: Tensor  # (V, 3) float32
     triangles: Tensor  # (F, 3) int32
     normals: Tensor  # (F, 3) float32, geometric, on the side that the cameras see more of
-    depth: Tensor  # (N, D, D) float32, view depth; +inf where empty
+    depth: Tensor  # (N, D, E) float32, view depth; +inf where empty
+
+    def frame(self, size: int) -> tuple[int, int]:
+        """Rows and columns of views whose shorter side has `size` pixels: all have one aspect."""
+        return self.cameras[0].frame(size)
+
+
+class Rays(NamedTuple):
+    """Where the pixel centres of one camera look; both broadcast to (3, H, W) float32."""
+
+    origin: Tensor
+    direction: Tensor  # of depth 1
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,12 @@ class Sight(NamedTuple):
 def observe(
     mesh: Mesh, cameras: tuple[Camera, ...], rasterizer: Rasterizer, size: int = DEPTH_SIZE
 ) -> Scene:
-    """Look at a normalised mesh once from everywhere: depth maps of side `size` and outer sides.
+    """Look at a normalised mesh once from everywhere: depth maps of shorter side `size`, outsides.
 
     Winding is not trusted: a face's outside is the side that more pixels of all views see; faces
     that nobody sees, or both sides equally, keep their winding.
     """
+    assert len({camera.aspect for camera in cameras}) == 1
     device = rasterizer.device
     positions = torch.tensor(mesh.positions, device=device)
     triangles = torch.tensor(mesh.triangles, device=device)
@@ -80,25 +91,39 @@ def observe(
     votes = torch.zeros(len(triangles), dtype=torch.int64, device=device)
     depth = []
     for camera, clip in zip(cameras, clip_positions(positions, cameras), strict=True):
-        raster = rasterizer.rasterize(clip[None], triangles, (size, size))
-        depth.append(raster.w[0])
+        raster = rasterizer.rasterize(clip[None], triangles, camera.frame(size))
+        depth.append(view_depth((camera,), raster)[0])
         pixels = torch.bincount(raster.face.flatten() + 1, minlength=len(triangles) + 1)[1:]
-        eye = torch.tensor(camera.eye, dtype=torch.float32, device=device)
-        votes += pixels * ((eye - centers) * normals).sum(1).sign().long()
+        toward = torch.tensor(camera.toward if camera.orthographic else camera.eye).to(positions)
+        offset = 0.0 if camera.orthographic else centers
+        votes += pixels * ((toward - offset) * normals).sum(1).sign().long()
     outside = torch.where(votes[:, None] < 0, -normals, normals)
     return Scene(mesh, cameras, rasterizer, positions, triangles, outside, torch.stack(depth))
 
 
 def view_maps(scene: Scene, size: int) -> ViewMaps:
-    """Rasterise all views at `size` x `size` pixels."""
+    """Rasterise all views, `size` pixels on their shorter side."""
     clip = clip_positions(scene.positions, scene.cameras)
-    raster = scene.rasterizer.rasterize(clip, scene.triangles, (size, size))
-    empty = (raster.face < 0)[:, None]
-    normal = normal_map(scene, raster.face)
-    rays = torch.stack([rays_of(camera, size) for camera in scene.cameras]).to(normal)
-    eyes = torch.tensor(np.stack([camera.eye for camera in scene.cameras])).to(normal)
-    position = (rays * raster.w[:, None]).add_(eyes[:, :, None, None]).masked_fill_(empty, 0.0)
-    return ViewMaps(raster.face, position, normal, raster.w)
+    raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
+    depth = view_depth(scene.cameras, raster)
+    position = torch.empty_like(depth[:, None].expand(-1, 3, -1, -1))
+    for camera, image, distance in zip(scene.cameras, position, depth, strict=True):
+        origin, direction = (part.to(image) for part in rays_of(camera, size))
+        torch.mul(direction, distance, out=image).add_(origin)
+        image.masked_fill_(torch.isinf(distance), 0.0)
+    return ViewMaps(raster.face, position, normal_map(scene, raster.face), depth)
+
+
+def view_depth(cameras: tuple[Camera, ...], raster: Raster) -> Tensor:
+    """How far before its camera each pixel's surface is, (N, H, W) float32; +inf where empty."""
+    if not any(camera.orthographic for camera in cameras):
+        return raster.w
+    depth = raster.w.clone()
+    for camera, image, z, face in zip(cameras, depth, raster.z, raster.face, strict=True):
+        if camera.orthographic:
+            near, far = camera.depths()
+            image.copy_(((z + 1) * ((far - near) / 2) + near).where(face >= 0, torch.inf))
+    return depth
 
 
 def normal_map(scene: Scene, face: Tensor) -> Tensor:
@@ -107,11 +132,25 @@ def normal_map(scene: Scene, face: Tensor) -> Tensor:
     return torch.stack([table[:, axis][face + 1] for axis in range(3)], dim=1)
 
 
-def rays_of(camera: Camera, size: int) -> Tensor:
-    """Viewing rays of the pixel centres, (3, size, size) float32, of depth 1."""
-    right, up, forward = torch.tensor(camera.basis, dtype=torch.float32)[:, :, None, None]
-    x = (2 * (torch.arange(size) + 0.5) / size - 1) / camera.focal
-    return forward + right * x[None, None, :] - up * x[None, :, None]
+def object_of(scene: Scene, face: Tensor) -> Tensor:
+    """The objects, int32, that faces of any shape belong to; -1 where empty."""
+    owners = torch.from_numpy(np.append(scene.mesh.owners("object"), np.int32(-1)))
+    return owners.to(face.device)[face.long()]  # the last entry is that of face -1
+
+
+def rays_of(camera: Camera, size: int) -> Rays:
+    """Viewing rays of the pixel centres of an image whose shorter side has `size` pixels."""
+    axes = torch.tensor(camera.basis, dtype=torch.float32)[:, :, None, None]
+    eye = torch.tensor(camera.eye, dtype=torch.float32)[:, None, None]
+    x, y = (
+        (2 * (torch.arange(side) + 0.5) / side - 1) / magnification
+        for side, magnification in zip(
+            camera.frame(size)[::-1], camera.magnification.tolist(), strict=True
+        )
+    )
+    right, up, forward = axes
+    across = right * x[None, None, :] - up * y[None, :, None]
+    return Rays(eye + across, forward) if camera.orthographic else Rays(eye, forward + across)
 
 
 def depth_control(maps: ViewMaps) -> Tensor:
@@ -126,56 +165,98 @@ def depth_control(maps: ViewMaps) -> Tensor:
     flat = near <= far
     stretched = (inverse - far) / torch.where(flat, 1.0, near - far)
     stretched = torch.where(flat, 1.0, stretched).where(maps.coverage, 0.0)
-    blurred = _blur(stretched[:, None], 2 * maps.depth.shape[-1] / BLUR_SIZE)
+    blurred = _blur(stretched[:, None], 2 * min(maps.depth.shape[1:]) / BLUR_SIZE)
     return blurred.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()
 
 
-def view_to_view(scene: Scene, size: int) -> Overlap:
-    """Pair the pixels of all views at `size` x `size` (latent) pixels that look at one spot.
+def view_to_view(
+    scene: Scene, size: int, sources: Literal["average", "best"] = "average"
+) -> Overlap:
+    """Pair the (latent) pixels of all views that look at one spot; `size` is the shorter side.
 
     Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
     by the cosine under which j sees the point, unless j does not see it or the pixel centre of j
-    misses the mesh. Every pixel goes with itself. The views blend.
+    misses the object that the point is on. Every pixel goes with itself. What earlier views paint
+    is averaged by these weights, or is that of the best of them alone: the mean of several noisy
+    latents has less noise in it than each of them.
     """
     maps = view_maps(scene, size)
-    count, pixels = len(scene.cameras), size * size
-    covered = maps.coverage.reshape(count, pixels)
-    view, pixel = covered.nonzero(as_tuple=True)
+    count, pixels = len(scene.cameras), math.prod(scene.frame(size))
+    shown = object_of(scene, maps.face)
+    view, pixel = (shown >= 0).flatten(1).nonzero(as_tuple=True)
+    owner = shown[maps.coverage]
     position = maps.position.movedim(1, -1)[maps.coverage]
-    normal = maps.normal.movedim(1, -1)[maps.coverage]
-    looks, source, weight = [], [], []
-    for j, camera in enumerate(scene.cameras):
-        sight = see(camera, scene.depth[j], position, normal)
-        target = texel(sight.y, size) * size + texel(sight.x, size)
-        own = view == j
-        target = torch.where(own, pixel, target)
-        painted = (own | (sight.seen & covered[j][target])) & (sight.cos > 0)
-        looks.append((view * pixels + pixel)[painted])
-        source.append((j * pixels + target)[painted])
-        weight.append(sight.cos[painted])
-    return Overlap(
-        count, pixels, torch.cat(looks), torch.cat(source), torch.cat(weight), compose="blend"
+    pair = _pair_torch if pair_pixels is None or position.is_cuda else _pair_numba
+    target, cosine = pair(scene, position, maps.face[maps.coverage], owner, shown)
+    views = torch.arange(count, device=position.device)[:, None]
+    # Every pixel goes with itself, whatever the depth test says.
+    itself = views == view
+    target = torch.where(itself, pixel, target)
+    facing = []
+    for camera, normal in zip(scene.cameras, maps.normal, strict=True):
+        ray = rays_of(camera, size).direction.to(position)
+        facing.append(-(ray * normal).sum(0) / ray.norm(dim=0))
+    cosine = torch.where(itself, torch.stack(facing)[maps.coverage], cosine)
+    j, p = (cosine > 0).nonzero(as_tuple=True)
+    looks, source, weight = (view * pixels + pixel)[p], j * pixels + target[j, p], cosine[j, p]
+    compose = "blend" if sources == "average" else "best"
+    return Overlap(count, pixels, looks, source, weight, compose)
+
+
+def _pair_torch(
+    scene: Scene, position: Tensor, face: Tensor, owner: Tensor, shown: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pixel of every view that shows P points, and its cosine, (N, P) each; 0 if unseen."""
+    normal = scene.normals.index_select(0, face)
+    targets, cosines = [], []
+    height, width = shown.shape[1:]
+    for camera, depth, owners in zip(scene.cameras, scene.depth, shown, strict=True):
+        sight = see(camera, depth, position, normal)
+        targets.append(texel(sight.y, height) * width + texel(sight.x, width))
+        seen = sight.seen & (owners.flatten()[targets[-1]] == owner)
+        cosines.append(sight.cos.where(seen, 0.0))
+    return torch.stack(targets), torch.stack(cosines)
+
+
+def _pair_numba(
+    scene: Scene, position: Tensor, face: Tensor, owner: Tensor, shown: Tensor
+) -> tuple[Tensor, Tensor]:
+    assert pair_pixels is not None
+    target = np.zeros((len(shown), len(position)), np.int64)
+    cosine = np.zeros(target.shape, np.float32)
+    pair_pixels(
+        position.numpy(),
+        face.numpy(),
+        owner.numpy(),
+        scene.normals.numpy(),
+        lenses(scene.cameras),
+        scene.depth.numpy(),
+        shown.numpy(),
+        target,
+        cosine,
     )
+    return torch.from_numpy(target), torch.from_numpy(cosine)
 
 
 def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:
     """Project points (P, 3) with unit normals into a view and test them against its depth map.
 
-    The bias grows with the slope of the surface, by 1.5 pixels of the depth map (D, D).
+    The bias grows with the slope of the surface, by 1.5 pixels of the depth map (D, E).
     """
-    eye = torch.tensor(camera.eye, dtype=torch.float32, device=position.device)
-    basis = torch.tensor(camera.basis, dtype=torch.float32, device=position.device)
-    ray = position - eye
-    right, up, w = (ray @ basis.T).unbind(1)
+    eye, basis = (torch.tensor(array).to(position) for array in (camera.eye, camera.basis))
+    offset = position - eye
+    right, up, w = (offset @ basis.T).unbind(1)
     ahead = w > 0
-    scale = camera.focal / w.where(ahead, 1.0)
-    x, y = (1 + right * scale) / 2, (1 - up * scale) / 2
+    shrink = 1.0 if camera.orthographic else w.where(ahead, 1.0).reciprocal()
+    across, along = camera.magnification.tolist()
+    x, y = (1 + right * (across * shrink)) / 2, (1 - up * (along * shrink)) / 2
+    ray = basis[2:] if camera.orthographic else offset
     cos = -(ray * normal).sum(1) / ray.norm(dim=1).clamp(min=1e-12)
     inside = ahead & (x >= 0) & (x < 1) & (y >= 0) & (y < 1) & (cos >= MIN_COS)
-    side = depth.shape[-1]
-    front = depth[texel(y, side), texel(x, side)]
+    rows, columns = depth.shape
+    front = depth[texel(y, rows), texel(x, columns)]
     tangent = (1 - cos**2).clamp(min=0).sqrt() / cos.clamp(min=MIN_COS)
-    bias = BIAS + BIAS_PIXELS * (2 * w / (camera.focal * side)) * tangent
+    bias = BIAS + BIAS_PIXELS * camera.footprint(w, min(rows, columns)) * tangent
     return Sight(x, y, cos, inside & (w <= front + bias))
 
 

@@ -21,8 +21,9 @@ from .raster import Raster
 
 SUBPIXEL_BITS = 8
 GUARD = 2.0**29  # sub-pixels from the centre: products of two spans stay within int64
-BANDS = 8  # of rows, shared out among the cores
+BANDS = 16  # of rows, shared out among the cores
 BATCH = 1 << 21  # pixels of bounding boxes at once, without numba
+USABLE, OUTSIDE, BROKEN = 0, 1, 2  # vertices: outside they must be cut off, broken left out
 
 Int = NDArray[np.int64]
 Index = NDArray[np.int32]
@@ -37,6 +38,7 @@ class BuiltinRasterizer:
 
     def __init__(self, device: torch.device | str = "cpu", *, use_numba: bool = True) -> None:
         self.device = torch.device(device)
+        self._project = (use_numba and _project_numba) or _project_numpy
         self._cover = (use_numba and _cover_numba) or _cover_numpy
         self._shade = (use_numba and _shade_numba) or _shade_numpy
 
@@ -52,10 +54,34 @@ class BuiltinRasterizer:
         nearest = np.empty(size, np.float64)
         for b in range(len(vertices)):
             nearest.fill(np.inf)
-            self._cover(*_to_screen(vertices[b], faces, size), face[b], nearest)
+            self._cover(*self._to_screen(vertices[b], faces, size), face[b], nearest)
             self._shade(vertices[b], faces, face[b], bary[b], z[b], w[b])
         images = (torch.from_numpy(array).to(self.device) for array in (face, bary, z, w))
         return Raster(*images)
+
+    def _to_screen(self, clip: NDArray[np.float32], faces: Index, size: tuple[int, int]) -> _Screen:
+        """Project and snap; cut faces at the near and far planes and at the guard band."""
+        half = np.array(size[::-1]) * 2.0 ** (SUBPIXEL_BITS - 1)
+        guard = GUARD / float(half.max())
+        xy, z, state = self._project(clip, half, guard)
+        if not state.any():
+            return _Screen(xy, z, faces, np.arange(len(faces), dtype=np.int32))
+        worst = state[faces].max(axis=1)
+        whole, crossing = np.flatnonzero(worst == USABLE), np.flatnonzero(worst == OUTSIDE)
+        corners, parts = clip.astype(np.float64)[faces[crossing]], crossing
+        for plane in range(6):
+            corners, parts = _cut(corners, parts, plane, guard)
+        cut = corners.reshape(-1, 4)
+        added = np.arange(len(cut)).reshape(-1, 3) + len(clip)
+        # Rounding may leave a cut corner just outside of the plane that it was cut at.
+        cut_xy, cut_z = _snap(cut, cut[:, 3] > 0, half)
+        added, parts = (part[(cut[:, 3] > 0).reshape(-1, 3).all(axis=1)] for part in (added, parts))
+        return _Screen(
+            np.concatenate([xy, cut_xy]),
+            np.concatenate([z, cut_z]),
+            np.concatenate([faces[whole], added]).astype(np.int32),
+            np.concatenate([whole, parts]).astype(np.int32),
+        )
 
 
 class _Screen(NamedTuple):
@@ -65,36 +91,46 @@ class _Screen(NamedTuple):
     face: Index  # (T,) the face each triangle is a part of
 
 
-def _to_screen(
-    clip: NDArray[np.float32], faces: NDArray[np.int32], size: tuple[int, int]
-) -> _Screen:
-    """Cut faces at the frustum's near and far planes and the guard band, project and snap."""
-    vertices = clip.astype(np.float64)
-    finite = np.logical_and.reduce(np.isfinite(vertices), axis=1)
-    vertices[~finite] = 0.0
-    height, width = size
-    half = np.array([width, height]) * 2.0 ** (SUBPIXEL_BITS - 1)
-    guard = GUARD / half.max()
-    outside = np.min(_planes(vertices, guard), axis=0) < 0
-    triangles, face = faces, np.arange(len(faces), dtype=np.int32)
-    if outside.any() or not finite.all():
-        whole = ~np.logical_or(outside, ~finite)[faces].any(axis=1)
-        crossing = ~whole & finite[faces].all(axis=1)
-        corners, parts = vertices[faces[crossing]], face[crossing]
-        for plane in range(6):
-            corners, parts = _cut(corners, parts, plane, guard)
-        added = np.arange(3 * len(parts), dtype=np.int32).reshape(-1, 3) + len(vertices)
-        vertices = np.concatenate([vertices, corners.reshape(-1, 4)])
-        triangles = np.concatenate([faces[whole], added])
-        face = np.concatenate([face[whole], parts])
-    positive = vertices[:, 3] > 0
-    ndc = vertices[:, :3] / np.where(positive, vertices[:, 3], 1.0)[:, None]
-    snapped = np.floor(half + ndc[:, :2] * [1, -1] * half + 0.5)
-    xy = np.where(np.abs(snapped) <= 4 * GUARD, snapped, 0.0).astype(np.int64)
-    if not positive.all():
-        usable = positive[triangles].all(axis=1)
-        triangles, face = triangles[usable], face[usable]
-    return _Screen(xy, np.ascontiguousarray(ndc[:, 2]), triangles, face)
+def _project_kernel(clip, half, guard):  # noqa: ANN001, ANN202
+    xy = np.zeros((len(clip), 2), np.int64)
+    z, state = np.zeros(len(clip)), np.zeros(len(clip), np.uint8)
+    for v in prange(len(clip)):
+        px, py = np.float64(clip[v, 0]), np.float64(clip[v, 1])
+        pz, pw = np.float64(clip[v, 2]), np.float64(clip[v, 3])
+        if not (np.isfinite(px) and np.isfinite(py) and np.isfinite(pz) and np.isfinite(pw)):
+            state[v] = 2
+        elif abs(pz) > pw or abs(px) > guard * pw or abs(py) > guard * pw:
+            state[v] = 1
+        elif pw <= 0:
+            state[v] = 2
+        else:
+            xy[v, 0] = np.int64(np.floor(half[0] + px / pw * half[0] + 0.5))
+            xy[v, 1] = np.int64(np.floor(half[1] - py / pw * half[1] + 0.5))
+            z[v] = pz / pw
+    return xy, z, state
+
+
+_project_numba = compiled(_project_kernel)
+
+
+def _project_numpy(
+    clip: NDArray[np.float32], half: Float, guard: float
+) -> tuple[Int, Float, NDArray[np.uint8]]:
+    """`_project_kernel` for all vertices at once: sub-pixels (V, 2), z / w (V,), state (V,)."""
+    points = clip.astype(np.float64)
+    finite = np.isfinite(points).all(axis=1)
+    points[~finite] = 0.0
+    outside = np.min(_planes(points, guard), axis=0) < 0
+    broken = ~finite | (~outside & (points[:, 3] <= 0))
+    state = np.where(broken, BROKEN, np.where(outside, OUTSIDE, USABLE)).astype(np.uint8)
+    return *_snap(points, state == USABLE, half), state
+
+
+def _snap(points: Float, usable: NDArray[np.bool_], half: Float) -> tuple[Int, Float]:
+    """Sub-pixels (V, 2) and z / w (V,) of clip-space points (V, 4); 0 for those not usable."""
+    ndc = points[:, :3] / np.where(usable, points[:, 3], 1.0)[:, None]
+    ndc[~usable] = 0.0
+    return np.floor(half + ndc[:, :2] * [1, -1] * half + 0.5).astype(np.int64), ndc[:, 2].copy()
 
 
 def _planes(points: Float, guard: float) -> list[Float]:
@@ -133,33 +169,39 @@ def _between(inner: Float, outer: Float, inner_d: Float, outer_d: Float) -> Floa
 
 def _cover_kernel(xy, z, triangles, faces, face, nearest) -> None:  # noqa: ANN001
     height, width = face.shape
+    rows = np.zeros((len(triangles), 2), np.int32)  # that a triangle may cover: first, end
+    for t in prange(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        (xa, ya), (xb, yb), (xc, yc) = xy[a], xy[b], xy[c]
+        first = max(0, (min(xa, xb, xc) + 127) >> 8)
+        last = min(width - 1, (max(xa, xb, xc) - 128) >> 8)
+        if first <= last and (xb - xa) * (yc - ya) != (yb - ya) * (xc - xa):
+            rows[t, 0] = max(0, (min(ya, yb, yc) + 127) >> 8)
+            rows[t, 1] = min(height - 1, (max(ya, yb, yc) - 128) >> 8) + 1
     bands = min(height, BANDS)
     for band in prange(bands):
-        top, bottom = band * height // bands, (band + 1) * height // bands - 1
+        top, end = band * height // bands, (band + 1) * height // bands
         for t in range(len(triangles)):
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            ya, yb, yc = xy[a, 1], xy[b, 1], xy[c, 1]
-            row0 = max(top, (min(ya, yb, yc) + 127) >> 8)
-            row1 = min(bottom, (max(ya, yb, yc) - 128) >> 8)
-            if row0 > row1:
+            row0, row1 = max(top, rows[t, 0]), min(end, rows[t, 1])
+            if row0 >= row1:
                 continue
-            xa, xb, xc = xy[a, 0], xy[b, 0], xy[c, 0]
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            xa, ya, xb, yb, xc, yc = xy[a, 0], xy[a, 1], xy[b, 0], xy[b, 1], xy[c, 0], xy[c, 1]
             first = max(0, (min(xa, xb, xc) + 127) >> 8)
             last = min(width - 1, (max(xa, xb, xc) - 128) >> 8)
             area = (xb - xa) * (yc - ya) - (yb - ya) * (xc - xa)
-            if first > last or area == 0:
-                continue
             if area < 0:  # walk clockwise on the screen, y down
                 area, b, c = -area, c, b
                 xb, yb, xc, yc = xc, yc, xb, yb
-            za, zb, zc = z[a], z[b], z[c]
             # Edge functions grow inwards; those that are not top or left exclude their zero.
             rule_a = 0 if yc < yb or (yc == yb and xc > xb) else 1
             rule_b = 0 if ya < yc or (ya == yc and xa > xc) else 1
             rule_c = 0 if yb < ya or (yb == ya and xb > xa) else 1
             step_a, step_b, step_c = (yb - yc) << 8, (yc - ya) << 8, (ya - yb) << 8
+            za, zb, zc, scale = z[a], z[b], z[c], 1 / float(area)
+            slope = (float(step_a) * za + float(step_b) * zb + float(step_c) * zc) * scale
             px = (first << 8) + 128
-            for row in range(row0, row1 + 1):
+            for row in range(row0, row1):
                 py = (row << 8) + 128
                 edge_a = (xc - xb) * (py - yb) - (yc - yb) * (px - xb)
                 edge_b = (xa - xc) * (py - yc) - (ya - yc) * (px - xc)
@@ -170,18 +212,17 @@ def _cover_kernel(xy, z, triangles, faces, face, nearest) -> None:  # noqa: ANN0
                     (edge_b - rule_b, step_b),
                     (edge_c - rule_c, step_c),
                 ):
-                    if step > 0:
+                    if edge < 0 and step > 0:
                         start = max(start, -(edge // step))
                     elif step < 0:
                         stop = min(stop, edge // -step)
                     elif edge < 0:
                         stop = -1
+                if start > stop:
+                    continue
+                base = (float(edge_a) * za + float(edge_b) * zb + float(edge_c) * zc) * scale
                 for k in range(start, stop + 1):
-                    depth = (
-                        float(edge_a + k * step_a) * za
-                        + float(edge_b + k * step_b) * zb
-                        + float(edge_c + k * step_c) * zc
-                    ) / float(area)
+                    depth = base + float(k) * slope
                     column = first + k
                     if depth < nearest[row, column] or (
                         depth == nearest[row, column] and faces[t] < face[row, column]
@@ -260,16 +301,18 @@ def _cover_numpy(
         column = first[t, 0] + k % extent[t, 0]
         row = first[t, 1] + k // extent[t, 0]
         point = np.stack([column, row], axis=1) * 256 + 128
-        edges = []
         inside = np.ones(len(t), bool)
+        base, slope = np.zeros(len(t)), np.zeros(len(t))  # of the depth, along the row
         for i in range(3):
             p, q = corners[t, (i + 1) % 3], corners[t, (i + 2) % 3]
             (dx, dy), (ex, ey) = (q - p).T, (point - p).T
-            edges.append(dx * ey - dy * ex)
-            inside &= edges[-1] >= np.where((dy < 0) | ((dy == 0) & (dx > 0)), 0, 1)
-        t, pixel = t[inside], (row * width + column)[inside]
-        ea, eb, ec = (edge[inside].astype(np.float64) for edge in edges)
-        depth = (ea * depths[t, 0] + eb * depths[t, 1] + ec * depths[t, 2]) / area[t]
+            edge, step = dx * ey - dy * ex, -dy << 8
+            inside &= edge >= np.where((dy < 0) | ((dy == 0) & (dx > 0)), 0, 1)
+            base += (edge - (column - first[t, 0]) * step).astype(np.float64) * depths[t, i]
+            slope += step.astype(np.float64) * depths[t, i]
+        scale = 1 / area[t]
+        depth = base * scale + (column - first[t, 0]) * (slope * scale)
+        t, pixel, depth = t[inside], (row * width + column)[inside], depth[inside]
         best = np.lexsort((faces[t], depth, pixel))
         best = best[np.diff(pixel[best], prepend=-1) > 0]
         t, pixel, depth = t[best], pixel[best], depth[best]

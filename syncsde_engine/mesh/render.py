@@ -5,28 +5,46 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from .cameras import clip_positions
 from .project import Scene
-from .raster import interpolate
+from .raster import on_faces
 
 
-def render(scene: Scene, texture: Tensor, size: int, background: float = 0.2) -> Tensor:
-    """Draw the mesh unlit with `texture` (H, W, 3) in [0, 1]. -> (N, 3, size, size) float32."""
+def render(scene: Scene, textures: Tensor, size: int, background: float = 0.2) -> Tensor:
+    """Draw the mesh unlit with `textures` (K, H, W, 3) in [0, 1]. -> (N, 3, H, W) float32.
+
+    `size` is the shorter side of the pictures.
+    """
     assert scene.mesh.uvs is not None
     assert scene.mesh.uv_triangles is not None
     clip = clip_positions(scene.positions, scene.cameras)
-    raster = scene.rasterizer.rasterize(clip, scene.triangles, (size, size))
-    uvs, corners = (
-        torch.tensor(array, device=texture.device)
-        for array in (scene.mesh.uvs, scene.mesh.uv_triangles)
+    raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
+    uvs, corners, owner = (
+        torch.tensor(array, device=textures.device)
+        for array in (scene.mesh.uvs, scene.mesh.uv_triangles, scene.mesh.owners("texture"))
     )
-    uv = interpolate(uvs, raster, corners)
-    grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], dim=-1)
-    images = torch.nn.functional.grid_sample(
-        texture.movedim(-1, 0).expand(len(grid), -1, -1, -1),
-        grid,
-        padding_mode="border",
-        align_corners=False,
-    )
-    return images.where((raster.face >= 0)[:, None], background)
+    seen = raster.face >= 0
+    face = raster.face[seen]
+    uv = on_faces(uvs, corners, face, raster.bary[seen])
+    color = sample(textures, owner[face.long()], uv)
+    images = textures.new_full((*seen.shape, 3), background)
+    images[seen] = color
+    return images.movedim(-1, 1).contiguous()
+
+
+def sample(textures: Tensor, number: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear colours (P, 3) of textures (K, H, W, 3) at P places: which one, and where."""
+    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
+    color = textures.new_zeros(len(uv), 3)
+    for k, texture in enumerate(textures):
+        mine = (number == k).nonzero()[:, 0]
+        sampled = grid_sample(
+            texture.movedim(-1, 0)[None],
+            grid[mine][None, None],
+            padding_mode="border",
+            align_corners=False,
+        )
+        color[mine] = sampled[0, :, 0].T
+    return color

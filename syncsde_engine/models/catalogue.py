@@ -82,6 +82,12 @@ def settings(folder: Path) -> Settings:
         raise MissingWeights(f"{str(path)!r} is not valid: {wrong}.", field="model") from None
 
 
+def vocabulary(folder: Path) -> dict[str, list[str]]:
+    """The words that a model was trained on, by kind, if its `syncsde.json` tells them."""
+    path = folder / SETTINGS_FILE
+    return json.loads(path.read_text("utf-8")).get("vocabulary", {}) if path.is_file() else {}
+
+
 WeightsFile = tuple[Path, int, int]  # with modification time in nanoseconds and size in bytes
 
 

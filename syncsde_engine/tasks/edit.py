@@ -115,8 +115,7 @@ def working_size(image: Tensor, longer: int | None, shorter: int, multiple: int)
     height, width = image.shape[1:]
     aspect = max(height, width) / min(height, width)
     longer = min(longer or round(shorter * aspect), LONGEST_SIDE)
-    short = max(1, round(longer / aspect))
-    return pictures.fit(height, width, short, multiple, "inputs.image")
+    return pictures.fit(height, width, max(1, round(longer / aspect)), multiple)
 
 
 def draw(

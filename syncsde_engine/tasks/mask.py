@@ -24,6 +24,7 @@ from . import Artifacts, Progress
 from .session import Session
 
 PAPER_GUIDANCE = 7.5
+LONGEST_ASPECT = 16
 BOOTSTRAPPED = 0.4  # share of the steps, MultiDiffusion's 20 of 50
 # Paper: its colors are noised with the initial noise; ours with noise of their own.
 
@@ -39,7 +40,7 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     model = session.model
     short = config.size or session.settings.image_size
     tall, across = masks[0].shape
-    height, width = pictures.fit(tall, across, short, model.scale * 8, "inputs.mask")
+    height, width = pictures.fit(tall, across, short, model.scale * 8)
     size = (height // model.scale, width // model.scale)
     labels = topmost(masks, *size)
 
@@ -73,7 +74,16 @@ def read_masks(config: MaskConfig, inputs: Mapping[str, bytes]) -> list[Tensor]:
             hint="Give one mask for each foreground.",
             field="foreground",
         )
-    return [pictures.read(inputs[name], f"inputs.{name}").mean(0) > 0.5 for name in names]
+    masks = [pictures.read(inputs[name], f"inputs.{name}").mean(0) > 0.5 for name in names]
+    tall, across = masks[0].shape
+    if max(tall, across) > LONGEST_ASPECT * min(tall, across):
+        raise InvalidRequest(
+            f"The mask has {across} x {tall} pixels, and the image would have that shape: one side "
+            f"is more than {LONGEST_ASPECT} times the other.",
+            hint="Cut the mask.",
+            field="inputs.mask",
+        )
+    return masks
 
 
 def topmost(masks: Sequence[Tensor], height: int, width: int) -> Tensor:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mesh texturing: ten depth-controlled views, synchronised where they see the same surface.
+"""Mesh texturing: depth-controlled views, synchronised where they see the same surface.
 
 Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 """
@@ -7,33 +7,26 @@ Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
-from torch import Tensor
-
-from .. import pictures
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
-from ..mesh.cameras import Camera, paper_cameras
 from ..mesh.fill import fill
-from ..mesh.mesh import Mesh, check, check_uvs, normalise
-from ..mesh.project import Scene, depth_control, observe, view_maps, view_to_view
+from ..mesh.intake import take_in
+from ..mesh.project import observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
-from ..mesh.render import render
-from ..mesh.unwrap import unwrap
+from ..mesh.rigs import front, neighbours
+from ..mesh.seams import density, seams
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
+from .texture_cameras import cameras_of, require_sight, told
+from .texture_files import files_of, texture_files
+from .texture_prompts import denoiser_of, require_names
 
-UNWRAP_SECONDS = 60.0  # then the fast unwrap takes over
-SHEET_CELL = 160  # pixels
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
-# Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
-# the front and the back.
-RING = [[(i - 1) % 8, i, (i + 1) % 8] for i in range(8)] + [[4, 8], [0, 9]]
-FRONT = 4
 
 
 def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, None, Artifacts]:
@@ -41,10 +34,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     Raises InvalidMesh, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
-    mesh = io.from_safetensors(inputs["mesh"])
-    check(mesh)
-    if mesh.uvs is not None:
-        check_uvs(mesh)
+    given = io.from_safetensors(inputs["mesh"])
+    require_names(config, given)
 
     yield Progress("load", 0, 1)
     session = Session("texture", config, control=True)
@@ -53,28 +44,21 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("geometry", 0, 1)
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
-        normalised, _ = normalise(mesh)
-        if mesh.uvs is None:  # in the unit sphere, where no scale is too large for the unwrapper
-            normalised = unwrap(normalised, config.texture_size, UNWRAP_SECONDS)
-            mesh = dataclasses.replace(
-                mesh, uvs=normalised.uvs, uv_triangles=normalised.uv_triangles
-            )
-        scene = observe(normalised, paper_cameras(), raster)
+        mesh = take_in(given, config.uv, config.texture_size)
+        cameras, seen = cameras_of(
+            config, mesh.work, mesh.normalization, settings.view_size, raster
+        )
+        scene = observe(mesh.work, cameras, raster)
+        require_sight(scene, mesh.normalization)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
-        overlap = view_to_view(scene, latent_size)
+        overlap = view_to_view(scene, latent_size, config.sources)
 
-    prompts, unwanted = view_prompts(config, settings, scene.cameras)
-    denoiser = model.guided(
-        prompts,
-        unwanted,
-        settings.guidance_scale,
-        config.batch_size,
-        control=depth_control(view_maps(scene, settings.view_size)),
-        control_scale=settings.control_scale,
-        attend=Ring(RING, FRONT) if config.shared_attention == "ring" else None,
-    )
-    size = (latent_size, latent_size)
+    maps = view_maps(scene, settings.view_size)
+    shared = config.shared_attention == "ring"
+    attend = Ring(neighbours(cameras), front(cameras)) if shared else None
+    denoiser = denoiser_of(config, settings, model, scene, maps, attend)
+    size = scene.frame(latent_size)
     y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
     yield Progress("bake", 0, 1)
@@ -82,67 +66,35 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         views = model.decode(y)
     with session.clock.measure("bake"):
         baked = bake(scene, views, texels)
-        filled = fill(baked)
+        filled = fill(baked, config.fill)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
-        files = pictures_of(config, scene, views, mesh, filled)
+        title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
+        files = files_of(scene, views, mesh.whole, filled, title)
+    unit = mesh.normalization.scale
     session.results |= {
         "rasterizer": raster.name,
+        "mesh": mesh.report,
+        "textures": dict(zip(mesh.whole.textures, texture_files(mesh.whole.textures), strict=True)),
+        "cameras": [told(camera, mesh.normalization) for camera in cameras],
+        **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
+        "seams": seams(mesh.work, baked, filled)._asdict(),
+        "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
 
 
 def output_bytes(config: TextureConfig) -> int:
     """About what the files of a run need on disk."""
-    return 3 * (3 * config.texture_size**2) + 10 * 3 * (config.view_size or 768) ** 2
+    views = (config.cameras or 10) + len(config.viewpoints) + config.extra_cameras
+    pixels = (config.view_size or 768) ** 2 * max(config.aspect, 1 / config.aspect)
+    return 3 * (3 * config.texture_size**2) + round(views * 3 * pixels)
 
 
 def chosen(config: TextureConfig, settings: Settings) -> Settings:
     """What the model likes, except where the user said otherwise."""
     said = {name: getattr(config, name) for name in OPEN if getattr(config, name) is not None}
     return dataclasses.replace(settings, **said)
-
-
-def view_prompts(
-    config: TextureConfig, settings: Settings, cameras: Sequence[Camera]
-) -> tuple[list[str], list[str]]:
-    """Append the viewing direction; unwanted away from the front is another front."""
-    prompt, unwanted = settings.prompt_prefix + config.prompt.strip(), settings.negative_prompt
-    if not config.view_prompts:
-        return [prompt] * len(cameras), [unwanted] * len(cameras)
-    away = f"{unwanted}, front view" if unwanted else ""
-    return (
-        [f"{prompt}, {camera.direction} view" for camera in cameras],
-        [unwanted if camera.direction == "front" else away for camera in cameras],
-    )
-
-
-def pictures_of(
-    config: TextureConfig, scene: Scene, views: Tensor, mesh: Mesh, texture: Tensor
-) -> Artifacts:
-    """The texture as PNG and GLB, every view, and one sheet of it all."""
-    pixels = pictures.to_bytes(texture.movedim(-1, 0))
-    images = [pictures.to_bytes(view) for view in views]
-    depths = [pictures.to_bytes(depth) for depth in depth_control(view_maps(scene, SHEET_CELL))]
-    renders = [pictures.to_bytes(image) for image in render(scene, texture, SHEET_CELL)]
-    labels = [f"{i} {camera.direction}" for i, camera in enumerate(scene.cameras)]
-    title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-    sheet = pictures.contact_sheet(
-        [
-            [(f"depth {label}", image) for label, image in zip(labels, depths, strict=True)],
-            [(f"view {label}", image) for label, image in zip(labels, images, strict=True)],
-            [(f"result {label}", image) for label, image in zip(labels, renders, strict=True)],
-            [("texture", pixels)],
-        ],
-        title,
-        SHEET_CELL,
-    )
-    return {
-        "texture.png": pictures.png(pixels),
-        "textured.glb": io.textured_glb(mesh, pixels),
-        "contact_sheet.png": pictures.png(sheet),
-        **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
-    }

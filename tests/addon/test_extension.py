@@ -32,7 +32,8 @@ def test_zip_holds_manifest_licence_and_every_module(tmp_path):
     with zipfile.ZipFile(build(tmp_path / "out")) as archive:
         names = set(archive.namelist())
         assert archive.testzip() is None
-    assert names == {"blender_manifest.toml", "LICENSE", *(source.name for source in SOURCES)}
+    known = {"blender_manifest.toml", "LICENSE", "mini.json"}
+    assert names == known | {source.name for source in SOURCES}
 
 
 def test_manifest_follows_the_platform_rules():

@@ -63,6 +63,21 @@ def test_over_takes_the_latest_of_the_earlier_ones():
             assert torch.equal(means[pixel], flat[sources.max()])
 
 
+def test_best_takes_the_heaviest_of_the_earlier_ones():
+    y, overlap = states(), random_overlap(COUNT, SIZE, compose="best")
+    mean, precision = earlier(overlap).gather(y)
+    flat, means = y.movedim(1, -1).reshape(-1, CHANNELS), mean.movedim(1, -1).reshape(-1, CHANNELS)
+    found = 0
+    for pixel in range(COUNT * SIZE):
+        mine = (overlap.looks == pixel) & (overlap.source // SIZE < pixel // SIZE)
+        assert bool(precision.movedim(1, -1).flatten()[pixel]) == bool(mine.any())
+        if mine.any():
+            heaviest = overlap.source[mine][overlap.weight[mine].argmax()]
+            assert torch.equal(means[pixel], flat[heaviest])
+            found += int(mine.sum() > 1)
+    assert found > 20
+
+
 def test_sharpening_raises_the_weights_to_a_power():
     y, overlap = states(), random_overlap(COUNT, SIZE)
     sharp = everyone(overlap).sharpen(3.0).gather(y)

@@ -4,6 +4,7 @@
 import dataclasses
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.io import load, to_safetensors
 from syncsde_engine.models.catalogue import Settings
 from syncsde_engine.tasks import run
-from syncsde_engine.tasks.texture import view_prompts
+from syncsde_engine.tasks.texture_prompts import prompt_of_faces, view_prompts
 from tests import meshes
+from tests.mesh.shapes import join, quad
 
 SMALL = {"prompt": "moss", "steps": 4, "view_size": 64, "texture_size": 64, "guidance_scale": 2.0}
 
@@ -48,6 +50,16 @@ def texture(tiny_model, mesh):
 
 
 @pytest.fixture(scope="module")
+def terse_model(tiny_model, tmp_path_factory):
+    """The same without a prefix, so that a prompt fits into its few tokens."""
+    folder = tmp_path_factory.mktemp("models") / "terse"
+    shutil.copytree(tiny_model, folder)
+    settings = {"prompt_prefix": "", "negative_prompt": ""}
+    (folder / "syncsde.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
 def result(texture):
     return texture()
 
@@ -57,7 +69,7 @@ def test_progress_names_every_stage_and_step(result):
     stages = list(dict.fromkeys(event.stage for event in progress))
     assert stages == ["load", "geometry", "views", "bake", "write"]
     views = [(event.step, event.total) for event in progress if event.stage == "views"]
-    assert views == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert views == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_files_are_what_the_contract_says(result):
@@ -87,6 +99,10 @@ def test_report_says_what_was_done(result):
     assert 0 < report["largest_gain"] <= 1
     assert 0 < report["timings"]["network"] <= report["timings"]["total"]
     assert len(report["model_sha256"]) == 64
+    assert report["textures"] == {"texture": "texture.png"}
+    assert sum(report["coverage"].values()) == pytest.approx(1)
+    assert set(report["seams"]) == {"charts", "views", "elsewhere"}
+    assert 0 < report["texel_density"]["low"] <= report["texel_density"]["high"]
     assert report["rasterizer"] == "builtin"
     assert report["device"] == "cpu"
 
@@ -113,6 +129,13 @@ def test_views_agree_better_when_synchronised(texture, result):
     assert disagreement(always) < 0.95 * disagreement(texture(strategy="independent"))
 
 
+def test_the_best_source_alone_is_another_result_that_agrees(texture, result):
+    best = texture(sources="best")
+    assert abs(pixels(best) - pixels(result)).mean() > 0.1
+    free = json.loads(texture(strategy="independent")[1]["report.json"])
+    assert json.loads(best[1]["report.json"])["disagreement"] < free["disagreement"]
+
+
 def test_batches_change_rounding_only(texture, result):
     assert abs(pixels(texture(batch_size=3)) - pixels(result)).max() <= 2
 
@@ -136,12 +159,127 @@ def test_inputs_are_checked(tiny_model):
         next(run("texture", config, {"mesh": b"not a mesh"}))
 
 
-def test_texture_coordinates_outside_one_tile_are_refused_at_once(tiny_model, tmp_path):
+def test_udim_tiles_are_textures_of_their_own(tiny_model, tmp_path):
     mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
-    moved = dataclasses.replace(mesh, uvs=mesh.uvs + np.float32(1))
-    config = build("texture", {**SMALL, "model": str(tiny_model)})
-    with pytest.raises(InvalidMesh, match="UDIM"):
-        next(run("texture", config, {"mesh": to_safetensors(moved)}))
+    uvs = mesh.uvs + (np.arange(len(mesh.uvs)) >= 300)[:, None] * np.float32([1, 0])
+    config = build("texture", {**SMALL, "model": str(tiny_model), "steps": 1})
+    blob = to_safetensors(dataclasses.replace(mesh, uvs=uvs.astype(np.float32)))
+    _, files = finish(run("texture", config, {"mesh": blob}))
+    report = json.loads(files["report.json"])
+    names = ["ball.1001", "ball.1002"]
+    assert report["textures"] == {name: f"textures/{name}.png" for name in names}
+    told = report["mesh"]["textures"]
+    assert [(t["name"], t["tile"], t["uv"]) for t in told] == [
+        (names[0], 1001, "own"),
+        (names[1], 1002, "own"),
+    ]
+    pictures = [Image.open(io.BytesIO(files[f"textures/{name}.png"])) for name in names]
+    assert [picture.size for picture in pictures] == [(64, 64)] * 2
+    scene = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb")
+    assert sorted(len(part.faces) for part in scene.geometry.values()) == [100, 220]
+
+
+def test_what_is_wrong_with_a_mesh_is_counted_and_the_rest_is_painted(tiny_model, tmp_path):
+    mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
+    triangles = mesh.triangles.copy()
+    triangles[[3, 8]] = [[0, 0, 1], [0, 1, 9999]]
+    config = build("texture", {**SMALL, "model": str(tiny_model), "steps": 1})
+    blob = to_safetensors(dataclasses.replace(mesh, triangles=triangles))
+    _, files = finish(run("texture", config, {"mesh": blob}))
+    defects = json.loads(files["report.json"])["mesh"]["defects"]
+    assert {name: count for name, count in defects.items() if count} == {
+        "out_of_range": 1,
+        "repeated_index": 1,
+        "unpainted": 2,
+    }
+    scene = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb", process=False)
+    (geometry,) = scene.geometry.values()
+    assert len(geometry.faces) == 319, "glTF can hold the degenerate one but not the other"
+
+
+def test_a_tiling_texture_is_refused_with_a_way_out(tiny_model, tmp_path):
+    mesh = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
+    blob = to_safetensors(dataclasses.replace(mesh, uvs=mesh.uvs * np.float32(2.7)))
+    small = {**SMALL, "model": str(tiny_model), "steps": 1}
+    with pytest.raises(InvalidMesh, match=r"tiling .*--uv unwrap"):
+        finish(run("texture", build("texture", small), {"mesh": blob}))
+    again = build("texture", {**small, "uv": "unwrap"})
+    report = json.loads(finish(run("texture", again, {"mesh": blob}))[1]["report.json"])
+    assert report["mesh"]["textures"][0]["uv"] == "xatlas"
+
+
+def evaluations(outcome):
+    return json.loads(outcome[1]["report.json"])["network_evaluations"]["unet"]
+
+
+def test_a_prompt_for_all_of_the_mesh_is_the_prompt(texture, terse_model):
+    """By way of regions as without them: the same noise but for rounding, in as many rows."""
+    terse = {"model": terse_model, "guidance_scale": 8.0, "view_prompts": False}
+    plain, by_name = (
+        texture(prompt="gold", **terse),
+        texture(prompt_for=[["ball", "gold"]], **terse),
+    )
+    assert abs(pixels(plain) - pixels(texture(**terse))).mean() > 0.1, "prompts make a difference"
+    assert abs(pixels(plain) - pixels(by_name)).max() <= 2
+    assert evaluations(plain) == evaluations(by_name) == 4 * 20
+
+
+def test_prompts_for_parts_change_those_parts(terse_model, tmp_path):
+    """Two balls far enough apart to be told apart in the views; only what is named changes."""
+    ball = load(meshes.save_obj_with_uvs(tmp_path / "ball.obj"))
+    two = join(ball, dataclasses.replace(ball, positions=ball.positions + np.float32([3, 0, 0])))
+    owner = np.repeat(np.array([0, 1], np.int32), 320)
+    two = dataclasses.replace(two, face_object=owner, objects=("left", "right"))
+    base = {**SMALL, "model": terse_model, "guidance_scale": 8.0, "strategy": "independent"}
+    names = ("left", "right")
+
+    def painted(**parameters):
+        config = build("texture", {**base, **parameters})
+        outcome = finish(run("texture", config, {"mesh": to_safetensors(two)}))
+        files = [io.BytesIO(outcome[1][f"textures/{name}.png"]) for name in names]
+        images = [np.asarray(Image.open(file)).astype(int) for file in files]
+        return evaluations(outcome), dict(zip(names, images, strict=True))
+
+    count, before = painted()
+    more, after = painted(prompt_for=[["right", "lava"]])
+    assert count == 4 * 20
+    assert count < more <= 4 * 30, "at most two wanted rows a view and one unwanted"
+    changed = {name: abs(before[name] - after[name]).mean() for name in before}
+    assert changed["right"] > 2 * changed["left"]
+
+
+def test_a_name_that_the_mesh_does_not_have_is_told_before_anything_is_loaded(mesh):
+    config = build("texture", {**SMALL, "model": "absent", "prompt_for": [["bal", "gold"]]})
+    with pytest.raises(InvalidRequest, match=r"'bal' .* Do you mean 'ball'") as caught:
+        next(run("texture", config, {"mesh": mesh}))
+    assert caught.value.field == "prompt_for"
+    assert "It has 'ball', 'material'" in caught.value.hint
+
+
+def test_shared_attention_is_for_one_prompt():
+    given = {"prompt": "a", "prompt_for": [["ball", "b"]], "shared_attention": "ring"}
+    with pytest.raises(InvalidRequest, match="one prompt each"):
+        build("texture", given)
+
+
+def test_names_mean_objects_and_materials_and_later_ones_win():
+    mesh = dataclasses.replace(
+        join(*[quad(0.5)] * 3),
+        face_object=np.array([0, 0, 1, 1, 2, 2], np.int32),
+        face_material=np.array([0, 1, 0, 1, 0, 1], np.int32),
+        objects=("a", "b", "iron"),
+        materials=("wood", "iron"),
+    )
+
+    def of(*names):
+        given = [[name, "x"] for name in names]
+        config = build("texture", {"prompt": "p", "prompt_for": given})
+        return prompt_of_faces(config, mesh).tolist()
+
+    assert of("b") == [0, 0, 1, 1, 0, 0]
+    assert of("iron") == [0, 1, 0, 1, 1, 1]
+    assert of("a", "iron") == [1, 2, 0, 2, 2, 2]
+    assert of("iron", "a") == [2, 2, 0, 1, 1, 1]
 
 
 def test_prompts_follow_the_papers_directions():

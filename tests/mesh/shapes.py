@@ -8,6 +8,7 @@ import torch
 import trimesh
 from torch import Tensor
 
+from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import Mesh, normalise
 
 
@@ -44,6 +45,38 @@ def join(*meshes: Mesh) -> Mesh:
         np.concatenate([mesh.uvs for mesh in meshes]),
         np.concatenate([mesh.uv_triangles + c for mesh, _, c in pairs]).astype(np.int32),
     )
+
+
+def touching() -> Mesh:
+    """Two boxes that share a side and a thin plate on one of them: three objects, two textures.
+
+    The first box is on the first texture, the second box and the plate on the other.
+    """
+    parts = []
+    for extents, center in [
+        ((0.6, 0.8, 0.6), (-0.3, 0, 0)),
+        ((0.6, 0.5, 0.6), (0.3, 0, 0)),
+        ((0.3, 0.3, 0.0005), (0.3, 0, 0.30025)),
+    ]:
+        box = trimesh.creation.box(extents)
+        box = box.subdivide().subdivide()
+        parts.append(Mesh((box.vertices + center).astype(np.float32), box.faces.astype(np.int32)))
+    parts[0] = chart_unwrap(parts[0], 128, 4)
+    both = chart_unwrap(join(*(plain_uvs(part) for part in parts[1:])), 128, 4)
+    mesh = join(parts[0], both)
+    counts = [len(part.triangles) for part in parts]
+    return replace(
+        mesh,
+        face_object=np.repeat(np.arange(3, dtype=np.int32), counts),
+        face_texture=np.repeat(np.array([0, 1, 1], np.int32), counts),
+        objects=("box", "other", "plate"),
+        textures=("wood", "metal"),
+    )
+
+
+def plain_uvs(mesh: Mesh) -> Mesh:
+    """With texture coordinates that mean nothing, for `join`."""
+    return replace(mesh, uvs=mesh.positions[:, :2].copy(), uv_triangles=mesh.triangles)
 
 
 def color(position: Tensor) -> Tensor:

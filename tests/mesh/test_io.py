@@ -13,7 +13,7 @@ from PIL import Image
 
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.io import from_safetensors, load, textured_glb, to_safetensors
-from syncsde_engine.mesh.mesh import Mesh, areas, normals
+from syncsde_engine.mesh.mesh import areas, normals
 from tests.mesh.shapes import icosphere, quad
 
 
@@ -24,6 +24,18 @@ def test_safetensors_round_trip():
         np.testing.assert_array_equal(getattr(back, name), getattr(mesh, name))
         assert getattr(back, name).dtype == getattr(mesh, name).dtype
     assert back.name == "thing"
+    assert back.objects == mesh.objects
+    several = replace(
+        mesh,
+        face_object=np.array([1, 0], np.int32),
+        face_material=np.array([2, 1], np.int32),
+        objects=("Würfel", "ball"),
+        materials=("a", "b", 'c "quoted"'),
+    )
+    back = from_safetensors(to_safetensors(several))
+    assert (back.objects, back.materials) == (several.objects, several.materials)
+    np.testing.assert_array_equal(back.face_object, several.face_object)
+    np.testing.assert_array_equal(back.face_material, several.face_material)
     bare = from_safetensors(to_safetensors(replace(mesh, uvs=None, uv_triangles=None)))
     assert bare.uvs is None
     assert bare.uv_triangles is None
@@ -33,6 +45,10 @@ def blob(**changes: np.ndarray | None) -> bytes:
     mesh = quad(0.5)
     arrays = {"positions": mesh.positions, "triangles": mesh.triangles} | changes
     return safetensors.numpy.save({k: v for k, v in arrays.items() if v is not None})
+
+
+def named(names: bytes) -> bytes:
+    return blob(names=np.frombuffer(names, np.uint8))
 
 
 def header(text: str, body: bytes = b"") -> bytes:
@@ -63,10 +79,21 @@ def header(text: str, body: bytes = b"") -> bytes:
         (blob(positions=np.zeros((4, 1, 3), np.float32)), "shape"),
         (blob(triangles=np.zeros((2, 3), np.int64)), "'triangles' is I64"),
         (blob(triangles=np.zeros((2, 4), np.int32)), r"shape \(2, 4\)"),
-        (blob(triangles=np.full((2, 3), 2**31 - 1, np.int32)), "point outside"),
         (blob(triangles=np.zeros((0, 3), np.int32)), "empty"),
-        (blob(positions=np.full((4, 3), np.nan, np.float32)), "4 of 4 vertices"),
         (blob(uvs=np.zeros((4, 2), np.float32)), "must come together"),
+        (blob(face_object=np.zeros(3, np.int32)), r"object ids have shape \(3,\)"),
+        (blob(face_object=np.zeros((2, 1), np.int32)), "'face_object' is I32 of shape"),
+        (blob(face_object=np.zeros(2, np.int64)), "'face_object' is I64"),
+        (blob(face_object=np.array([0, 1], np.int32)), "1 faces belong to object 1, but .* are 1"),
+        (blob(face_material=np.array([0, -1], np.int32)), "1 faces belong to material -1"),
+        (blob(names=np.zeros(2, np.int32)), "'names' is I32"),
+        (named(b"\xff"), "no JSON object of objects and materials"),
+        (named(b"[" * 100_000), "no JSON object of objects and materials"),
+        (named(b'{"objects": ["a"]}'), "no JSON object of objects and materials"),
+        (named(b'{"objects": ["a"], "materials": []}'), "names of the materials"),
+        (named(b'{"objects": ["a"], "materials": "b"}'), "names of the materials"),
+        (named(b'{"objects": [7], "materials": ["b"]}'), "names of the objects"),
+        (named(b'{"objects": ["a", "a"], "materials": ["b"]}'), "Two objects are called 'a'"),
     ],
 )
 def test_a_hostile_blob_is_one_sentence(content: bytes, message: str):
@@ -152,7 +179,7 @@ def test_truncated_files_are_one_sentence(tmp_path: Path):
     [
         ("missing.obj", "cannot be read"),
         ("missing.glb", "cannot be read"),
-        ("mesh.fbx", "not a mesh file"),
+        ("mesh.fbx", "not a mesh file .* Open it in Blender"),
         ("mesh", "not a mesh file"),
         ("folder.obj", "cannot be read"),
         ("nul\0.obj", "cannot be read"),
@@ -180,7 +207,7 @@ def chunks(content: bytes) -> tuple[dict, bytes]:
 
 def test_a_textured_glb_holds_the_picture_and_gltf_coordinates():
     texture = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
-    document, body = chunks(textured_glb(quad(3.0), texture))
+    document, body = chunks(textured_glb(quad(3.0), [texture]))
     image = document["bufferViews"][document["images"][0]["bufferView"]]
     png = body[image["byteOffset"] : image["byteOffset"] + image["byteLength"]]
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), texture)
@@ -188,14 +215,14 @@ def test_a_textured_glb_holds_the_picture_and_gltf_coordinates():
     assert material["metallicFactor"] == 0
     assert material["roughnessFactor"] == 1
     arrays = []
-    for accessor, width in zip(document["accessors"], (1, 3, 2), strict=True):
+    for accessor, width in zip(document["accessors"], (3, 2, 1), strict=True):
         view = document["bufferViews"][accessor["bufferView"]]
         dtype = {5125: "<u4", 5126: "<f4"}[accessor["componentType"]]
         part = body[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
         arrays.append(np.frombuffer(part, dtype).reshape(-1, width))
         assert len(arrays[-1]) == accessor["count"]
         assert view["byteOffset"] % 4 == 0
-    index, positions, uvs = arrays
+    positions, uvs, index = arrays
     # glTF: (0, 0) is the upper left corner of the image, so the upper left vertex must have it.
     corner = {tuple(p): tuple(uv) for p, uv in zip(positions.tolist(), uvs.tolist(), strict=True)}
     assert corner == {
@@ -212,7 +239,7 @@ def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):
     mesh = quad(2.0)
     uvs = np.array([[0, 0], [0.4, 0], [0.4, 1], [0.6, 0], [1, 1], [0.6, 1]], np.float32)
     mesh = replace(mesh, uvs=uvs, uv_triangles=np.array([[0, 1, 2], [3, 4, 5]], np.int32))
-    (tmp_path / "a.glb").write_bytes(textured_glb(mesh, np.zeros((4, 4, 3), np.uint8)))
+    (tmp_path / "a.glb").write_bytes(textured_glb(mesh, [np.zeros((4, 4, 3), np.uint8)]))
     back = load(tmp_path / "a.glb")
     assert len(back.positions) == 6
     assert back.uvs is not None
@@ -223,18 +250,69 @@ def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):
 
 def test_a_mesh_without_texture_coordinates_has_no_textured_file():
     with pytest.raises(InvalidMesh, match="no texture coordinates"):
-        textured_glb(icosphere(0), np.zeros((4, 4, 3), np.uint8))
+        textured_glb(icosphere(0), [np.zeros((4, 4, 3), np.uint8)])
 
 
-def test_texture_coordinates_of_part_of_a_scene_are_dropped(tmp_path: Path):
+def test_objects_of_a_scene_without_texture_coordinates_say_so(tmp_path: Path):
     plain = trimesh.creation.box((1, 1, 1))
     textured = trimesh.load_scene(
-        io.BytesIO(textured_glb(quad(1.0), np.zeros((4, 4, 3), np.uint8))), file_type="glb"
+        io.BytesIO(textured_glb(quad(1.0), [np.zeros((4, 4, 3), np.uint8)])), file_type="glb"
     )
     textured.export(tmp_path / "with.glb")
     assert isinstance(load(tmp_path / "with.glb").uvs, np.ndarray)
     textured.add_geometry(plain)
     textured.export(tmp_path / "part.glb")
     part = load(tmp_path / "part.glb")
-    assert isinstance(part, Mesh)
-    assert part.uvs is None
+    assert part.uv_triangles is not None
+    without = (part.uv_triangles == -1).all(axis=1)
+    assert without.tolist() == [False] * 2 + [True] * 12
+    assert part.owners("object").tolist() == [0] * 2 + [1] * 12
+
+
+def test_objects_and_materials_of_a_file_keep_names_and_order(tmp_path: Path):
+    """A node of two primitives is one object; nodes are in the file's order, not trimesh's."""
+    places, count = quad(1.0).positions, 4
+    accessors, views, body = [], [], b""
+    for array, kind in ((places, "VEC3"), *((np.arange(3, dtype="<u4"), "SCALAR"),) * 1):
+        views.append({"buffer": 0, "byteOffset": len(body), "byteLength": array.nbytes})
+        component = 5126 if kind == "VEC3" else 5125
+        accessors.append(
+            {"bufferView": len(views) - 1, "componentType": component, "type": kind}
+            | {"count": count if kind == "VEC3" else 3, "min": [-1] * 3, "max": [1] * 3}
+        )
+        body += array.tobytes()
+    one = {"attributes": {"POSITION": 0}, "indices": 1}
+    document = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0, 3]}],
+        "nodes": [
+            {"name": "Group", "children": [1, 2]},
+            {"name": "Car", "mesh": 0},
+            {"name": "Wheel", "mesh": 1, "translation": [3, 0, 0]},
+            {"name": "Car.001", "mesh": 0, "translation": [9, 0, 0]},
+        ],
+        "meshes": [
+            {"name": "CarMesh", "primitives": [one | {"material": 0}, one | {"material": 1}]},
+            {"name": "Round", "primitives": [one]},
+        ],
+        "materials": [{"name": "paint"}, {"name": "glass"}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(body)}],
+    }
+    (tmp_path / "car.bin").write_bytes(body)
+    document["buffers"][0]["uri"] = "car.bin"
+    (tmp_path / "car.gltf").write_text(json.dumps(document))
+    mesh = load(tmp_path / "car.gltf")
+    parts = [
+        (mesh.objects[o], mesh.materials[m], round(float(mesh.positions[t[0], 0])))
+        for o, m, t in zip(
+            mesh.owners("object"), mesh.owners("material"), mesh.triangles, strict=True
+        )
+    ]
+    assert parts == [
+        *[("Car", "paint", -1), ("Car", "glass", -1)],
+        ("Wheel", "material", 2),
+        *[("Car.001", "paint", 8), ("Car.001", "glass", 8)],
+    ]

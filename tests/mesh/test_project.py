@@ -7,7 +7,8 @@ import torch
 from scipy import ndimage
 
 from syncsde_engine.coupling import earlier
-from syncsde_engine.mesh.cameras import FRONT, Camera, paper_cameras
+from syncsde_engine.mesh import project
+from syncsde_engine.mesh.cameras import FRONT, Camera, look_at, paper_cameras
 from syncsde_engine.mesh.project import (
     Scene,
     ViewMaps,
@@ -44,6 +45,63 @@ def test_maps_hold_the_point_and_normal_that_a_ray_meets(scene: Scene):
         assert (maps.position[j][:, empty] == 0).all()
         assert (maps.normal[j][:, empty] == 0).all()
         assert torch.isinf(maps.depth[j][empty]).all()
+
+
+def frame_of(camera: Camera, position, target, up, size: int):
+    """Origins and directions of depth 1, (H, W, 3), by cross products and tangents."""
+    forward = np.subtract(target, position) / np.linalg.norm(np.subtract(target, position))
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    above = np.cross(right, forward)
+    half = np.tan(np.radians(camera.fov) / 2) if not camera.ortho_scale else camera.ortho_scale / 2
+    rows, columns = camera.frame(size)
+    pixel = 2 * half / min(rows, columns)
+    x = (np.arange(columns) + 0.5 - columns / 2) * pixel
+    y = (rows / 2 - np.arange(rows) - 0.5) * pixel
+    across = x[None, :, None] * right + y[:, None, None] * above
+    position = np.array(position, float)
+    if camera.ortho_scale:
+        return position + across, np.broadcast_to(forward, across.shape)
+    return np.broadcast_to(position, across.shape), forward + across
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [{"aspect": 1.5}, {"ortho_scale": 1.8, "aspect": 0.75}],
+    ids=["perspective", "orthographic"],
+)
+def test_maps_of_a_sphere_are_its_closed_form(lens):
+    pose = (1.5, 1.0, 2.0), (0.2, 0.1, 0.0), (0.3, 1.0, 0.0)
+    camera = look_at(*pose, **lens)
+    maps = view_maps(observe(icosphere(6), (camera,), BUILTIN, 200), 96)
+    origin, direction = frame_of(camera, *pose, 96)
+    square = (direction**2).sum(-1)
+    along, rest = (origin * direction).sum(-1), (origin**2).sum(-1) - 1
+    root = along**2 - square * rest
+    depth = (-along - np.sqrt(np.maximum(root, 0))) / square
+    point = origin + depth[..., None] * direction
+    cos = -(point * direction).sum(-1) / np.sqrt(square)
+    inside = (root > 0) & (cos > 0.2)
+    assert maps.face.shape == (1, *camera.frame(96))
+    assert inside.mean() > 0.2
+    assert maps.coverage[0].numpy()[inside].all()
+    assert not maps.coverage[0].numpy()[root < 0].any()
+    np.testing.assert_allclose(maps.depth[0].numpy()[inside], depth[inside], atol=2e-3)
+    found = maps.position[0].permute(1, 2, 0).numpy()[inside]
+    np.testing.assert_allclose(found, point[inside], atol=2e-3)
+    normal = maps.normal[0].permute(1, 2, 0).numpy()[inside]
+    assert (normal * point[inside]).sum(-1).min() > 0.998
+    x, y = ((np.arange(side) + 0.5) / side for side in camera.frame(96)[::-1])
+    place = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), -1)[inside]
+    sight = see(
+        camera,
+        observe(icosphere(6), (camera,), BUILTIN).depth[0],
+        torch.tensor(found),
+        torch.tensor(normal),
+    )
+    np.testing.assert_allclose(torch.stack([sight.x, sight.y], -1), place, atol=1e-5)
+    np.testing.assert_allclose(sight.cos, cos[inside], atol=0.05)
+    assert sight.seen.float().mean() > 0.999
 
 
 def test_outsides_are_found_whatever_the_winding():
@@ -201,3 +259,29 @@ def test_later_views_of_a_closed_surface_mostly_find_earlier_ones(scene: Scene):
     assert share[0] == 0
     assert (share[1:] > 0.15).all()
     assert (share[7:] > 0.6).all()
+
+
+def test_the_best_source_is_the_view_that_faces_the_spot(scene: Scene):
+    average, best = (view_to_view(scene, 24, sources) for sources in ("average", "best"))
+    mean, one = earlier(average), earlier(best)
+    assert len(mean.slots) > 1
+    assert len(one.slots) == 1
+    strongest = {}
+    entries = zip(average.looks, average.source, average.weight, strict=True)
+    for looks, source, weight in ((int(a), int(b), float(c)) for a, b, c in entries):
+        if source // average.pixels < looks // average.pixels:
+            strongest[looks] = max(strongest.get(looks, (0, 0)), (weight, -source))
+    rows = zip(one.rows.tolist(), one.slots[0].pixel.tolist(), strict=True)
+    assert {row: -pixel for row, pixel in rows} == {
+        row: source for row, (_, source) in strongest.items()
+    }
+    assert (one.slots[0].weight == 1).all()
+
+
+def test_pairs_are_the_same_without_numba(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    compiled = dense(view_to_view(scene, 32))
+    monkeypatch.setattr(project, "pair_pixels", None)
+    plain = dense(view_to_view(scene, 32))
+    same = (compiled[0] == plain[0]) & ((compiled[1] - plain[1]).abs() < 1e-4)
+    assert (plain[1] > 0).sum() > 10000
+    assert (~same).sum() < 0.001 * (plain[1] > 0).sum()  # a point on the edge of a pixel

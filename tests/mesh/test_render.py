@@ -15,7 +15,7 @@ def test_a_texture_is_drawn_upright_and_on_the_mesh_only():
     scene = observe(mesh, (Camera(0, 0), Camera(180, 0)), rasterizer("builtin"), 256)
     texture = torch.zeros(8, 8, 3)
     texture[:4, :4, 0] = texture[4:, :4, 1] = texture[4:, 4:, 2] = 1  # red above green, blue right
-    front, back = render(scene, texture, 64, background=0.25)
+    front, back = render(scene, texture[None], 64, background=0.25)
     assert torch.equal(front[:, 26, 26], torch.tensor([1.0, 0, 0]))
     assert torch.equal(front[:, 38, 26], torch.tensor([0, 1.0, 0]))
     assert torch.equal(front[:, 38, 38], torch.tensor([0, 0, 1.0]))

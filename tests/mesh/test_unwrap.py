@@ -54,7 +54,11 @@ def split(mesh: Mesh) -> Mesh:
 @pytest.mark.parametrize("mesh", [lumpy(2), spiral(), soup(60)], ids=["lumpy", "spiral", "soup"])
 def test_every_texel_belongs_to_one_face(way: str, mesh: Mesh):
     size = 256
-    unwrapped = unwrap(mesh, size, 60) if way == "xatlas" else chart_unwrap(mesh, size, 4)
+    if way == "xatlas":
+        unwrapped, by = unwrap(mesh, size, 60)
+        assert by == "xatlas"
+    else:
+        unwrapped = chart_unwrap(mesh, size, 4)
     assert unwrapped.positions is mesh.positions
     assert unwrapped.triangles is mesh.triangles
     check(unwrapped)
@@ -72,7 +76,9 @@ def test_every_texel_belongs_to_one_face(way: str, mesh: Mesh):
 def test_charts_stand_four_texels_apart(way: str, monkeypatch: pytest.MonkeyPatch):
     size = 256
     monkeypatch.setattr(unwrapping, "MAX_XATLAS_FACES", 1e6 if way == "xatlas" else 0)
-    used = covers(unwrap(lumpy(2), size, 60), size) > 0
+    unwrapped, by = unwrap(lumpy(2), size, 60)
+    assert by == way
+    used = covers(unwrapped, size) > 0
     islands, count = ndimage.label(used, np.ones((3, 3)))
     assert count > 3
     for island in range(1, count + 1):
@@ -106,7 +112,9 @@ def test_xatlas_is_killed_in_time(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(unwrapping.subprocess, "run", hang)
     begin = time.monotonic()
-    check_uvs(unwrap(lumpy(1), 64, 0.5))
+    unwrapped, by = unwrap(lumpy(1), 64, 0.5)
+    check_uvs(unwrapped)
+    assert by == "charts"
     assert time.monotonic() - begin < 10
     assert started
 
@@ -119,13 +127,15 @@ def test_xatlas_may_fail(script: str, monkeypatch: pytest.MonkeyPatch):
         "run",
         lambda command, **options: run([sys.executable, "-c", script], **options),
     )
-    check_uvs(unwrap(lumpy(1), 64, 10))
+    unwrapped, by = unwrap(lumpy(1), 64, 10)
+    check_uvs(unwrapped)
+    assert by == "charts"
 
 
 def test_big_meshes_do_not_wait_for_xatlas(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(unwrapping.subprocess, "run", lambda *_, **__: pytest.fail("ran xatlas"))
     monkeypatch.setattr(unwrapping, "MAX_XATLAS_FACES", 100)
-    check_uvs(unwrap(lumpy(2), 64, 10))
+    check_uvs(unwrap(lumpy(2), 64, 10)[0])
 
 
 def test_a_broken_mesh_is_refused_before_anything_can_hang():
@@ -138,7 +148,7 @@ def test_a_broken_mesh_is_refused_before_anything_can_hang():
 def test_unwrapping_again_replaces_unusable_coordinates():
     mesh = quad(0.5, (0, 0, 3, 3))
     mesh = replace(mesh, uvs=np.full_like(mesh.uvs, np.nan))
-    check_uvs(unwrap(mesh, 64, 10))
+    check_uvs(unwrap(mesh, 64, 10)[0])
 
 
 def test_zero_area_and_repeated_faces_are_unwrapped_too():

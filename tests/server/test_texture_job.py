@@ -7,6 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
+from blender_addon.client import EngineError
 from blender_addon.protocol import JobRequest, JobState
 from syncsde_engine.config import build
 from syncsde_engine.mesh.io import load, to_safetensors
@@ -17,24 +20,26 @@ from tests.server.running import Engine, start, wait_until
 SMALL = {"prompt": "moss", "steps": 3, "view_size": 64, "texture_size": 64}
 
 
-def begin(folder: Path) -> Engine:
-    return start(folder, command=[sys.executable, "-m", "syncsde_engine", "serve"])
+def begin(folder: Path, models: Path) -> Engine:
+    command = [sys.executable, "-m", "syncsde_engine", "serve"]
+    return start(folder, "--models-dir", str(models), command=command)
 
 
 def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     mesh = to_safetensors(load(meshes.save_obj_with_uvs(tmp_path / "ball.obj")))
-    parameters = {**SMALL, "model": str(tiny_model)}
-    generator = run("texture", build("texture", parameters), {"mesh": mesh})
+    given = {**SMALL, "model": str(tiny_model)}
+    generator = run("texture", build("texture", given), {"mesh": mesh})
     try:
         while True:
             next(generator)
     except StopIteration as end:
         direct = end.value
 
-    engine = begin(tmp_path / "state")
+    engine = begin(tmp_path / "state", tiny_model.parent)
     try:
         client = engine.client
         inputs = {"mesh": client.put_blob(mesh)}
+        parameters = {**SMALL, "model": tiny_model.name}
         job = client.submit(JobRequest("texture", parameters, inputs))
         done = wait_until(lambda: (now := client.job(job.id)).state.ended and now, 120)
         assert done.state == JobState.DONE, done.error
@@ -44,16 +49,16 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
             if name != "report.json":  # it tells the time
                 assert client.get_blob(result[name]["sha256"]) == direct[name], name
         report = json.loads(client.get_blob(result["report.json"]["sha256"]))
-        assert report["parameters"] == json.loads(direct["report.json"])["parameters"]
+        asked = json.loads(direct["report.json"])["parameters"] | {"model": tiny_model.name}
+        assert report["parameters"] == asked
         stages = [e.data["stage"] for e in client.events(job.id) if e.type == "progress"]
         assert list(dict.fromkeys(stages)) == ["load", "geometry", "views", "bake", "write"]
 
-        # A job that cannot work fails with the engine's own sentence, and the engine goes on.
-        wrong = client.submit(JobRequest("texture", {**parameters, "model": "nowhere"}, inputs))
-        failed = wait_until(lambda: (now := client.job(wrong.id)).state.ended and now, 60)
-        assert failed.state == JobState.FAILED
-        assert failed.error is not None
-        assert failed.error["code"] == "missing_weights"
+        # A model that is not there is refused; a path is no name.
+        for model in ("nowhere", str(tiny_model), f"../{tiny_model.name}", "a/b"):
+            with pytest.raises(EngineError) as refused:
+                client.submit(JobRequest("texture", {**parameters, "model": model}, inputs))
+            assert (refused.value.code, refused.value.field) == ("missing_weights", "model")
 
         # Cancelling stops between steps.
         long = client.submit(JobRequest("texture", {**parameters, "steps": 900}, inputs))

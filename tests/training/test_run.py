@@ -15,7 +15,7 @@ from training.__main__ import main
 from training.autoencoder import chroma_correlation, whiten
 from training.batches import Batches
 from training.data import Renders
-from training.evaluate import draw_views, held_out_depth, load_pipeline
+from training.draw import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
 from training.scenes import KINDS
 from training.stages import load_tokenizer

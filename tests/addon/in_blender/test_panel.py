@@ -57,14 +57,14 @@ def an_engine(monkeypatch, tmp_path):
 
 def test_says_what_to_do_without_an_engine(draw, suzanne, no_engine):
     drawn = draw()
-    assert drawn[:3] == ["prompt", "seed", "steps"]
+    assert drawn[:4] == ["prompt", "quality", "seed", "steps"]
     assert "engine is not installed" in " ".join(drawn)
     assert drawn[-1] == "preferences.addon_show"
     assert "syncsde.texture" not in drawn
 
 
 def test_offers_generate_with_an_engine(draw, suzanne, an_engine):
-    assert draw() == ["prompt", "seed", "steps", "syncsde.texture"]
+    assert draw() == ["prompt", "quality", "seed", "steps", "syncsde.texture"]
 
 
 def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
@@ -134,3 +134,13 @@ def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert "no engine at /nowhere" in layout.drawn[-1]
+
+
+def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
+    offer = addon.suggestions.for_prompt
+    settings = bpy.context.scene.syncsde
+    assert "a mossy stone statue" in offer(settings, bpy.context, "")
+    assert "a red brick" in offer(settings, bpy.context, "a red bri")
+    assert offer(settings, bpy.context, "a red xyz") == []
+    settings.model = "/models/other"
+    assert offer(settings, bpy.context, "a red bri") == []

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`syncsde models`: which models are shipped, and what a model says of itself. Loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from ..models import catalogue
+from .console import Console
+
+CARD = "README.md"
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    models = commands.add_parser("models", help="list models, or show what one can do")
+    actions = models.add_subparsers(metavar="ACTION", required=True, title="actions")
+    listing = actions.add_parser("list", help="name the models that are shipped")
+    listing.set_defaults(command=list_models)
+    showing = actions.add_parser("show", help="print a model's card: vocabulary, figures, limits")
+    showing.add_argument("model", help="name of a shipped model, or a diffusers folder")
+    showing.set_defaults(command=show_model)
+    for action in (listing, showing):
+        action.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def list_models(options: argparse.Namespace, console: Console) -> int:
+    found = {name: str(folder) for name, folder in catalogue.EMBEDDED.items()}
+    console.event("models", models=found)
+    for name, folder in found.items():
+        console.say(f"{name}  {folder}")
+    return 0
+
+
+def show_model(options: argparse.Namespace, console: Console) -> int:
+    """Print the card without its header; for a model that has none, the settings it gets."""
+    folder = catalogue.locate(options.model)
+    settings = dataclasses.asdict(catalogue.settings(folder))
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    vocabulary = catalogue.vocabulary(folder)
+    console.event("model", folder=str(folder), settings=settings, vocabulary=vocabulary, card=text)
+    console.say(without_header(text) or json.dumps(settings, indent=2))
+    return 0
+
+
+def without_header(card: str) -> str:
+    """A model card without the YAML block at its top."""
+    if card.startswith("---\n"):
+        card = card.partition("---\n")[2].partition("---\n")[2]
+    return card.strip()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a texture run.
+
+A mesh of one texture has `texture.png`. One of several has `textures/NAME.png` for each and no
+`texture.png`, which no one of them could rightly be; report.json tells the file of each texture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .. import pictures
+from ..mesh import io
+from ..mesh.mesh import Mesh
+from ..mesh.project import Scene, depth_control, view_maps
+from ..mesh.render import render
+from . import Artifacts
+
+SHEET_CELL = 160  # pixels
+LONGEST_NAME = 100  # characters
+
+
+def texture_files(names: Sequence[str]) -> list[str]:
+    """The file of each texture: its name as far as every file system takes it, numbered if taken.
+
+    Letters of any script, digits, dots, hyphens and underscores stay.
+    """
+    if len(names) == 1:
+        return ["texture.png"]
+    files: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        stem = re.sub(r"[^\w.-]", "_", name).strip(".")[:LONGEST_NAME] or "texture"
+        free, number = stem, 2
+        while free.casefold() in taken:
+            free, number = f"{stem}-{number}", number + 1
+        taken.add(free.casefold())
+        files.append(f"textures/{free}.png")
+    return files
+
+
+def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: str) -> Artifacts:
+    """Textures (K, H, W, 3) as PNG and GLB, every view (N, 3, H, W), and one sheet of it all."""
+    painted = [pictures.to_bytes(texture.movedim(-1, 0)) for texture in textures]
+    images = [pictures.to_bytes(view) for view in views]
+    depths = [pictures.to_bytes(depth) for depth in depth_control(view_maps(scene, SHEET_CELL))]
+    renders = [pictures.to_bytes(image) for image in render(scene, textures, SHEET_CELL)]
+    labels = [f"{i} {camera.direction}" for i, camera in enumerate(scene.cameras)]
+    names = ["texture"] if len(painted) == 1 else mesh.textures
+    sheet = pictures.contact_sheet(
+        [
+            [(f"depth {label}", image) for label, image in zip(labels, depths, strict=True)],
+            [(f"view {label}", image) for label, image in zip(labels, images, strict=True)],
+            [(f"result {label}", image) for label, image in zip(labels, renders, strict=True)],
+            list(zip(names, painted, strict=True)),
+        ],
+        title,
+        SHEET_CELL,
+    )
+    files = zip(texture_files(mesh.textures), map(pictures.png, painted), strict=True)
+    return dict(files) | {
+        "textured.glb": io.textured_glb(mesh, painted),
+        "contact_sheet.png": pictures.png(sheet),
+        **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
+    }

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each view of a mesh is to show: one prompt, or one for each object or material."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import TextureConfig
+from ..errors import InvalidRequest
+from ..mesh.cameras import Camera
+from ..mesh.mesh import Mesh
+from ..mesh.project import Scene, ViewMaps, depth_control
+from ..models.attention import Attend
+from ..models.catalogue import Settings
+from ..models.loading import Model
+from ..regions import RegionalDenoiser, guided_rows, regions
+from ..sampler import Denoiser
+
+SHOWN_NAMES = 20  # in an error
+
+
+def view_prompts(
+    config: TextureConfig, settings: Settings, cameras: Sequence[Camera], prompt: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Append the viewing direction; unwanted away from the front is another front.
+
+    `prompt` stands in for the run's main one.
+    """
+    text = settings.prompt_prefix + (prompt or config.prompt).strip()
+    unwanted = settings.negative_prompt
+    if not config.view_prompts:
+        return [text] * len(cameras), [unwanted] * len(cameras)
+    away = f"{unwanted}, front view" if unwanted else ""
+    return (
+        [f"{text}, {camera.direction} view" for camera in cameras],
+        [unwanted if camera.direction == "front" else away for camera in cameras],
+    )
+
+
+def require_names(config: TextureConfig, mesh: Mesh) -> None:
+    """Raise InvalidRequest for a prompt of an object or material that the mesh does not have."""
+    known = list(dict.fromkeys((*mesh.objects, *mesh.materials)))
+    for name, text in config.prompt_for:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
+            raise InvalidRequest(
+                f"prompt_for {name!r} ({text!r}) is no object or material of the mesh.",
+                hint=(f"Do you mean {near[0]!r}? " if near else "")
+                + f"It has {', '.join(map(repr, known[:SHOWN_NAMES]))}{more}.",
+                field="prompt_for",
+            )
+
+
+def prompt_of_faces(config: TextureConfig, mesh: Mesh) -> Tensor:
+    """Which prompt each face (F,) follows, int64: 0 is the main one, k the k-th of `prompt_for`.
+
+    A name means the object and the material that are called so; later ones win.
+    """
+    prompt = np.zeros(len(mesh.triangles), np.int64)
+    for number, (name, _) in enumerate(config.prompt_for, start=1):
+        for kind, names in (("object", mesh.objects), ("material", mesh.materials)):
+            if name in names:
+                prompt[mesh.owners(kind) == names.index(name)] = number
+    return torch.from_numpy(prompt)
+
+
+def denoiser_of(
+    config: TextureConfig,
+    settings: Settings,
+    model: Model,
+    scene: Scene,
+    maps: ViewMaps,
+    attend: Attend | None,
+) -> Denoiser:
+    """Bind the prompts, and the depth of the views, to the model."""
+    cameras = scene.cameras
+    prompts, unwanted = view_prompts(config, settings, cameras)
+    control = depth_control(maps)
+    scale = settings.guidance_scale
+    options = {"control_scale": settings.control_scale, "attend": attend}
+    if not config.prompt_for:
+        return model.guided(prompts, unwanted, scale, config.batch_size, control=control, **options)
+    # The last entry is that of face -1, the background.
+    prompt = torch.nn.functional.pad(prompt_of_faces(config, scene.mesh), (0, 1), value=-1)
+    parts = regions(prompt.to(maps.face.device)[maps.face.long()], model.scale)
+    texts = [prompts]
+    texts += [view_prompts(config, settings, cameras, text)[0] for _, text in config.prompt_for]
+    pairs = zip(parts.view.tolist(), parts.prompt.tolist(), strict=True)
+    asked = [texts[number][view] for view, number in pairs] + (unwanted if scale != 1 else [])
+    rows = guided_rows(parts, scale)
+    each = model.guided(asked, [], 1.0, config.batch_size, control=control[rows.view], **options)
+    return RegionalDenoiser(each, rows)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Texture meshes with several prompts and draw them from three sides: one sheet to look at.
+
+.venv/bin/python tools/gallery.py gallery.png MESH [MESH ...] [--prompt TEXT ...] \
+        [--set NAME=JSON]
+"""
+
+import argparse
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from syncsde_engine import pictures, tasks
+from syncsde_engine.config import build
+from syncsde_engine.mesh import io as meshes
+from syncsde_engine.mesh.cameras import Camera
+from syncsde_engine.mesh.mesh import normalise
+from syncsde_engine.mesh.project import observe
+from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.render import render
+
+PROMPTS = (
+    "a mossy stone statue",
+    "a red brick statue",
+    "a wooden statue",
+    "a golden statue",
+    "a lava statue",
+    "a camouflage statue",
+    "a blue striped statue",
+    "a white marble statue",
+)
+SIDES = {"front": Camera(0, 0), "back": Camera(180, 0), "three-quarter": Camera(45, 20)}
+CELL = 192  # pixels
+
+
+def textured(mesh: bytes, parameters: dict) -> list[np.ndarray]:
+    """Run a texture job and draw its GLB from all SIDES. Each picture is (H, W, 3) uint8."""
+    run = tasks.run("texture", build("texture", parameters), {"mesh": mesh})
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            files = end.value
+            break
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "textured.glb")
+        path.write_bytes(files["textured.glb"])
+        painted, _ = normalise(meshes.load(path))
+    texture = np.asarray(Image.open(io.BytesIO(files["texture.png"])).convert("RGB")) / 255
+    scene = observe(painted, tuple(SIDES.values()), rasterizer("builtin"))
+    views = render(scene, torch.from_numpy(texture).float()[None], CELL, background=0.5)
+    return [pictures.to_bytes(view) for view in views]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sheet", type=Path)
+    parser.add_argument("meshes", type=Path, nargs="+")
+    parser.add_argument("--prompt", action="append", help="default: eight materials")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="parameters")
+    options = parser.parse_args()
+    given = {name: json.loads(value) for name, value in (one.split("=", 1) for one in options.set)}
+    rows = []
+    for prompt in options.prompt or PROMPTS:
+        row = []
+        for path in options.meshes:
+            mesh = meshes.to_safetensors(meshes.load(path))
+            views = textured(mesh, {"prompt": prompt, "seed": 1, **given})
+            row += [(f"{prompt}, {side}", view) for side, view in zip(SIDES, views, strict=True)]
+            print(path.stem, prompt, flush=True)
+        rows.append(row)
+    names = ", ".join(path.stem for path in options.meshes)
+    options.sheet.write_bytes(pictures.png(pictures.contact_sheet(rows, names, CELL)))
+
+
+if __name__ == "__main__":
+    main()
