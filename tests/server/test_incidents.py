@@ -122,7 +122,7 @@ def test_cve_2026_56671_56673_cve_2023_51449_cve_2024_1561_1728_cve_2026_28414_f
 @pytest.mark.parametrize("path", ["/v1/blobs/" + "0" * 64, "/v1/jobs/" + "0" * 32, "/engine.json"])
 def test_cve_2024_11042_cve_2025_6237_file_deletion(engine, path):
     """InvokeAI: delete by name. Here nothing is deleted by a request."""
-    refused(engine, f"DELETE {path}", DEFAULT, status=405)
+    refused(engine, f"DELETE {path}", DEFAULT, status=404 if path == "/engine.json" else 405)
     published = json.loads(knock(engine, "GET /v1/openapi.json", DEFAULT).body)
     assert all(
         set(methods) <= {"get", "head", "post", "put"} for methods in published["paths"].values()
