@@ -47,7 +47,8 @@ class TextureParameters(SamplingParameters):
     )
     controlnet: StringProperty(
         name="ControlNet",
-        description="Folder of the depth ControlNet, if the model's own folder has none",
+        description="Name of the depth ControlNet in the Models of the preferences, if the model "
+        "has none of its own",
         default="",
     )
     control_scale: FloatProperty(
