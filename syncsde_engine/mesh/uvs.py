@@ -47,9 +47,9 @@ def corners_of(mesh: Mesh) -> tuple[Float, Bools]:
     if mesh.uvs is None or mesh.uv_triangles is None or len(mesh.uvs) == 0:
         return np.zeros((count, 3, 2)), np.zeros(count, bool)
     index = mesh.uv_triangles
-    there = ((index >= 0) & (index < len(mesh.uvs))).all(axis=1)
+    there = np.all((index >= 0) & (index < len(mesh.uvs)), axis=1)
     corners = mesh.uvs.astype(np.float64)[np.where(there[:, None], index, 0)]
-    there &= (np.abs(corners) < 1e6).all(axis=(1, 2))  # and no NaN: that compares false
+    there &= np.all(np.abs(corners) < 1e6, axis=(1, 2))  # and no NaN: that compares false
     corners[~there] = 0
     return corners, there & (np.abs(doubled_areas(corners)) > NO_AREA)
 
