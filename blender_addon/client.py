@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start the engine process and talk to it: short calls without threads, for a timer to make.
 
-engine = find_engine(folder) or wait and try again after start_engine(["syncsde", "serve"])
-mesh = engine.put_blob(tensors_to_bytes(arrays))
-job = engine.submit(JobRequest("texture", {"prompt": "moss"}, {"mesh": mesh}))
-for event in engine.events(job.id, after=0): ...
+    engine = find_engine(state_dir())  # or None: start_engine(["syncsde", "serve"], state_dir())
+    mesh = engine.put_blob(tensors_to_bytes(arrays))
+    job = engine.submit(JobRequest("texture", {"prompt": "moss"}, {"mesh": mesh}))
+    for event in engine.events(job.id, after=0): ...
+    files = engine.files(engine.finish(job.id))
+
+Standard library and numpy only, without Blender.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import hashlib
 import http.client
 import json
 import os
+import secrets
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +34,7 @@ from .protocol import Connection, Event, Job, JobRequest
 
 LOG_FILE = "engine.log"
 MAX_LOG_BYTES = 4 << 20
+CLIENT = secrets.token_hex(8)  # this process, as the owner of its jobs
 
 
 class EngineError(Exception):
@@ -49,11 +55,17 @@ class Client:
     """An engine, by its connection file. Every call raises EngineError and returns soon.
 
     `timeout` is in seconds and counts for each single read and write, not for a whole upload.
+    `name` (letters, digits, `_.-`) is the owner of the jobs; by default this process.
     """
 
-    def __init__(self, connection: Connection, timeout: float = 10.0) -> None:
+    def __init__(self, connection: Connection, timeout: float = 10.0, name: str = CLIENT) -> None:
         self.connection = connection
         self.timeout = timeout
+        self.name = name
+        self._tls: ssl.SSLContext | None = None
+        if connection.certificate is not None:  # only this one is trusted, whatever its name
+            self._tls = ssl.create_default_context(cadata=connection.certificate)
+            self._tls.check_hostname = False
 
     def healthz(self, timeout: float | None = None) -> dict[str, Any]:
         """Return instance, protocol and how many seconds ago each part gave a sign of life."""
@@ -95,16 +107,37 @@ class Client:
         body = json.dumps(asdict(request)).encode()
         return self._job(self._json("POST", "/v1/jobs", body))
 
-    def jobs(self) -> list[Job]:
-        """Return the newest jobs, latest first."""
-        return [self._job(each) for each in self._json("GET", "/v1/jobs")["jobs"]]
+    def jobs(self, *, mine: bool = False) -> list[Job]:
+        """Return the newest jobs, latest first; of all clients, or only `mine`."""
+        answer = self._json("GET", f"/v1/jobs?mine={str(mine).lower()}")
+        return [self._job(each) for each in answer["jobs"]]
 
-    def job(self, job_id: str) -> Job:
-        return self._job(self._json("GET", f"/v1/jobs/{job_id}"))
+    def job(self, job_id: str, wait: float = 0.0) -> Job:
+        """Return a job as it is now, or as soon as it has ended within `wait` seconds (at most
+        protocol.MAX_WAIT)."""
+        path, timeout = f"/v1/jobs/{job_id}?wait={wait}", self.timeout + wait
+        return self._job(self._json("GET", path, timeout=timeout))
 
-    def events(self, job_id: str, after: int = 0) -> list[Event]:
-        """Return the events numbered above `after`, at most protocol.MAX_EVENTS; never waits."""
-        answer = self._json("GET", f"/v1/jobs/{job_id}/events?after={after}")
+    def finish(self, job_id: str) -> Job:
+        """Wait until a job has ended, however long that takes."""
+        while not (job := self.job(job_id, wait=30.0)).state.ended:
+            pass
+        return job
+
+    def files(self, job: Job) -> dict[str, bytes]:
+        """Fetch all files of a job. Raises EngineError with its reason if it is not done."""
+        if job.result is None:
+            error = job.error or {"code": job.state, "message": f"The job is {job.state}."}
+            raise EngineError(error["code"], error["message"], error.get("hint") or "")
+        return {name: self.get_blob(file["sha256"]) for name, file in job.result.items()}
+
+    def events(self, job_id: str, after: int = 0, wait: float = 0.0) -> list[Event]:
+        """Return the events numbered above `after`, at most protocol.MAX_EVENTS.
+
+        Without any, waits for one up to `wait` seconds (at most protocol.MAX_WAIT).
+        """
+        path = f"/v1/jobs/{job_id}/events?after={after}&wait={wait}"
+        answer = self._json("GET", path, timeout=self.timeout + wait)
         try:
             return [protocol.from_json(Event, each) for each in answer["events"]]
         except (KeyError, ValueError) as error:
@@ -115,6 +148,27 @@ class Client:
     def cancel(self, job_id: str) -> Job:
         """Ask for a job to stop; it ends as `cancelled` after the step it is in."""
         return self._job(self._json("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def cancel_mine(self) -> list[str]:
+        """Cancel all jobs of this client; return their ids."""
+        return self._json("POST", "/v1/cancel")["jobs"]
+
+    def move(
+        self,
+        job_id: str,
+        *,
+        to: str | None = None,
+        before: str | None = None,
+        priority: int | None = None,
+    ) -> Job:
+        """Move a queued job: to "first" or "last", before another one, or to another priority."""
+        wanted = {"to": to, "before": before, "priority": priority}
+        body = json.dumps({name: value for name, value in wanted.items() if value is not None})
+        return self._job(self._json("POST", f"/v1/jobs/{job_id}/move", body.encode()))
+
+    def lease(self) -> float:
+        """Tell the engine that this client is still there; return for how many seconds."""
+        return self._json("POST", "/v1/lease")["seconds"]
 
     def _job(self, content: Any) -> Job:
         try:
@@ -142,13 +196,18 @@ class Client:
         headers = {
             "Authorization": f"Bearer {self.connection.token}",
             protocol.PROTOCOL_HEADER: str(protocol.PROTOCOL),
+            protocol.CLIENT_HEADER: self.name,
         }
         if body is not None:
             headers["Content-Type"] = content_type
         # One connection a call: it costs a fraction of a millisecond here and cannot go stale.
         # http.client never asks for a proxy.
-        link = http.client.HTTPConnection(
-            self.connection.host, self.connection.port, timeout=timeout or self.timeout
+        place = (self.connection.host, self.connection.port)
+        timeout = timeout or self.timeout
+        link = (
+            http.client.HTTPConnection(*place, timeout=timeout)
+            if self._tls is None
+            else http.client.HTTPSConnection(*place, timeout=timeout, context=self._tls)
         )
         try:
             # The engine may refuse before it has read everything; then its answer says why.
@@ -177,12 +236,12 @@ def _refusal(status: int, content: bytes) -> EngineError:
         return EngineError(code, f"The engine refused with status {status}.")
 
 
-def find_engine(state_dir: Path) -> Client | None:
+def find_engine(state_dir: Path, name: str = CLIENT) -> Client | None:
     """Return the engine that runs on `state_dir`, or None while there is none that is ready."""
     connection = Connection.read(state_dir)
     if connection is None or connection.protocol != protocol.PROTOCOL or not _alive(connection.pid):
         return None
-    client = Client(connection)
+    client = Client(connection, name=name)
     try:
         health = client.healthz(timeout=1.0)
     except EngineError:
@@ -193,16 +252,17 @@ def find_engine(state_dir: Path) -> Client | None:
 def start_engine(command: Sequence[str], state_dir: Path) -> subprocess.Popen[bytes]:
     """Start `command` (such as ["syncsde", "serve"]) on `state_dir` and return at once.
 
-    The engine lives as long as the pipe in `.stdin` is open, thus no longer than this process;
-    close it to end the engine. It is ready when `find_engine` finds it. If it exits before that,
-    `last_words` tells why. Raises OSError if the command does not exist.
+    The engine lives as long as the pipe in `.stdin` is open, thus no longer than this process,
+    unless another client is using it; close it to end the engine. It is ready when `find_engine`
+    finds it. If it exits before that, `last_words` tells why. Raises OSError if the command does
+    not exist.
     """
     state_dir = protocol.make_private(state_dir.absolute())
     log = state_dir / LOG_FILE
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         protocol.replace(log, log.with_suffix(".old.log"))
     with open(log, "ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, "--state-dir", str(state_dir)],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -212,6 +272,11 @@ def start_engine(command: Sequence[str], state_dir: Path) -> subprocess.Popen[by
             start_new_session=True,  # Ctrl-C in Blender's terminal is not meant for the engine
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
         )
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # then it has ended already, and its log says why
+        process.stdin.write(json.dumps({"client": CLIENT}).encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 def log_size(state_dir: Path) -> int:

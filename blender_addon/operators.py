@@ -9,11 +9,11 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from . import engine, material, preferences, properties, results, session
+from . import engine, material, preferences, properties, results, session, viewpoints
 from .client import tensors_to_bytes
 from .export_mesh import MeshError, export
 from .job import Request
-from .properties_texture import TextureParameters
+from .properties_texture import TextureLines, TextureParameters
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -48,7 +48,7 @@ def why_not(context: bpy.types.Context) -> str:
     return ""
 
 
-class SYNCSDE_OT_texture(TextureParameters, properties.KeptFiles, bpy.types.Operator):
+class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, bpy.types.Operator):
     """Generate a texture for the active object from the prompt"""
 
     bl_idname = "syncsde.texture"
@@ -78,7 +78,8 @@ class SYNCSDE_OT_texture(TextureParameters, properties.KeptFiles, bpy.types.Oper
         try:
             program = preferences.find_engine_program()
             exported = export(context, obj)
-        except (engine.NotInstalled, MeshError) as error:
+            cameras = viewpoints.read(context, obj, self.viewpoints)
+        except (engine.NotInstalled, MeshError, viewpoints.CameraError) as error:
             return fail(self, "texture", str(error))
         folder = session.temporary_folder()
         uv_filepath = ""
@@ -88,7 +89,7 @@ class SYNCSDE_OT_texture(TextureParameters, properties.KeptFiles, bpy.types.Oper
         request = Request(
             program=program,
             task="texture",
-            parameters=properties.to_job(self, TextureParameters),
+            parameters=properties.to_job(self, TextureParameters) | {"viewpoints": cameras},
             inputs={"mesh": lambda: tensors_to_bytes(exported.tensors)},
             directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
             file="texture.png",

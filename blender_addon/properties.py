@@ -19,6 +19,7 @@ UNSET: dict[str, object] = {
     "controlnet": "",
     "control_scale": -1.0,
     "view_size": 0,
+    "cameras": 0,
     "size": 0,
     "word": "",
     "width": 0,

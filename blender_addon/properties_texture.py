@@ -69,7 +69,7 @@ class TextureParameters(SamplingParameters):
     )
     view_size: IntProperty(
         name="View Size",
-        description="Side of a view in pixels, a multiple of 8. 0 takes the model's own",
+        description="Shorter side of a view in pixels, a multiple of 8. 0 takes the model's own",
         default=0,
         min=0,
         max=2048,
@@ -80,6 +80,50 @@ class TextureParameters(SamplingParameters):
         name="View Prompts",
         description="Append the viewing direction to the prompt",
         default=True,
+    )
+    cameras: IntProperty(
+        name="Views",
+        description="How many views, in even rings around the object. 0 takes the paper's ten",
+        default=0,
+        min=0,
+        max=64,
+        soft_max=20,
+    )
+    extra_cameras: IntProperty(
+        name="Extra Views",
+        description="At most so many further views, each where it shows most unseen surface",
+        default=0,
+        min=0,
+        max=64,
+        soft_max=10,
+    )
+    order: EnumProperty(
+        name="Order",
+        description="In which order the views are conditioned on each other",
+        items=(
+            ("front", "Front", "From the front outwards"),
+            ("paper", "Paper", "As the paper lists them, from the back round"),
+        ),
+        default="front",
+    )
+    fov: FloatProperty(
+        name="Field Of View",
+        description="Degrees across the shorter side of a view",
+        default=60.0,
+        min=1.0,
+        max=150.0,
+    )
+    orthographic: BoolProperty(
+        name="Orthographic",
+        description="Views without perspective",
+        default=False,
+    )
+    aspect: FloatProperty(
+        name="Aspect",
+        description="Width of a view as a multiple of its height",
+        default=1.0,
+        min=0.25,
+        max=4.0,
     )
     texture_size: IntProperty(
         name="Texture Size",
@@ -99,6 +143,16 @@ class TextureParameters(SamplingParameters):
         ),
         default="auto",
     )
+    fill: EnumProperty(
+        name="Fill",
+        description="Where what no view saw takes its color from",
+        items=(
+            ("smooth", "Smooth", "Blends several near spots of the surface"),
+            ("surface", "Surface", "The nearest spot on the surface"),
+            ("uv", "UV", "The nearest spot in the texture, as in the paper"),
+        ),
+        default="smooth",
+    )
     rasterizer: EnumProperty(
         name="Rasterizer",
         description="How the engine draws the mesh",
@@ -108,6 +162,17 @@ class TextureParameters(SamplingParameters):
             ("nvdiffrast", "nvdiffrast", "Needs CUDA and an installed nvdiffrast"),
         ),
         default="auto",
+    )
+
+
+class TextureLines:
+    """What the operator takes several of."""
+
+    viewpoints: StringProperty(
+        name="Viewpoints",
+        description="Names of camera objects to paint from, in place of the paper's ten or beside "
+        "the rings, one line for each",
+        default="",
     )
 
 

@@ -14,7 +14,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ PROTOCOL = 1  # raised whenever an older client or engine would misunderstand th
 
 HOST = "127.0.0.1"
 PROTOCOL_HEADER = "SyncSDE-Protocol"
+CLIENT_HEADER = "SyncSDE-Client"  # who asks: an id that the client has made up for itself
 JSON_TYPE = "application/json"
 BLOB_TYPE = "application/octet-stream"
 EVENT_STREAM_TYPE = "text/event-stream"
@@ -31,6 +32,8 @@ MAX_JSON_BYTES = 1 << 20
 MAX_BLOB_BYTES = 4 << 30
 MAX_EVENTS = 1000  # in one answer
 MAX_WAIT = 60.0  # seconds
+MAX_PRIORITY = 100  # and as much below 0
+LEASE = 15.0  # seconds that an engine without parent stays after a client's last request
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -61,13 +64,15 @@ class JobState(StrEnum):
 class JobRequest:
     """One job to do: `inputs` maps names to the SHA-256 of blobs that the engine already has.
 
-    Two requests with the same `key` are one job, however often they are sent.
+    Two requests with the same `key` are one job, however often they are sent. Higher priorities
+    go first.
     """
 
     task: str
     parameters: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,15 +88,23 @@ class Job:
     started: float | None
     finished: float | None
     result: dict[str, dict[str, Any]] | None  # file name -> {"sha256": ..., "size": bytes}
-    error: dict[str, Any] | None  # code, message, hint, field
+    error: dict[str, Any] | None  # code, message, hint, field; of a paused job, why it waits
+    owner: str | None = None  # the client that submitted it
+    priority: int = 0
+    place: int | None = None  # of a queued job: 1 is next
+    wait: float | None = None  # of a queued job: seconds until its turn, where that can be guessed
 
 
 @dataclass(frozen=True)
 class Event:
     """Something that happened to a job, numbered from 1 without gaps.
 
-    `data` of a "state" event has `state`, `attempt` and perhaps `error`; of a "progress" event
-    `stage`, `step`, `total` and `preview` (the SHA-256 of a PNG, or None).
+    `data` depends on `type`:
+    - "state": `state`, `attempt`, perhaps `error`; of a queued job also `place` and `wait`.
+    - "queue": a new `place` and `wait` of a queued job.
+    - "progress": `stage`, `step`, `total`, `seconds_left` of the stage or None, and `preview`, the
+      SHA-256 of a PNG or None.
+    - "notice": `code` and `message` of something worth knowing that ends nothing.
     """
 
     number: int
@@ -111,6 +124,7 @@ class Connection:
     pid: int
     instance: str
     version: str
+    certificate: str | None = None  # PEM, where the engine speaks TLS
 
     def write(self, folder: Path) -> None:
         """Publish this in `folder`, readable by this user alone, all at once."""
@@ -135,12 +149,14 @@ class Connection:
 def from_json(cls: type[T], content: Any) -> T:
     """Make one of the dataclasses above from decoded JSON, ignoring fields it does not know.
 
-    Raises ValueError when a field is missing.
+    Raises ValueError when a field is missing that has no default.
     """
-    names = [each.name for each in fields(cls)]  # type: ignore[arg-type]
-    if not isinstance(content, dict) or not all(name in content for name in names):
+    known = {each.name: each.default is MISSING for each in fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(content, dict) or not all(
+        name in content for name, needed in known.items() if needed
+    ):
         raise ValueError(f"this is not a {cls.__name__}")
-    values: dict[str, Any] = {name: content[name] for name in names}
+    values: dict[str, Any] = {name: content[name] for name in known if name in content}
     if "state" in values:
         values["state"] = JobState(values["state"])
     return cls(**values)

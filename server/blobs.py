@@ -3,35 +3,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import secrets
 import shutil
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blender_addon.protocol import is_sha256, make_private, replace
+from blender_addon.protocol import is_sha256, make_private
 from syncsde_engine.errors import InvalidRequest
 
-PART = ".part"
+from .files import NEW, part_of, publish, remove_parts
+
+HEAD = (1 << 20) + 8  # bytes of a blob that a check is shown
+UNUSED = 86400.0  # seconds that a blob which no job needs is kept after it was last asked for
+YOUNG = 600.0  # seconds that it is kept in any case: its job may be on the way
+
+Check = Callable[[bytes, int], None]  # of the first bytes and the size; raises InvalidRequest
 
 
 class BlobStore:
     """Safe to use from several threads and processes: a blob never changes once it has its name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quota: int | None = None) -> None:
         self.folder = make_private(folder)
+        self.quota = quota  # bytes
 
     def remove_parts(self) -> None:
-        """Remove what an interrupted engine left; only for the one that holds the folder's lock."""
-        for part in self.folder.glob(f"*{PART}"):
-            part.unlink(missing_ok=True)
+        remove_parts(self.folder)
 
     def find(self, sha256: str) -> Path | None:
         path = self.folder / sha256
         return path if is_sha256(sha256) and path.is_file() else None
+
+    def touch(self, sha256: str) -> bool:
+        """Say whether a blob is here; if so, it stays for a while."""
+        path = self.find(sha256)
+        if path is None:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)
+        return path.is_file()
 
     def read(self, sha256: str) -> bytes:
         """Raises FileNotFoundError."""
@@ -40,16 +54,16 @@ class BlobStore:
     def put(self, content: bytes) -> str:
         """Store `content` and return its SHA-256."""
         name = hashlib.sha256(content).hexdigest()
-        if self.find(name) is None:
+        if not self.touch(name):
             with self.writing(name) as incoming:
                 incoming.write(content)
                 incoming.commit()
         return name
 
     @contextmanager
-    def writing(self, sha256: str) -> Iterator[Incoming]:
+    def writing(self, sha256: str, check: Check | None = None) -> Iterator[Incoming]:
         """Receive a blob piece by piece; without `commit` nothing of it stays."""
-        incoming = Incoming(self.folder, sha256)
+        incoming = Incoming(self.folder, sha256, check)
         try:
             yield incoming
         finally:
@@ -58,16 +72,41 @@ class BlobStore:
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.folder).free
 
+    def used_bytes(self) -> int:
+        """The size of all blobs together."""
+        return sum(stat.st_size for _, stat in self._blobs())
+
+    def collect(self, used: set[str], unused_for: float = UNUSED, enough: int | None = None) -> int:
+        """Remove blobs that are not `used` and were not asked for so long; return their bytes.
+
+        The oldest go first, and no more of them once `enough` bytes are free.
+        """
+        freed, now = 0, time.time()
+        for path, stat in sorted(self._blobs(), key=lambda blob: blob[1].st_mtime):
+            if enough is not None and freed >= enough:
+                break
+            if path.name not in used and now - stat.st_mtime >= unused_for:
+                path.unlink(missing_ok=True)
+                freed += stat.st_size
+        return freed
+
+    def _blobs(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for entry in os.scandir(self.folder):
+            if is_sha256(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    yield Path(entry.path), entry.stat()
+
 
 class Incoming:
     """A blob on its way in."""
 
-    def __init__(self, folder: Path, sha256: str) -> None:
+    def __init__(self, folder: Path, sha256: str, check: Check | None = None) -> None:
         self.size = 0
+        self._check = check
         self._target = folder / sha256
-        self._part = folder / f"{sha256[:16]}.{secrets.token_hex(8)}{PART}"
+        self._part = part_of(self._target)
         self._hash = hashlib.sha256()
-        self._file = open(os.open(self._part, _FLAGS, 0o600), "wb", buffering=0)  # noqa: SIM115
+        self._file = open(os.open(self._part, NEW, 0o600), "w+b", buffering=0)  # noqa: SIM115
 
     def write(self, chunk: bytes) -> None:
         self._hash.update(chunk)
@@ -83,25 +122,14 @@ class Incoming:
             raise InvalidRequest(
                 f"The content has the SHA-256 {found}, not {self._target.name}.", field="sha256"
             )
+        if self._check is not None:
+            self._file.seek(0)
+            self._check(self._file.read(HEAD), self.size)
         os.fsync(self._file.fileno())
         self._file.close()
         if not self._target.exists():
-            replace(self._part, self._target)
-            _sync_folder(self._target.parent)
+            publish(self._part, self._target)
 
     def close(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
-
-
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows does so by itself and cannot open folders."""
-    if sys.platform != "win32":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

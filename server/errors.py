@@ -9,7 +9,7 @@ SyncSDEError
   MissingBlob       an input was not uploaded
   Conflict          the idempotency key belongs to another request
   Busy              the queue is full
-  DiskFull          no room in the state folder
+  DiskFull          no room in the state folder, or more than its quota
   AlreadyRunning    another engine has the state folder
   UnusableState     the state folder is not ours or from a newer version
 """
@@ -77,7 +77,7 @@ _STATUS = {
     "conflict": 409,
     "invalid_request": 422,
     "invalid_mesh": 422,
-    "missing_blob": 422,
+    "missing_blob": 409,
     "missing_weights": 424,
     "busy": 429,
     "device_unavailable": 503,
@@ -99,3 +99,10 @@ def is_disk_full(error: BaseException) -> bool:
 
 def disk_full() -> DiskFull:
     return DiskFull("The disk is full.", hint="Free some space; what was accepted goes on then.")
+
+
+def store_full(quota: int) -> DiskFull:
+    return DiskFull(
+        f"The engine's files would take more than {quota} bytes, and all of them are needed.",
+        hint="Wait for the jobs, or start the engine with a larger --quota.",
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wait for a job: until it has ended, or event by event as server-sent events."""
+"""Wait for a job: until it has ended, or event by event, also as server-sent events."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ async def wait_for_end(jobs: Jobs, changes: Changes, job_id: str, seconds: float
             left = deadline - time.monotonic()
             if job.state.ended or left <= 0 or changes.closed:
                 return job
+            await changed.wait(left)
+
+
+async def wait_for_events(
+    jobs: Jobs, changes: Changes, job_id: str, after: int, seconds: float
+) -> list[Event]:
+    """Return events numbered above `after` once there are any, none after `seconds`.
+
+    Of a job that has ended there will be no more. Raises NotFound.
+    """
+    deadline = time.monotonic() + seconds
+    with changes.watch() as changed:
+        while True:
+            job = await run_in_threadpool(jobs.get, job_id)
+            events = await run_in_threadpool(jobs.events, job_id, after)
+            left = deadline - time.monotonic()
+            if events or job.state.ended or left <= 0 or changes.closed:
+                return events
             await changed.wait(left)
 
 

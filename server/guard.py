@@ -8,7 +8,9 @@ the token stops other users; sizes and types stop what would only cost work.
 from __future__ import annotations
 
 import json
+import re
 import secrets
+from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +18,7 @@ from blender_addon import protocol
 from syncsde_engine.errors import SyncSDEError
 
 from .errors import Forbidden, Refused, Unauthorized, status_of
+from .leases import Leases
 
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 << 10
@@ -34,10 +37,12 @@ _ANSWER_HEADERS = [
 class Guard:
     """Wraps an application that then sees only requests of clients who hold the token."""
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, token: str, hosts: Collection[str], leases: Leases) -> None:
+        """`hosts` are all values that the header Host may have, with the port."""
         self._app = app
         self._token = f"Bearer {token}".encode()
-        self._hosts = {f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()}
+        self._hosts = {host.encode() for host in hosts}
+        self._leases = leases
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -54,7 +59,9 @@ class Guard:
             self._check(scope)
         except SyncSDEError as error:
             return await refuse(error, scope, send_marked)
-        await self._app(scope, receive, send_marked)
+        # Whole files only: a part would be answered in other shapes than all else.
+        kept = [each for each in scope["headers"] if each[0] not in (b"range", b"if-range")]
+        await self._app({**scope, "headers": kept}, receive, send_marked)
 
     def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -67,7 +74,8 @@ class Guard:
         hosts = _all(headers, b"host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             raise Forbidden("This engine answers only to its own address.")
-        if _all(headers, b"origin") or _all(headers, b"sec-fetch-site") not in ([], [b"none"]):
+        fetched = [value for name, value in headers if name.startswith(b"sec-fetch-site")]
+        if _all(headers, b"origin") or fetched not in ([], [b"none"]):
             raise Forbidden("Web pages may not use this engine.")
 
         given = _all(headers, b"authorization")
@@ -85,6 +93,13 @@ class Guard:
                 hint="Update the add-on or the engine, whichever is older.",
             )
         _check_body(scope["method"], headers)
+        clients = _all(headers, protocol.CLIENT_HEADER.lower().encode())
+        if clients:
+            client = clients[0].decode("latin-1")
+            if len(clients) > 1 or not re.match(protocol.KEY_PATTERN, client):
+                raise Refused(400, "bad_client", f"The {protocol.CLIENT_HEADER} makes no sense.")
+            if right:
+                self._leases.renew(client)
 
 
 def _check_body(method: str, headers: list[tuple[bytes, bytes]]) -> None:
@@ -103,8 +118,9 @@ def _check_body(method: str, headers: list[tuple[bytes, bytes]]) -> None:
         wanted, limit = "", 0
     if length > limit:
         raise Refused(413, "too_large", f"A body of {length} bytes; at most {limit} are taken.")
-    kind = (_all(headers, b"content-type") or [b""])[0].decode("latin-1").lower()
-    if (length or method == "PUT") and kind.partition(";")[0].strip() != wanted:
+    kinds = [kind.decode("latin-1").lower() for kind in _all(headers, b"content-type")]
+    plain = len(kinds) == 1 and kinds[0].partition(";")[0].strip() == wanted
+    if (length or method == "PUT") and not (plain and not _all(headers, b"content-encoding")):
         raise Refused(415, "unsupported_media_type", f"The Content-Type must be {wanted}.")
 
 

@@ -40,6 +40,7 @@ class Worker:
         )
         self.pid = self._process.pid
         self.ready = False
+        self.told_to_load = False
         self.heard = time.monotonic()
         self._inbox = inbox
         threading.Thread(target=self._read, name=f"worker {self.pid}", daemon=True).start()

@@ -1,24 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a job request from untrusted JSON: one meaning or none."""
+"""Read what clients ask from untrusted JSON: one meaning or none."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blender_addon.protocol import KEY_PATTERN, SHA256_PATTERN, JobRequest
+from blender_addon.protocol import (
+    JOB_ID_PATTERN,
+    KEY_PATTERN,
+    MAX_PRIORITY,
+    SHA256_PATTERN,
+    JobRequest,
+)
 from syncsde_engine.config import build, check_inputs
 from syncsde_engine.errors import InvalidRequest
 
 from .errors import Refused
 
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+Priority = Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="higher goes first")]
+Body = TypeVar("Body", bound=BaseModel)
+
 
 class Submission(BaseModel):
     """protocol.JobRequest as it may come in."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = STRICT
 
     task: Annotated[str, Field(min_length=1, max_length=64)]
     parameters: dict[str, Any]
@@ -30,6 +40,23 @@ class Submission(BaseModel):
         str | None,
         Field(pattern=KEY_PATTERN, description="requests with the same key are one job"),
     ] = None
+    priority: Priority = 0
+
+
+class Move(BaseModel):
+    """Another place in the queue; without anything, the place stays."""
+
+    model_config = STRICT
+
+    to: Literal["first", "last"] | None = None
+    before: Annotated[str | None, Field(pattern=JOB_ID_PATTERN)] = None
+    priority: Priority | None = None
+
+
+class Nothing(BaseModel):
+    """An empty object, or no body at all."""
+
+    model_config = STRICT
 
 
 def read_request(body: bytes) -> JobRequest:
@@ -37,18 +64,23 @@ def read_request(body: bytes) -> JobRequest:
 
     Raises Refused if it is not plain JSON, InvalidRequest with the first wrong field.
     """
+    submission = read(Submission, body)
+    build(submission.task, submission.parameters)
+    check_inputs(submission.task, submission.inputs)
+    return JobRequest(**submission.model_dump())
+
+
+def read(kind: type[Body], body: bytes) -> Body:
+    """Decode and check the body of a request. Raises Refused or InvalidRequest."""
     try:
-        content = json.loads(body, object_pairs_hook=_without_duplicates, parse_constant=_constant)
+        content = json.loads(body, object_pairs_hook=without_duplicates, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refused(400, "invalid_json", f"The body is not JSON: {reason}.") from None
     try:
-        submission = Submission.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False)[0]) from None
-    build(submission.task, submission.parameters)
-    check_inputs(submission.task, submission.inputs)
-    return JobRequest(**submission.model_dump())
 
 
 def invalid(first: Any) -> InvalidRequest:
@@ -57,7 +89,8 @@ def invalid(first: Any) -> InvalidRequest:
     return InvalidRequest(f"{field}: {first['msg']}.", field=field)
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object; raises ValueError if a name is given twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]

@@ -9,24 +9,31 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from blender_addon.protocol import JobState
+from blender_addon.protocol import JobRequest, JobState
 from syncsde_engine.errors import SyncSDEError
 
-from .blobs import BlobStore
+from . import faults
+from .errors import is_disk_full
+from .files import CHECKPOINT
 from .jobs import Claim, Jobs
 from .process import Message, Worker
+from .room import Room
 
 CANCEL_PATIENCE = 10.0  # seconds that a step may go on after its job was cancelled
+SILENCE = 120.0  # seconds without a heartbeat after which a worker is given up
 MAX_FAILED_STARTS = 3
 MAX_RESTART_PAUSE = 60.0  # seconds, after a worker that did not even start
-ROOM = 64 << 20  # free bytes at which a job that found the disk full tries again
 LOOK_FOR_ROOM = 5.0  # seconds
 TICK = 0.5  # seconds
 PAUSE_AFTER_ERROR = 1.0  # seconds
 
 log = logging.getLogger(__name__)
+worker_log = logging.getLogger("worker")
+
+FIRST_GUESS = JobRequest("texture", {"prompt": "anything"})  # of what will be asked for
 
 
 class WorkerCrashed(SyncSDEError):
@@ -36,10 +43,11 @@ class WorkerCrashed(SyncSDEError):
 class Supervisor:
     """Runs one job at a time on one worker; `stop` leaves a running job queued for next time."""
 
-    def __init__(self, jobs: Jobs, store: BlobStore, command: Sequence[str]) -> None:
+    def __init__(self, jobs: Jobs, room: Room, command: Sequence[str], checkpoints: Path) -> None:
         self._jobs = jobs
-        self._store = store
+        self._room = room
         self._command = command
+        self._checkpoints = checkpoints
         self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor")
@@ -99,6 +107,7 @@ class Supervisor:
         try:
             self._next_job()
             self._keep_worker()
+            self._watch_worker()
             self._watch_cancel()
             self._handle(self._inbox.get(timeout=TICK))
         except queue.Empty:
@@ -120,6 +129,12 @@ class Supervisor:
             raise
         log.info("worker %d started", self._worker.pid)
 
+    def _watch_worker(self) -> None:
+        worker = self._worker
+        if worker is not None and worker.ready and time.monotonic() - worker.heard > SILENCE:
+            log.warning("worker %d is silent and is killed", worker.pid)
+            worker.kill()
+
     def _start_failed(self) -> None:
         self._failed_starts += 1
         self._start_at = time.monotonic() + min(MAX_RESTART_PAUSE, 2.0**self._failed_starts / 4)
@@ -133,6 +148,7 @@ class Supervisor:
             while (claim := self._jobs.claim()) is not None:
                 self._jobs.end(claim.id, JobState.FAILED, error=_cannot_start().as_dict())
         elif self._worker is not None and self._worker.ready:
+            faults.reach("claim")
             self._claim = self._jobs.claim()
             if self._claim is not None:
                 claim = self._claim
@@ -143,7 +159,18 @@ class Supervisor:
                     task=claim.request.task,
                     parameters=claim.request.parameters,
                     inputs=claim.request.inputs,
+                    request_sha256=claim.request_sha256,
                 )
+            else:
+                self._load_model(self._worker)
+                self._room.sweep()
+
+    def _load_model(self, worker: Worker) -> None:
+        """Nothing is to be done yet: let the worker load what will probably be needed."""
+        if not worker.told_to_load:
+            worker.told_to_load = True
+            guess = self._jobs.last_request() or FIRST_GUESS
+            worker.send("load", task=guess.task, parameters=guess.parameters)
 
     def _watch_cancel(self) -> None:
         if self._claim is None or self._worker is None:
@@ -151,6 +178,7 @@ class Supervisor:
         if self._kill_at is None:
             if self._jobs.cancel_asked(self._claim.id):
                 self._worker.send("cancel", job=self._claim.id)
+                faults.reach("cancelling")
                 self._kill_at = time.monotonic() + CANCEL_PATIENCE
         elif time.monotonic() > self._kill_at:
             log.warning("job %s does not stop: the worker is killed", self._claim.id)
@@ -169,16 +197,21 @@ class Supervisor:
             self._failed_starts = 0
         elif kind == "exit":
             self._worker_gone(worker, content["code"])
+        elif kind == "log":
+            worker_log.log(content["level"], "%s: %s", content["name"], content["message"])
         elif self._claim is not None and content.pop("job", None) == self._claim.id:
             self._report(self._claim.id, kind, content)
 
     def _report(self, job_id: str, kind: str, content: dict[str, Any]) -> None:
         if kind == "progress":
             return self._write(lambda: self._jobs.progress(job_id, content))
+        if kind == "notice":
+            return self._write(lambda: self._jobs.notice(job_id, content))
         log.info("job %s: %s", job_id, kind)
         error: dict[str, Any] = content.get("error", {})
         if kind == "done":
             result = content["result"]
+            faults.reach("commit")
             self._write(lambda: self._jobs.end(job_id, JobState.DONE, result=result))
         elif kind == "cancelled":
             self._write(lambda: self._jobs.end(job_id, JobState.CANCELLED))
@@ -187,6 +220,7 @@ class Supervisor:
         else:
             self._write(lambda: self._jobs.end(job_id, JobState.FAILED, error=error))
         self._free()
+        self._forget_checkpoint(job_id)
 
     def _worker_gone(self, worker: Worker, code: int) -> None:
         log.warning("worker %d ended with code %d", worker.pid, code)
@@ -204,16 +238,22 @@ class Supervisor:
             error = WorkerCrashed(message, hint="The engine's log has the details.").as_dict()
             self._write(lambda: self._jobs.interrupted(job_id, error))
             self._free()
+            self._forget_checkpoint(job_id)
 
     def _free(self) -> None:
         self._claim = None
         self._kill_at = None
 
+    def _forget_checkpoint(self, job_id: str) -> None:
+        """Of a job that has ended; one that waits goes on from it."""
+        if self._jobs.get(job_id).state.ended:
+            (self._checkpoints / f"{job_id}{CHECKPOINT}").unlink(missing_ok=True)
+
     def _resume_paused(self) -> None:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_FOR_ROOM
-            if self._store.free_bytes() >= ROOM:
+            if self._room.is_plenty():
                 self._jobs.resume_paused()
 
     def _write(self, write: Callable[[], None]) -> None:
@@ -221,7 +261,10 @@ class Supervisor:
         while True:
             try:
                 return write()
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as error:
+                if is_disk_full(error) and self._room.release_reserve():
+                    log.warning("the disk is full: the reserve is used")
+                    continue
                 if self._stopping.wait(1.0):
                     raise
                 self._beat = time.monotonic()

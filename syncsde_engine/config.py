@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from .errors import InvalidRequest
@@ -19,6 +19,7 @@ from .explain import explain
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
+MOST_VIEWS = 64  # of a mesh
 MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 
@@ -27,6 +28,9 @@ ControlScale = Annotated[float, Field(ge=0, le=10)]
 ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
 Side = Annotated[int, Field(ge=64, le=65536)]  # pixels
 Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
+Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
+Coordinate = Annotated[float, Strict(), Field(ge=-1e12, le=1e12)]
+Point = tuple[Coordinate, Coordinate, Coordinate]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 StrategyName = Literal[
     "syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "syncmvd", "independent"
@@ -89,9 +93,29 @@ class Sampling:
     ] = "auto"
 
 
+# Strict itself, a dataclass would not be taken from JSON inside of another.
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Viewpoint:
+    """A camera of the user's own. Points and lengths are those of the mesh as it was given."""
+
+    position: Annotated[Point, Field(description="where the camera stands, [x, y, z] with y up")]
+    look_at: Annotated[
+        Point | None, Field(description="what is in the middle of its image; default: the mesh")
+    ] = None
+    up: Annotated[Point, Field(description="what points up in its image")] = (0.0, 1.0, 0.0)
+    fov: Annotated[
+        Angle | None,
+        Field(description="degrees across the shorter side; default: fov of all"),
+    ] = None
+    ortho_scale: Annotated[
+        Annotated[float, Strict(), Field(gt=0)] | None,
+        Field(description="makes it orthographic: the length that the shorter side shows"),
+    ] = None
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TextureConfig(Sampling):
-    """Texture a mesh from ten synchronised views (section 3.3.5 of the paper)."""
+    """Texture a mesh from synchronised views, ten by default (section 3.3.5 of the paper)."""
 
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
 
@@ -117,7 +141,9 @@ class TextureConfig(Sampling):
     ] = None
     sources: Annotated[
         Literal["average", "best"],
-        Field(description="of the earlier views that see a spot: their mean, or the one facing it"),
+        Field(
+            description="of the earlier views that see a spot: their mean, or the one that faces it"
+        ),
     ] = "average"
     shared_attention: Annotated[
         Literal["off", "ring"],
@@ -125,11 +151,43 @@ class TextureConfig(Sampling):
     ] = "off"
     view_size: Annotated[
         ViewSize | None,
-        Field(description="side of a view in pixels; default: the model's"),
+        Field(description="shorter side of a view in pixels; default: the model's"),
     ] = None
     view_prompts: Annotated[
         bool, Field(description="append the viewing direction to the prompt")
     ] = True
+    cameras: Annotated[
+        int | None,
+        Field(ge=1, le=MOST_VIEWS, description="views in even rings; default: the paper's ten"),
+    ] = None
+    extra_cameras: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MOST_VIEWS,
+            description="at most so many further views, each where it shows most unseen surface",
+        ),
+    ] = 0
+    viewpoints: Annotated[
+        tuple[Viewpoint, ...],
+        Field(
+            max_length=MOST_VIEWS,
+            description="cameras of your own, in place of the paper's ten or beside the rings: a "
+            "list of position, look_at, up, and fov or ortho_scale",
+        ),
+    ] = ()
+    order: Annotated[
+        Literal["front", "paper"],
+        Field(
+            description="of the trajectories. front: from the front outwards; paper: as listed, "
+            "which begins the paper's ten and rings at the back"
+        ),
+    ] = "front"
+    fov: Annotated[Angle, Field(description="degrees across the shorter side of a view")] = 60.0
+    orthographic: Annotated[bool, Field(description="views without perspective")] = False
+    aspect: Annotated[
+        float, Field(ge=0.25, le=4, description="width of a view as a multiple of its height")
+    ] = 1.0
     texture_size: Annotated[
         int, Field(ge=16, le=8192, description="side of the texture, pixels")
     ] = 1024
@@ -140,12 +198,33 @@ class TextureConfig(Sampling):
             "unwrap everywhere"
         ),
     ] = "auto"
+    fill: Annotated[
+        Literal["smooth", "surface", "uv"],
+        Field(
+            description="what no view saw: several near spots blended, the nearest on the surface, "
+            "or, as the paper, the nearest in the texture"
+        ),
+    ] = "smooth"
     rasterizer: Annotated[
         Literal["auto", "builtin", "nvdiffrast"],
         Field(description="auto takes nvdiffrast where CUDA has it"),
     ] = "auto"
 
     def __post_init__(self) -> None:
+        views = (self.cameras or 0) + len(self.viewpoints) + self.extra_cameras
+        if views > MOST_VIEWS:
+            raise InvalidRequest(
+                f"These are {views} views, and at most {MOST_VIEWS} are painted together.",
+                hint="Lower cameras or extra_cameras.",
+                field="cameras",
+            )
+        for number, viewpoint in enumerate(self.viewpoints):
+            if viewpoint.fov is not None and viewpoint.ortho_scale is not None:
+                raise InvalidRequest(
+                    f"viewpoints[{number}] has both fov and ortho_scale.",
+                    hint="Give fov for perspective, or ortho_scale for a view without.",
+                    field="viewpoints",
+                )
         if self.prompt_for and self.shared_attention != "off":
             raise InvalidRequest(
                 "shared_attention is for views of one prompt each.",

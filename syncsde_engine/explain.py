@@ -19,6 +19,7 @@ KINDS = {
     "string_type": "a text",
     "string_unicode": "a text in Unicode",
     "tuple_type": "a list",
+    "dataclass_type": "a JSON object",
 }
 LIMITS = {
     "greater_than_equal": ("ge", "at least"),
@@ -36,18 +37,28 @@ def explain(error: ValidationError, properties: Mapping[str, Any]) -> InvalidReq
     `properties` are those of the fields' JSON Schema.
     """
     wrong = error.errors(include_url=False)
-    missing = [str(entry["loc"][0]) for entry in wrong if entry["type"].startswith("missing")]
+    missing = [place_of(entry) for entry in wrong if entry["type"].startswith("missing")]
     if missing:
         told = f"{missing[0]} is" if len(missing) == 1 else f"{', '.join(missing)} are"
-        hint = f"It says {about(properties, missing[0])}." if len(missing) == 1 else ""
-        return InvalidRequest(f"{told} missing.", hint=hint, field=missing[0])
+        hint = (
+            f"It says {about(properties, missing[0])}."
+            if missing[1:] == [] and missing[0] in properties
+            else ""
+        )
+        return InvalidRequest(f"{told} missing.", hint=hint, field=missing[0].partition("[")[0])
     first = wrong[0]
-    place = first["loc"] or ("parameters",)
-    # prompt_at[0][1]: what is wrong in a list is found by counting from 0, as in JSON.
-    name = str(place[0]) + "".join(f"[{part}]" for part in place[1:])
-    field = ".".join(str(part) for part in place)
-    sentence, hint = said(first, name, about(properties, str(place[0])))
+    field = ".".join(str(part) for part in first["loc"]) or "parameters"
+    about_it = about(properties, field.partition(".")[0])
+    sentence, hint = said(first, place_of(first), about_it)
     return InvalidRequest(sentence, hint=hint, field=field)
+
+
+def place_of(wrong: Any) -> str:
+    """prompt_at[0][1]: what is wrong in a list is found by counting from 0, as in JSON."""
+    place = wrong["loc"] or ("parameters",)
+    return str(place[0]) + "".join(
+        f".{part}" if isinstance(part, str) else f"[{part}]" for part in place[1:]
+    )
 
 
 def about(properties: Mapping[str, Any], name: str) -> str:
@@ -73,6 +84,8 @@ def said(wrong: Any, name: str, description: str) -> tuple[str, str]:
     if kind == "string_too_long":
         longest = context["max_length"]
         return f"{name} has {len(value)} characters, and at most {longest} are taken.", ""
+    if kind == "unexpected_keyword_argument":
+        return f"There is no {name}.", meaning
     if kind == "literal_error":
         return f"{name} cannot be {shown}.", f"Choose {context['expected']}."
     if kind == "too_short":

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from ..config import CONFIGS, Sampling
 from ..errors import InvalidRequest
-from .input_files import FILES, MASKS, read_job
+from .input_files import FILES, MASKS, read_job, read_list
 
 SHORT = 24  # characters of choices that are shown in place of a metavar
 
@@ -80,8 +80,8 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
-READERS = {int: whole, float: number, str: str}
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+READERS = {int: whole, float: number, str: str, list: read_list}
+METAVARS = {int: "N", float: "X", str: "TEXT", list: "FILE.json"}
 
 
 def add_task(command: argparse.ArgumentParser, task: str) -> None:
@@ -126,7 +126,9 @@ def add_field(group: Any, config: type, field: dataclasses.Field[Any]) -> None:
     kind = plain(hint)
     notes = []
     arguments: dict[str, Any] = {}
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0]):
+        kind = list
+    elif get_origin(kind) is tuple:
         kind = plain(get_args(kind)[0])
         arguments["action"] = "append"
         notes.append("may be repeated")

@@ -25,14 +25,25 @@ MASKS = "picture, white where its foreground is; give one for each --foreground,
 
 
 def read_job(path: Path) -> dict[str, Any]:
-    content = read_file(path, "job")
-    try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field="job") from None
+    fields = read_json(path, "job")
     if not isinstance(fields, dict):
         raise InvalidRequest(f"{str(path)!r} must hold one JSON object.", field="job")
     return fields
+
+
+def read_list(path: str) -> list[Any]:
+    """Read a field that is too much for a flag, such as cameras. Raises InvalidRequest."""
+    entries = read_json(Path(path), None)
+    if not isinstance(entries, list):
+        raise InvalidRequest(f"{path!r} must hold one JSON list.")
+    return entries
+
+
+def read_json(path: Path, field: str | None) -> Any:
+    try:
+        return json.loads(read_file(path, field))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field=field) from None
 
 
 def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
@@ -61,7 +72,7 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
     return paths
 
 
-def read_file(path: Path, field: str) -> bytes:
+def read_file(path: Path, field: str | None) -> bytes:
     """Read a file that was named on the command line. Raises InvalidRequest."""
     try:
         if path.is_dir():

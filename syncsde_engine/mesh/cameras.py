@@ -25,6 +25,7 @@ from torch import Tensor
 
 BACK, FRONT = 0, 4  # places in paper_cameras()
 NEAREST = 0.01  # of the radius: what is closer to a camera, or behind it, is not seen
+SAME = 1e-6  # relative length that is none
 
 Direction = Literal["front", "side", "back", "top", "bottom"]
 Float64 = NDArray[np.float64]
@@ -142,10 +143,12 @@ def look_at(
 ) -> Camera:
     """A camera at a point that looks at another, turned so that `up` points up in its image.
 
-    The points must differ and `up` must not point along the view.
+    Raises ValueError if the points are one, or if `up` points along the view.
     """
     offset = np.subtract(position, target).astype(np.float64)
     distance = float(np.linalg.norm(offset))
+    if distance <= SAME * max(1.0, float(np.abs(target).max())):
+        raise ValueError("it stands where it looks at")
     x, y, z = offset / distance
     level = Camera(
         float(np.degrees(np.arctan2(x, z))),
@@ -156,7 +159,10 @@ def look_at(
         ortho_scale=ortho_scale,
         aspect=aspect,
     )
-    right, above, _ = level.basis @ np.asarray(up, np.float64)
+    upward = np.asarray(up, np.float64)
+    right, above, _ = level.basis @ upward
+    if np.hypot(right, above) <= SAME * np.linalg.norm(upward):
+        raise ValueError("its up points along its view")
     return replace(level, roll=float(np.degrees(np.arctan2(-right, above))))
 
 

@@ -23,6 +23,11 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
     if numba is None:
         return None
     try:
-        return numba.njit(kernel, parallel=True, cache=True)
+        return numba.njit(kernel, parallel=True, cache=True, error_model="numpy")
     except RuntimeError:  # no folder for the cache
         return numba.njit(kernel, parallel=True)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that kernels call; it stays as it is without numba."""
+    return function if numba is None else numba.njit(function, error_model="numpy", inline="always")

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Colours for what no view saw: the nearest painted texel on the surface, then gutters.
+"""Colours for what no view saw: the nearest trusted texels on the surface, then gutters.
 
 Paper: fills by nearest texel in texture space (Voronoi, section 7.7), which takes colours from
-unrelated charts that happen to lie beside; nearest in space on the same side does not.
+unrelated charts that happen to lie beside. Nearest in space on the same side does not. And it
+trusts what it saw least, the last pixels before a silhouette, with all that lies behind.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,49 +20,67 @@ from torch import Tensor
 
 from .bake import Baked, Texels
 
+# Views that are synchronised by their latents end in a halo of the backdrop. Texels of less weight
+# than this (at full say a cosine of 0.26) are no donors, and turn into what would be filled there.
+TRUSTED = 3e-4
 NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
 GRAY = 0.5  # of a surface that nobody saw at all
+CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at least this size
+CELLS = 12  # that it then blends
+
+Colors = NDArray[np.float32]
+Index = NDArray[np.int64]
 
 
-def fill(baked: Baked) -> Tensor:
-    """Complete baked textures, (K, H, W, 3) float32: unseen surface first, then all gutters."""
-    texture = baked.texture.cpu().numpy().copy()
-    painted = baked.weight.cpu().numpy() > 0
-    fill_surface(texture, painted, baked.texels)
-    used = np.zeros(painted.size, bool)
-    used[baked.texels.place.cpu().numpy()] = True
-    for image, chart in zip(texture, used.reshape(painted.shape), strict=True):
-        fill_gutters(image, chart)
-    return torch.from_numpy(texture).to(baked.texture.device)
+def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Tensor:
+    """Complete baked textures, (K, H, W, 3) float32: unseen surface first, then all gutters.
 
-
-def fill_surface(texture: NDArray[np.float32], painted: NDArray[np.bool_], texels: Texels) -> None:
-    """Colour used texels of (K, H, W, 3) that are not painted (K, H, W), in place.
-
-    Donors are of the same object, whatever the texture, and only the painted texels beside one
-    that is not: the nearest point of a painted region lies on its rim (the donor is 0.06 % farther
-    than among all of them). What nobody saw of an object that nobody saw at all becomes gray.
+    Surface takes the color of the nearest donor, smooth blends several, uv is the paper's way. No
+    donor is ever of another object.
     """
-    pixels, place = texture.reshape(-1, 3), texels.place.cpu().numpy()
-    is_painted = painted.reshape(-1)[place]
-    inner = np.asarray(ndimage.binary_erosion(painted, np.ones((1, 3, 3))), bool)
-    donors = np.flatnonzero((painted & ~inner).reshape(-1)[place])
-    wanted = np.flatnonzero(~is_painted)
-    owner = texels.owner.cpu().numpy()
-    for number in np.unique(owner[wanted]):
-        mine, own = (group[owner[group] == number] for group in (donors, wanted))
-        if len(mine) == 0:
-            pixels[place[own]] = GRAY
-        else:
-            pixels[place[own]] = pixels[place[nearest_donors(mine, own, texels)]]
+    texels = baked.texels
+    color, weight = baked.color.cpu().numpy(), baked.weight.cpu().numpy()
+    if how == "uv":
+        color = fill_uv(color, weight > 0, texels)
+    else:
+        color = fill_surface(color, weight, texels, smooth=how == "smooth")
+    texture = texels.spread(torch.from_numpy(color).to(texels.place.device)).cpu()
+    used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
+    for image, chart in zip(texture, used, strict=True):
+        fill_gutters(image.numpy(), chart.numpy())
+    return texture.to(baked.color.device)
 
 
-def nearest_donors(
-    donors: NDArray[np.int64], wanted: NDArray[np.int64], texels: Texels
-) -> NDArray[np.int64]:
-    """For each wanted texel the nearest donor that faces the same way; if there is none near, one
-    that does not."""
-    position, normal = texels.position.cpu().numpy(), texels.normal.cpu().numpy()
+def fill_surface(
+    color: Colors, weight: NDArray[np.float32], texels: Texels, *, smooth: bool = False
+) -> Colors:
+    """Colours (T, 3) of all texels from those that have one, by their weights (T,)."""
+    color = color.copy()
+    position = texels.position.cpu().numpy()
+    for mine in _by_object(texels):
+        trusted = weight[mine] >= TRUSTED
+        if not trusted.any():
+            trusted = weight[mine] > 0
+        wanted = mine[~trusted]
+        if not trusted.any():
+            color[wanted] = GRAY
+        elif len(wanted):
+            donors = _rim(mine[trusted], texels)
+            nearest = nearest_donors(donors, wanted, texels)
+            found = color[nearest]
+            if smooth:
+                away = np.linalg.norm(position[wanted] - position[nearest], axis=1)
+                near = np.clip(away / (2 * CELL), 0, 1)[:, None]
+                found += near * (_blend(color, donors, wanted, away, texels) - found)
+            own = np.minimum(weight[wanted] / TRUSTED, 1)[:, None] ** 0.25
+            color[wanted] = own * color[wanted] + (1 - own) * found
+    return color
+
+
+def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
+    """For each wanted texel the nearest donor that faces the same way, or else the nearest."""
+    position, face = texels.position.cpu().numpy(), texels.face.cpu().numpy()
+    normals = texels.normals.cpu().numpy()
     tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
     chosen = np.empty_like(wanted)
     rest = np.arange(len(wanted))
@@ -66,7 +88,7 @@ def nearest_donors(
         texel = wanted[rest]
         _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
         nearest = donors[np.reshape(nearest, (len(texel), -1))]
-        same_side = np.einsum("tkc,tc->tk", normal[nearest], normal[texel]) > 0
+        same_side = np.einsum("tkc,tc->tk", normals[face[nearest]], normals[face[texel]]) > 0
         best = same_side.argmax(axis=1)[:, None]
         chosen[rest] = np.take_along_axis(nearest, best, axis=1)[:, 0]
         rest = rest[~same_side.any(axis=1)]
@@ -75,10 +97,96 @@ def nearest_donors(
     return chosen
 
 
-def fill_gutters(texture: NDArray[np.float32], used: NDArray[np.bool_]) -> None:
+def fill_uv(color: Colors, painted: NDArray[np.bool_], texels: Texels) -> Colors:
+    """Colours (T, 3) of all texels from the nearest of those `painted` (T,) in the texture."""
+    color = color.copy()
+    place, area = texels.place.cpu().numpy(), texels.size**2
+    for mine in _by_object(texels):
+        for k in np.unique(place[mine] // area):
+            here = mine[place[mine] // area == k]
+            donors, wanted = here[painted[here]], here[~painted[here]]
+            if len(donors) == 0:
+                color[wanted] = GRAY
+                continue
+            number = np.full(area, -1)
+            number[place[donors] - k * area] = donors
+            number = number.reshape(texels.size, texels.size)
+            row, column = _nearest(number >= 0)
+            spot = np.divmod(place[wanted] - k * area, texels.size)
+            color[wanted] = color[number[row[spot], column[spot]]]
+    return color
+
+
+def fill_gutters(texture: Colors, used: NDArray[np.bool_]) -> None:
     """Extend the charts over an image (H, W, 3), in place, so that filtering shows no seams."""
-    if not used.any():
-        return
-    nearest = ndimage.distance_transform_edt(~used, return_distances=False, return_indices=True)
+    if used.any() and not used.all():
+        row, column = _nearest(used)
+        texture[~used] = texture[row[~used], column[~used]]
+
+
+def _nearest(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Row and column (2, H, W) of the nearest chosen pixel."""
+    nearest = ndimage.distance_transform_edt(~chosen, return_distances=False, return_indices=True)
     assert nearest is not None
-    texture[...] = texture[nearest[0], nearest[1]]
+    return nearest
+
+
+def _by_object(texels: Texels) -> Iterator[Index]:
+    """The texels of each object."""
+    owner = texels.owner().cpu().numpy()
+    if (owner == owner[0]).all():
+        yield np.arange(len(owner))
+        return
+    order = np.argsort(owner, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
+
+
+def _rim(donors: Index, texels: Texels) -> Index:
+    """Those donors that have a texel beside them that is none.
+
+    The nearest point of a painted region lies there: it is 0.06 % farther than among all of them.
+    """
+    image = np.zeros((texels.textures, texels.size, texels.size), bool)
+    place = texels.place.cpu().numpy()[donors]
+    image.reshape(-1)[place] = True
+    inner = np.asarray(ndimage.binary_erosion(image, np.ones((1, 3, 3))), bool)
+    return donors[~inner.reshape(-1)[place]]
+
+
+def _blend(color: Colors, donors: Index, wanted: Index, away: Colors, texels: Texels) -> Colors:
+    """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
+
+    Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
+    blends the two levels whose cells are about half as large as its distance.
+    """
+    position = texels.position.cpu().numpy()
+    level = np.log2(np.maximum(away / (2 * CELL), 1))
+    blended = np.zeros((len(wanted), 3), np.float32)
+    for coarse in range(int(level.max()) + 2):
+        share = np.maximum(1 - np.abs(level - coarse), 0)
+        here = np.flatnonzero(share)
+        if len(here) == 0:
+            continue
+        centers, means = _cells(position[donors], color[donors], CELL * 2**coarse)
+        among = min(CELLS, len(centers))
+        tree = KDTree(centers)
+        distance, nearest = tree.query(position[wanted[here]], k=among, workers=-1)
+        distance = np.maximum(np.reshape(distance, (len(here), among)), 1e-9)
+        nearest = np.reshape(nearest, (len(here), among))
+        reach = 1.0001 * distance[:, -1:]
+        weight = ((reach - distance) / (reach * distance)) ** 2
+        weight *= (share[here] / weight.sum(axis=1))[:, None]
+        blended[here] += np.einsum("tk,tkc->tc", weight, means[nearest])
+    return blended
+
+
+def _cells(position: Colors, color: Colors, size: float) -> tuple[Colors, Colors]:
+    """Mean position and colour of all points that lie in one cell of a grid."""
+    cell = np.floor(position / size).astype(np.int64) + 1024
+    _, number = np.unique(cell @ [1, 2048, 2048**2], return_inverse=True)
+    count = np.bincount(number)
+    means = [
+        np.stack([np.bincount(number, column) / count for column in values.T], axis=1)
+        for values in (position, color)
+    ]
+    return means[0], means[1]

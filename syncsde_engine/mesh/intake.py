@@ -41,7 +41,7 @@ class Intake(NamedTuple):
 
     whole: Mesh  # the artist's vertices and faces, with coordinates within the unit square
     work: Mesh  # normalised, and only the faces that can be painted
-    normalization: Normalization
+    normalization: Normalization  # from the artist's space to that of the work
     textures: list[Texture]
     report: dict[str, Any]
 

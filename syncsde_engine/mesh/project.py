@@ -7,6 +7,7 @@ another is a fixed list of pixel pairs (section 3.3.5 of the paper without its l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,11 +20,9 @@ from . import mesh as meshes
 from .cameras import Camera, clip_positions
 from .mesh import Mesh
 from .raster import Raster, Rasterizer
+from .sight import BIAS, BIAS_PIXELS, MIN_COS, lenses, pair_pixels
 
 DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
-MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen
-BIAS = 1e-3  # of the unit radius
-BIAS_PIXELS = 1.5  # of a depth map, along the slope of the surface
 BLUR_SIZE = 768  # the view size at which the depth is blurred by 5 x 5, sigma 2
 
 
@@ -177,30 +176,66 @@ def view_to_view(
 
     Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
     by the cosine under which j sees the point, unless j does not see it or the pixel centre of j
-    misses the object that the point is on. Every pixel goes with itself. What
-    earlier views paint is averaged by these weights, or it is that of the best of them: the mean of
-    several noisy latents has less noise in it than each of them.
+    misses the object that the point is on. Every pixel goes with itself. What earlier views paint
+    is averaged by these weights, or is that of the best of them alone: the mean of several noisy
+    latents has less noise in it than each of them.
     """
     maps = view_maps(scene, size)
-    count, (height, width) = len(scene.cameras), scene.frame(size)
-    pixels = height * width
-    shown = object_of(scene, maps.face).reshape(count, pixels)
-    view, pixel = (shown >= 0).nonzero(as_tuple=True)
-    owner = shown[view, pixel]
+    count, pixels = len(scene.cameras), math.prod(scene.frame(size))
+    shown = object_of(scene, maps.face)
+    view, pixel = (shown >= 0).flatten(1).nonzero(as_tuple=True)
+    owner = shown[maps.coverage]
     position = maps.position.movedim(1, -1)[maps.coverage]
-    normal = maps.normal.movedim(1, -1)[maps.coverage]
-    looks, source, weight = [], [], []
-    for j, camera in enumerate(scene.cameras):
-        sight = see(camera, scene.depth[j], position, normal)
-        target = texel(sight.y, height) * width + texel(sight.x, width)
-        own = view == j
-        target = torch.where(own, pixel, target)
-        painted = (own | (sight.seen & (shown[j][target] == owner))) & (sight.cos > 0)
-        looks.append((view * pixels + pixel)[painted])
-        source.append((j * pixels + target)[painted])
-        weight.append(sight.cos[painted])
+    pair = _pair_torch if pair_pixels is None or position.is_cuda else _pair_numba
+    target, cosine = pair(scene, position, maps.face[maps.coverage], owner, shown)
+    views = torch.arange(count, device=position.device)[:, None]
+    # Every pixel goes with itself, whatever the depth test says.
+    itself = views == view
+    target = torch.where(itself, pixel, target)
+    facing = []
+    for camera, normal in zip(scene.cameras, maps.normal, strict=True):
+        ray = rays_of(camera, size).direction.to(position)
+        facing.append(-(ray * normal).sum(0) / ray.norm(dim=0))
+    cosine = torch.where(itself, torch.stack(facing)[maps.coverage], cosine)
+    j, p = (cosine > 0).nonzero(as_tuple=True)
+    looks, source, weight = (view * pixels + pixel)[p], j * pixels + target[j, p], cosine[j, p]
     compose = "blend" if sources == "average" else "best"
-    return Overlap(count, pixels, torch.cat(looks), torch.cat(source), torch.cat(weight), compose)
+    return Overlap(count, pixels, looks, source, weight, compose)
+
+
+def _pair_torch(
+    scene: Scene, position: Tensor, face: Tensor, owner: Tensor, shown: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pixel of every view that shows P points, and its cosine, (N, P) each; 0 if unseen."""
+    normal = scene.normals.index_select(0, face)
+    targets, cosines = [], []
+    height, width = shown.shape[1:]
+    for camera, depth, owners in zip(scene.cameras, scene.depth, shown, strict=True):
+        sight = see(camera, depth, position, normal)
+        targets.append(texel(sight.y, height) * width + texel(sight.x, width))
+        seen = sight.seen & (owners.flatten()[targets[-1]] == owner)
+        cosines.append(sight.cos.where(seen, 0.0))
+    return torch.stack(targets), torch.stack(cosines)
+
+
+def _pair_numba(
+    scene: Scene, position: Tensor, face: Tensor, owner: Tensor, shown: Tensor
+) -> tuple[Tensor, Tensor]:
+    assert pair_pixels is not None
+    target = np.zeros((len(shown), len(position)), np.int64)
+    cosine = np.zeros(target.shape, np.float32)
+    pair_pixels(
+        position.numpy(),
+        face.numpy(),
+        owner.numpy(),
+        scene.normals.numpy(),
+        lenses(scene.cameras),
+        scene.depth.numpy(),
+        shown.numpy(),
+        target,
+        cosine,
+    )
+    return torch.from_numpy(target), torch.from_numpy(cosine)
 
 
 def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:

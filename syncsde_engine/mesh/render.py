@@ -28,10 +28,18 @@ def render(scene: Scene, textures: Tensor, size: int, background: float = 0.2) -
     seen = raster.face >= 0
     face = raster.face[seen]
     uv = on_faces(uvs, corners, face, raster.bary[seen])
+    color = sample(textures, owner[face.long()], uv)
+    images = textures.new_full((*seen.shape, 3), background)
+    images[seen] = color
+    return images.movedim(-1, 1).contiguous()
+
+
+def sample(textures: Tensor, number: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear colours (P, 3) of textures (K, H, W, 3) at P places: which one, and where."""
     grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
-    color = textures.new_zeros(len(face), 3)
+    color = textures.new_zeros(len(uv), 3)
     for k, texture in enumerate(textures):
-        mine = (owner[face.long()] == k).nonzero()[:, 0]
+        mine = (number == k).nonzero()[:, 0]
         sampled = grid_sample(
             texture.movedim(-1, 0)[None],
             grid[mine][None, None],
@@ -39,6 +47,4 @@ def render(scene: Scene, textures: Tensor, size: int, background: float = 0.2) -
             align_corners=False,
         )
         color[mine] = sampled[0, :, 0].T
-    images = textures.new_full((*seen.shape, 3), background)
-    images[seen] = color
-    return images.movedim(-1, 1).contiguous()
+    return color

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mesh texturing: ten depth-controlled views, synchronised where they see the same surface.
+"""Mesh texturing: depth-controlled views, synchronised where they see the same surface.
 
 Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 """
@@ -12,23 +12,21 @@ from collections.abc import Generator, Mapping
 from ..config import TextureConfig
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
-from ..mesh.cameras import paper_cameras
 from ..mesh.fill import fill
 from ..mesh.intake import take_in
 from ..mesh.project import observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
+from ..mesh.rigs import front, neighbours
+from ..mesh.seams import density, seams
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from . import Artifacts, Progress
 from .session import Session
+from .texture_cameras import cameras_of, require_sight, told
 from .texture_files import files_of, texture_files
 from .texture_prompts import denoiser_of, require_names
 
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
-# Shared attention (SyncMVD): the eight views of the ring see their neighbours, the two from above
-# the front and the back.
-RING = [[(i - 1) % 8, i, (i + 1) % 8] for i in range(8)] + [[4, 8], [0, 9]]
-FRONT = 4
 
 
 def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, None, Artifacts]:
@@ -47,15 +45,20 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
         mesh = take_in(given, config.uv, config.texture_size)
-        scene = observe(mesh.work, paper_cameras(), raster)
+        cameras, seen = cameras_of(
+            config, mesh.work, mesh.normalization, settings.view_size, raster
+        )
+        scene = observe(mesh.work, cameras, raster)
+        require_sight(scene, mesh.normalization)
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
 
     maps = view_maps(scene, settings.view_size)
-    attend = Ring(RING, FRONT) if config.shared_attention == "ring" else None
+    shared = config.shared_attention == "ring"
+    attend = Ring(neighbours(cameras), front(cameras)) if shared else None
     denoiser = denoiser_of(config, settings, model, scene, maps, attend)
-    size = (latent_size, latent_size)
+    size = scene.frame(latent_size)
     y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
 
     yield Progress("bake", 0, 1)
@@ -63,25 +66,32 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         views = model.decode(y)
     with session.clock.measure("bake"):
         baked = bake(scene, views, texels)
-        filled = fill(baked)
+        filled = fill(baked, config.fill)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
         title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
         files = files_of(scene, views, mesh.whole, filled, title)
+    unit = mesh.normalization.scale
     session.results |= {
         "rasterizer": raster.name,
         "mesh": mesh.report,
         "textures": dict(zip(mesh.whole.textures, texture_files(mesh.whole.textures), strict=True)),
+        "cameras": [told(camera, mesh.normalization) for camera in cameras],
+        **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
         "disagreement": baked.disagreement,
+        "seams": seams(mesh.work, baked, filled)._asdict(),
+        "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
 
 
 def output_bytes(config: TextureConfig) -> int:
     """About what the files of a run need on disk."""
-    return 3 * (3 * config.texture_size**2) + 10 * 3 * (config.view_size or 768) ** 2
+    views = (config.cameras or 10) + len(config.viewpoints) + config.extra_cameras
+    pixels = (config.view_size or 768) ** 2 * max(config.aspect, 1 / config.aspect)
+    return 3 * (3 * config.texture_size**2) + round(views * 3 * pixels)
 
 
 def chosen(config: TextureConfig, settings: Settings) -> Settings:

@@ -20,7 +20,12 @@ KINDS = {
     bool: "BoolProperty",
 }
 CLASSES = {task: f"{task.capitalize()}Parameters" for task in CONFIGS}
-LINES = {"mask": "MaskLines", "wide": "WideLines", "ambiguous": "AmbiguousLines"}
+LINES = {
+    "texture": "TextureLines",
+    "mask": "MaskLines",
+    "wide": "WideLines",
+    "ambiguous": "AmbiguousLines",
+}
 VALID = {
     "texture": {"prompt": "moss"},
     "mask": {"prompt": "a", "background": "b", "foreground": ["c"]},

@@ -69,7 +69,7 @@ def test_progress_names_every_stage_and_step(result):
     stages = list(dict.fromkeys(event.stage for event in progress))
     assert stages == ["load", "geometry", "views", "bake", "write"]
     views = [(event.step, event.total) for event in progress if event.stage == "views"]
-    assert views == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert views == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_files_are_what_the_contract_says(result):
@@ -99,6 +99,10 @@ def test_report_says_what_was_done(result):
     assert 0 < report["largest_gain"] <= 1
     assert 0 < report["timings"]["network"] <= report["timings"]["total"]
     assert len(report["model_sha256"]) == 64
+    assert report["textures"] == {"texture": "texture.png"}
+    assert sum(report["coverage"].values()) == pytest.approx(1)
+    assert set(report["seams"]) == {"charts", "views", "elsewhere"}
+    assert 0 < report["texel_density"]["low"] <= report["texel_density"]["high"]
     assert report["rasterizer"] == "builtin"
     assert report["device"] == "cpu"
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh import bake as baking
+from syncsde_engine.mesh import gather as gathering
+from syncsde_engine.mesh import silhouettes
 from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.cameras import Camera, paper_cameras
 from syncsde_engine.mesh.project import Scene, observe, view_maps
@@ -21,7 +22,8 @@ HALF_FRAME = 2 * np.tan(np.radians(30))  # half the width of the front view at z
 def gather(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Bake with and without the compiled pass."""
     if request.param == "torch":
-        monkeypatch.setattr(baking, "_gather", None)
+        monkeypatch.setattr(gathering, "gather_texels", None)
+        monkeypatch.setattr(silhouettes, "_clear", None)
     return request.param
 
 
@@ -37,7 +39,7 @@ def test_a_picture_lands_on_a_quad_pixel_by_pixel():
     mesh = quad(HALF_FRAME / 2, (0.25, 0.5, 0.75, 1.0))  # pixels 16..47, texels 16..47 by 0..31
     scene = observe(mesh, (Camera(0, 0),), BUILTIN, 512)
     baked = bake(scene, view, used_texels(scene, 64))
-    texture = baked.texture[0].movedim(-1, 0)
+    texture = baked.texels.spread(baked.color)[0].movedim(-1, 0)
     inner = (slice(None), slice(1, 31), slice(17, 47))  # all but the eroded rim
     torch.testing.assert_close(texture[inner], view[0, :, 17:47, 17:47], atol=2e-5, rtol=0)
     assert len(baked.texels.place) == 32 * 32
@@ -50,9 +52,8 @@ def test_a_picture_lands_on_a_quad_pixel_by_pixel():
 @pytest.mark.usefixtures("gather")
 def test_known_colours_come_back_from_ten_views(scene: Scene):
     baked = bake(scene, colored_views(scene, 384), used_texels(scene, 256))
-    place = baked.texels.place
-    expected, got = color(baked.texels.position), baked.texture.view(-1, 3)[place]
-    weight = baked.weight.view(-1)[place]
+    expected, got = color(baked.texels.position), baked.color
+    weight = baked.weight
     good = weight > 0.3**6
     assert good.float().mean() > 0.75
     error = (got - expected)[good]
@@ -75,17 +76,17 @@ def test_texels_lie_on_their_faces(scene: Scene):
     bary = np.hstack([bary, 1 - bary.sum(1, keepdims=True)])
     points = (mesh.positions[mesh.triangles[texels.face]] * bary[..., None]).sum(1)
     assert np.quantile(np.abs(texels.position.numpy() - points), 0.99) < 1e-3
-    assert torch.equal(texels.normal, scene.normals[texels.face.long()])
+    assert torch.equal(texels.normal(), scene.normals[texels.face.long()])
 
 
 def test_both_ways_to_gather_agree(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     views = torch.rand(10, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     compiled = bake(scene, views, used_texels(scene, 128))
-    monkeypatch.setattr(baking, "_gather", None)
+    monkeypatch.setattr(gathering, "gather_texels", None)
     plain = bake(scene, views, used_texels(scene, 128))
     differs = (compiled.weight - plain.weight).abs() > 1e-4  # a point on the edge of a pixel
     assert differs.sum() < 0.001 * len(plain.texels.place)
-    assert (compiled.texture - plain.texture)[~differs].abs().max() < 1e-3
+    assert (compiled.color - plain.color)[~differs].abs().max() < 1e-3
     assert compiled.disagreement == pytest.approx(plain.disagreement, rel=1e-3)
 
 
@@ -97,19 +98,21 @@ def test_disagreement_of_constant_views_is_their_difference():
     baked = bake(scene, views, used_texels(scene, 32))
     assert baked.disagreement == pytest.approx(0.7)
     seen = baked.weight > 0
-    assert (baked.texture[seen] > 0.2 - 1e-6).all()
-    assert (baked.texture[seen] < 0.9 + 1e-6).all()
-    assert baked.texture[0, 16, 16, 0] == pytest.approx(0.55, abs=0.02)
+    assert (baked.color[seen] > 0.2 - 1e-6).all()
+    assert (baked.color[seen] < 0.9 + 1e-6).all()
+    assert baked.texels.spread(baked.color)[0, 16, 16, 0] == pytest.approx(0.55, abs=0.02)
 
 
 @pytest.mark.usefixtures("gather")
 def test_weights_are_the_sixth_power_of_the_cosine():
-    scene = observe(quad(0.05), (Camera(0, 0), Camera(50, 0)), BUILTIN, 1536)
+    scene = observe(quad(0.3), (Camera(0, 0), Camera(50, 0)), BUILTIN, 1536)
     views = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 256, 256)
     baked = bake(scene, views, used_texels(scene, 9))
     share = np.cos(np.radians(50)) ** 6
-    assert baked.weight[0, 4, 4] == pytest.approx(1 + share, rel=1e-3)
-    assert baked.texture[0, 4, 4, 0] == pytest.approx(share / (1 + share), rel=1e-2)
+    assert baked.texels.spread(baked.weight)[0, 4, 4] == pytest.approx(1 + share, rel=1e-3)
+    assert baked.texels.spread(baked.color)[0, 4, 4, 0] == pytest.approx(
+        share / (1 + share), rel=1e-2
+    )
 
 
 @pytest.mark.usefixtures("gather")
@@ -130,7 +133,7 @@ def test_neither_background_nor_what_is_in_front_bleeds(scene: Scene):
     baked = bake(scene, views, used_texels(scene, 96))
     painted = baked.weight > 0
     assert painted.float().mean() > 0.5
-    assert (baked.texture[painted] - 0.1).abs().max() < 1e-5
+    assert (baked.color[painted] - 0.1).abs().max() < 1e-5
 
 
 def test_a_mesh_that_cannot_be_painted_is_refused():

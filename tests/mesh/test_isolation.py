@@ -9,7 +9,8 @@ import pytest
 import torch
 import trimesh
 
-from syncsde_engine.mesh import bake as baking
+from syncsde_engine.mesh import gather as gathering
+from syncsde_engine.mesh import project, silhouettes
 from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.fill import fill
@@ -36,7 +37,10 @@ def views(scene):
     return table[owner.long()].movedim(-1, 1).contiguous()
 
 
-def test_views_are_paired_within_objects_only(scene):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_views_are_paired_within_objects_only(scene, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(project, "pair_pixels", None)
     overlap = view_to_view(scene, 48)
     owner = object_of(scene, view_maps(scene, 48).face).flatten()
     assert torch.equal(owner[overlap.looks], owner[overlap.source])
@@ -49,14 +53,14 @@ def test_views_are_paired_within_objects_only(scene):
 def test_every_texel_has_the_colour_of_its_object(scene, views, compiled, monkeypatch):
     """The plate lies closer to the box than the depth test can tell apart."""
     if not compiled:
-        monkeypatch.setattr(baking, "_gather", None)
+        monkeypatch.setattr(gathering, "gather_texels", None)
+        monkeypatch.setattr(silhouettes, "_clear", None)
     texels = used_texels(scene, 96)
     baked = bake(scene, views, texels)
-    painted = baked.weight.flatten()[texels.place] > 0
+    painted = baked.weight > 0
     assert 0.3 < painted.float().mean() < 0.95
-    expected = COLORS[texels.owner.long()]
-    got = baked.texture.view(-1, 3)[texels.place]
-    torch.testing.assert_close(got[painted], expected[painted], atol=1e-5, rtol=0)
+    expected = COLORS[texels.owner().long()]
+    torch.testing.assert_close(baked.color[painted], expected[painted], atol=1e-5, rtol=0)
     filled = fill(baked).view(-1, 3)[texels.place]
     torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
 
@@ -65,11 +69,10 @@ def test_an_object_that_nobody_saw_takes_no_colour_from_others(scene, views):
     """It becomes gray; so does its gutter, which is nearest to it."""
     texels = used_texels(scene, 96)
     baked = bake(scene, views, texels)
-    weight = baked.weight.clone().view(-1)
-    weight[texels.place[texels.owner == 2]] = 0
-    filled = fill(replace(baked, weight=weight.view(2, 96, 96))).view(-1, 3)[texels.place]
-    assert (filled[texels.owner == 2] == 0.5).all()
-    assert (filled[texels.owner == 1] - COLORS[1]).abs().max() < 1e-5
+    weight = baked.weight.where(texels.owner() != 2, 0.0)
+    filled = fill(replace(baked, weight=weight)).view(-1, 3)[texels.place]
+    assert (filled[texels.owner() == 2] == 0.5).all()
+    assert (filled[texels.owner() == 1] - COLORS[1]).abs().max() < 1e-5
 
 
 def test_textures_are_what_each_would_be_alone(scene):
@@ -145,4 +148,4 @@ def test_file_names_are_safe_and_distinct():
 def test_one_texture_of_one_object_needs_no_arrays():
     scene = observe(quad(0.5), paper_cameras()[4:5], rasterizer("builtin"), 64)
     texels = used_texels(scene, 16)
-    assert (texels.textures, texels.owner.unique().tolist()) == (1, [0])
+    assert (texels.textures, texels.owner().unique().tolist()) == (1, [0])

@@ -7,6 +7,7 @@ import torch
 from scipy import ndimage
 
 from syncsde_engine.coupling import earlier
+from syncsde_engine.mesh import project
 from syncsde_engine.mesh.cameras import FRONT, Camera, look_at, paper_cameras
 from syncsde_engine.mesh.project import (
     Scene,
@@ -275,3 +276,12 @@ def test_the_best_source_is_the_view_that_faces_the_spot(scene: Scene):
         row: source for row, (_, source) in strongest.items()
     }
     assert (one.slots[0].weight == 1).all()
+
+
+def test_pairs_are_the_same_without_numba(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    compiled = dense(view_to_view(scene, 32))
+    monkeypatch.setattr(project, "pair_pixels", None)
+    plain = dense(view_to_view(scene, 32))
+    same = (compiled[0] == plain[0]) & ((compiled[1] - plain[1]).abs() < 1e-4)
+    assert (plain[1] > 0).sum() > 10000
+    assert (~same).sum() < 0.001 * (plain[1] > 0).sum()  # a point on the edge of a pixel

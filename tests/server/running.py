@@ -9,12 +9,21 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blender_addon.client import Client, find_engine, last_words, start_engine
+import numpy as np
+
+from blender_addon.client import (
+    Client,
+    find_engine,
+    last_words,
+    start_engine,
+    tensors_to_bytes,
+)
 from blender_addon.protocol import Job, JobRequest, JobState
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("counting_engine.py"))]
@@ -37,7 +46,14 @@ class Engine:
         return wait_until(lambda: self.client.status()["worker_pid"])
 
     def count(self, key: str | None = None, **parameters: Any) -> Job:
+        """Submit a job of its own, whatever was done before."""
+        if key is None:
+            parameters["nonce"] = uuid.uuid4().hex
         return self.client.submit(JobRequest("count", parameters, key=key))
+
+    def walk(self, key: str | None = None, **parameters: Any) -> Job:
+        parameters["nonce"] = uuid.uuid4().hex
+        return self.client.submit(JobRequest("walk", parameters, key=key))
 
     def finish(self, job: Job) -> Job:
         return wait_until(lambda: (now := self.client.job(job.id)).state.ended and now)
@@ -63,6 +79,11 @@ class Engine:
     def kill(self) -> None:
         self.process.kill()
         self.end()
+
+
+def packed(content: bytes) -> bytes:
+    """Any bytes as a file that may be uploaded."""
+    return tensors_to_bytes({"data": np.frombuffer(content, np.uint8)})
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

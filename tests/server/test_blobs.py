@@ -12,7 +12,7 @@ from blender_addon.client import EngineError
 from blender_addon.protocol import MAX_BLOB_BYTES, JobState
 from syncsde_engine.errors import InvalidRequest
 from syncsde_server.blobs import BlobStore
-from tests.server.running import COMMAND, exchange
+from tests.server.running import COMMAND, exchange, packed
 
 
 def names(engine):
@@ -31,7 +31,7 @@ def put(engine, sha256: str, content: bytes, length: int | None = None):
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_001])
 def test_round_trip(engine, size):
-    content = os.urandom(size)
+    content = packed(os.urandom(size))
     sha256 = engine.client.put_blob(content)
     assert sha256 == hashlib.sha256(content).hexdigest()
     assert engine.client.has_blob(sha256)
@@ -60,10 +60,11 @@ def test_full_disk(starting):
     engine = starting(command=["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", *COMMAND])
     before = names(engine)
     with pytest.raises(EngineError) as raised:
-        engine.client.put_blob(bytes(8_000_000))
+        engine.client.put_blob(packed(bytes(8_000_000)))
     assert raised.value.code == "disk_full"
     assert names(engine) == before
-    assert engine.client.get_blob(engine.client.put_blob(b"small")) == b"small"
+    small = packed(b"small")
+    assert engine.client.get_blob(engine.client.put_blob(small)) == small
     assert engine.finish(engine.count()).state == JobState.DONE
 
 
@@ -74,7 +75,7 @@ def test_more_than_the_disk_holds_is_refused_at_once(engine):
 
 
 def test_download_cannot_run_in_a_browser(engine):
-    sha256 = engine.client.put_blob(b"<script>alert(1)</script>")
+    sha256 = engine.client.put_blob(packed(b"<script>alert(1)</script>"))
     request = (
         f"GET /v1/blobs/{sha256} HTTP/1.1\r\nHost: 127.0.0.1:{engine.port}\r\n"
         f"Authorization: Bearer {engine.client.connection.token}\r\n\r\n"

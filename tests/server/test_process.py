@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from blender_addon import protocol
-from blender_addon.client import find_engine, last_words
+from blender_addon.client import CLIENT, find_engine, last_words
 from syncsde_server.serving import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
@@ -58,7 +58,8 @@ def test_one_line_on_stdout_when_ready(tmp_path):
         ready = json.loads(process.stdout.readline())
         found = find_engine(tmp_path)
         assert found is not None
-        rest, _ = process.communicate()
+        # The parent may say which client it is: then nobody is left when it goes.
+        rest, _ = process.communicate(json.dumps({"client": CLIENT}).encode() + b"\n")
     assert rest == b""
     assert process.returncode == 0
     assert ready == {
@@ -131,12 +132,16 @@ def test_leaves_with_its_parent(starting, tmp_path):
 def test_parent_killed(tmp_path):
     """Blender's stand-in dies hard; its engine and the worker go too."""
     code = (
-        "import time; from pathlib import Path; from blender_addon.client import start_engine\n"
-        f"p = start_engine({COMMAND!r}, Path({str(tmp_path)!r})); print(p.pid, flush=True)\n"
-        "time.sleep(60)"
+        "import time; from pathlib import Path; \n"
+        "from blender_addon.client import CLIENT, start_engine; print(CLIENT, flush=True)\n"
+        f"start_engine({COMMAND!r}, Path({str(tmp_path)!r})); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
-        client = wait_until(lambda: find_engine(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        name = parent.stdout.readline().strip()
+        client = wait_until(lambda: find_engine(tmp_path, name))
         worker = wait_until(lambda: client.status()["worker_pid"])
         parent.kill()
     wait_until(lambda: is_gone(client.connection.pid) and is_gone(worker))

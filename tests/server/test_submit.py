@@ -11,6 +11,7 @@ import pytest
 
 from blender_addon.client import EngineError
 from blender_addon.protocol import JobRequest, JobState
+from tests.server.running import packed
 
 
 def post(engine, body: str | bytes, path: str = "/v1/jobs"):
@@ -69,18 +70,21 @@ def test_submit_events_result(engine):
     assert [(step["stage"], step["step"], step["total"]) for step in steps] == [
         ("count", number, 4) for number in (1, 2, 3, 4)
     ]
-    assert engine.client.get_blob(steps[2]["preview"]) == b"picture 2"
+    assert [step["preview"] is None for step in steps] == [False, False, True, False]
+    assert engine.client.get_blob(steps[3]["preview"]) == b"picture 3"
+    assert steps[0]["seconds_left"] is None
+    assert steps[1]["seconds_left"] >= steps[3]["seconds_left"] == 0
     assert engine.client.events(job.id, after=5) == events[5:]
     assert engine.client.jobs()[0] == job
 
 
 def test_inputs(engine):
-    data = engine.client.put_blob(b"some bytes")
+    data = engine.client.put_blob(packed(b"some bytes"))
     job = engine.finish(engine.client.submit(JobRequest("copy", {}, {"data": data})))
-    assert job.result == {"data.bin": {"sha256": data, "size": 10}}
-    more = engine.client.put_blob(b"and some more")
+    assert job.result == {"data.bin": {"sha256": data, "size": len(packed(b"some bytes"))}}
+    more = engine.client.put_blob(packed(b"and some more"))
     job = engine.finish(engine.client.submit(JobRequest("copy", {}, {"data": data, "more": more})))
-    assert job.result["more.bin"] == {"sha256": more, "size": 13}
+    assert job.result["more.bin"] == {"sha256": more, "size": len(packed(b"and some more"))}
     with pytest.raises(EngineError) as raised:
         engine.client.submit(JobRequest("copy", {}, {"data": data, "more": "0" * 64}))
     assert (raised.value.code, raised.value.field) == ("missing_blob", "inputs.more")
@@ -260,7 +264,7 @@ REFUSED = {
     ),
     "input not uploaded": (
         '{"task": "copy", "parameters": {}, "inputs": {"data": "' + "0" * 64 + '"}}',
-        422,
+        409,
         "missing_blob",
         "inputs.data",
     ),

@@ -8,10 +8,11 @@ import threading
 
 import pytest
 
-from blender_addon.protocol import JobRequest, JobState
+from blender_addon.protocol import JobRequest, JobState, make_private
 from syncsde_server import supervisor as supervisor_module
 from syncsde_server.blobs import BlobStore
 from syncsde_server.jobs import MAX_ATTEMPTS, Jobs
+from syncsde_server.room import Room
 from syncsde_server.supervisor import Supervisor
 from tests.server.running import COMMAND, is_gone, wait_until
 
@@ -25,7 +26,10 @@ out.writelines(said if first else [])
 out.write(b'{"type": "ready"}\\n')
 out.flush()
 for line in sys.stdin:
-    job = json.loads(line)["job"].encode()
+    message = json.loads(line)
+    if message["type"] != "run":
+        continue
+    job = message["job"].encode()
     out.writelines([] if first else [text.replace(b"JOB", job) for text in said])
     out.write(b'{"type": "done", "job": "%s", "result": {}}\\n' % job)
     out.flush()
@@ -45,9 +49,11 @@ def supervise(jobs, tmp_path):
     started: list[Supervisor] = []
 
     def begin(command: list[str] | None = None) -> Supervisor:
-        store = BlobStore(tmp_path / "blobs")
+        store, checkpoints = BlobStore(tmp_path / "blobs"), make_private(tmp_path / "checkpoints")
         counting = [*COMMAND, "--worker", "--blobs", str(store.folder)]
-        started.append(Supervisor(jobs, store, command or counting))
+        counting += ["--checkpoints", str(checkpoints)]
+        room = Room(tmp_path, store, jobs)
+        started.append(Supervisor(jobs, room, command or counting, checkpoints))
         started[-1].start()
         return started[-1]
 

@@ -76,6 +76,7 @@ def addon(installed):
         "results",
         "suggestions",
         "client",
+        "viewpoints",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})

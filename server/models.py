@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models by name: over HTTP nobody gives a path; the engine says which folders there are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from blender_addon.protocol import JobRequest
+from syncsde_engine import config
+from syncsde_engine.errors import InvalidRequest, MissingWeights
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+FIELDS = ("model", "controlnet", "upscaler")  # of a task's parameters
+SIGNS = ("model_index.json", "config.json")  # of a model and of a single network
+EMBEDDED = {"mini": Path(config.__file__).parent / "models" / "mini"}
+
+
+class Models:
+    """What jobs may name: the embedded models and the folders inside of given ones."""
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._folders = folders
+
+    def folders(self) -> dict[str, Path]:
+        """Each name's folder, as they are now; of two with one name, the first."""
+        return self.offered() | EMBEDDED
+
+    def offered(self) -> dict[str, Path]:
+        """The same without the embedded models."""
+        found: dict[str, Path] = {}
+        for parent in self._folders:
+            for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
+                is_model = any((folder / sign).is_file() for sign in SIGNS)
+                if is_model and re.fullmatch(NAME_PATTERN, folder.name):
+                    found.setdefault(folder.name, folder)
+        return found
+
+    def check(self, request: JobRequest) -> None:
+        """Raise MissingWeights if the request names what is not there."""
+        known = self.folders()
+        for field in FIELDS:
+            name = request.parameters.get(field)
+            if name is not None and name not in known:
+                raise MissingWeights(
+                    f"There is no model {str(name)[:100]!r}.",
+                    hint=f"Known: {', '.join(known)}. The engine takes names, not paths: put the "
+                    "folder of another into the engine's models folder, or start it with "
+                    "--models-dir.",
+                    field=field,
+                )
+
+    def recipe(self, request: JobRequest, *more: str) -> str:
+        """SHA-256 of all that makes the result: what is asked, and the files of the models."""
+        known = self.folders()
+        default = getattr(config.CONFIGS[request.task], "model", None)
+        names = [request.parameters.get(field) for field in FIELDS]
+        names[0] = names[0] or default
+        parts = [repr(sorted(request.parameters.items())), repr(sorted(request.inputs.items()))]
+        parts += [request.task, *more]
+        parts += [_signature(known[name]) for name in names if name is not None]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _signature(folder: Path) -> str:
+    """A folder's files by name, time and size: cheap, and another whenever one is replaced."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
+    return repr([(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats])
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise InvalidRequest for a folder of models that is not there."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise InvalidRequest(
+                f"There is no folder {str(folder)!r}.",
+                hint="Name one that holds the folders of models.",
+                field="models_dir",
+            )

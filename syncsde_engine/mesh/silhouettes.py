@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a view shows one object without doubt: away from silhouettes and from other objects.
+
+A painted view does not end exactly where the mesh does, so the last pixels before an edge may show
+what is behind it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from .cameras import Camera, clip_positions
+from .compiled import compiled, prange
+from .project import Scene, normal_map, object_of, rays_of, view_depth
+from .sight import MIN_COS
+
+JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
+FADE = 1 / 24  # of a view's side, over which it gains its full say
+
+
+class Shown(NamedTuple):
+    """What the pixels of N views stand for."""
+
+    object: Tensor  # (N, H, W) int32; -1 unless all neighbours show the same piece of one object
+    say: Tensor  # (N, H, W) float32 in [0, 1], growing with the distance to such a pixel
+
+
+def clear_objects(scene: Scene, size: int) -> Shown:
+    """Look which object the pixels of all views show; `size` is their shorter side."""
+    clip = clip_positions(scene.positions, scene.cameras)
+    reach = max(1, round(FADE * size))
+    objects, says = [], []
+    for camera, vertices in zip(scene.cameras, clip, strict=True):
+        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
+        face, depth = raster.face[0], view_depth((camera,), raster)[0]
+        clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
+        shown = clear(scene, face, depth, camera, size)
+        edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
+        say = torch.from_numpy(np.minimum(edge, reach) / np.float32(reach))
+        objects.append(shown)
+        says.append(say.float().to(depth.device))
+    return Shown(torch.stack(objects), torch.stack(says))
+
+
+def _clear_torch(scene: Scene, face: Tensor, depth: Tensor, camera: Camera, size: int) -> Tensor:
+    rays = rays_of(camera, size).direction.to(depth)
+    normal = normal_map(scene, face[None])[0]
+    cos = -(rays * normal).sum(0) / (rays * rays).sum(0).sqrt()
+    cos.clamp_(min=MIN_COS)
+    slope = camera.footprint(depth, size) * (1 - cos**2).clamp(min=0).sqrt() / cos
+    jump = _largest_of_3x3(depth) + _largest_of_3x3(-depth)
+    owner = object_of(scene, face)
+    same = _largest_of_3x3(owner.float()) == -_largest_of_3x3(-owner.float())
+    return owner.where(same & (jump <= JUMP + 3 * slope), -1)
+
+
+def _largest_of_3x3(image: Tensor) -> Tensor:
+    padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
+    rows = torch.maximum(torch.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+
+def _clear_numba(scene: Scene, face: Tensor, depth: Tensor, camera: Camera, size: int) -> Tensor:
+    assert _clear is not None
+    rays = rays_of(camera, size).direction.expand(3, *face.shape).contiguous()
+    shown = np.full(face.shape, -1, np.int32)
+    _clear(
+        face.numpy(),
+        depth.numpy(),
+        rays.numpy(),
+        scene.normals.numpy(),
+        scene.mesh.owners("object"),
+        camera.footprint(1.0, size),
+        camera.orthographic,
+        shown,
+    )
+    return torch.from_numpy(shown)
+
+
+def _clear_kernel(face, depth, rays, normals, objects, pixel, parallel, shown) -> None:  # noqa: ANN001
+    height, width = face.shape
+    for row in prange(height):
+        for column in range(width):
+            f = face[row, column]
+            if f < 0:
+                continue
+            owner, same = objects[f], True
+            near = far = depth[row, column]
+            for r in range(max(row - 1, 0), min(row + 2, height)):
+                for c in range(max(column - 1, 0), min(column + 2, width)):
+                    g = face[r, c]
+                    same = same and g >= 0 and objects[g] == owner
+                    near, far = min(near, depth[r, c]), max(far, depth[r, c])
+            if not same:
+                continue
+            x, y, z = rays[0, row, column], rays[1, row, column], rays[2, row, column]
+            facing = -(x * normals[f, 0] + y * normals[f, 1] + z * normals[f, 2])
+            cos = max(facing / np.sqrt(x * x + y * y + z * z), MIN_COS)
+            scale = 1.0 if parallel else depth[row, column]
+            slope = scale * pixel * np.sqrt(max(1 - cos * cos, 0.0)) / cos
+            if far - near <= JUMP + 3 * slope:
+                shown[row, column] = owner
+
+
+_clear = compiled(_clear_kernel)

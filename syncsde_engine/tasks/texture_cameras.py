@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cameras of a texture run: what was asked for, in the space of the normalised mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from ..config import TextureConfig, Viewpoint
+from ..errors import InvalidRequest
+from ..mesh.cameras import Camera, look_at, paper_cameras
+from ..mesh.mesh import Mesh, Normalization
+from ..mesh.project import Scene
+from ..mesh.rasterize import Rasterizer
+from ..mesh.rigs import extend, framed, front_first, ring_cameras
+
+MULTIPLE = 8  # pixels that become one latent
+
+
+class Cameras(NamedTuple):
+    """In the order of the trajectories, and how much of the surface the first and all see."""
+
+    cameras: tuple[Camera, ...]
+    seen: list[float] | None  # share of the used texels, before and with each extra camera
+
+
+def cameras_of(
+    config: TextureConfig,
+    mesh: Mesh,
+    normalization: Normalization,
+    view_size: int,
+    rasterizer: Rasterizer,
+) -> Cameras:
+    """Build the rig for a normalised mesh with texture coordinates."""
+    lens = framed(Camera(0, 0), config.fov, config.orthographic, _aspect(config.aspect, view_size))
+    rig = paper_cameras() if not config.viewpoints else ()
+    if config.cameras is not None:
+        rig = ring_cameras(config.cameras)
+    cameras = [replace(lens, azimuth=camera.azimuth, elevation=camera.elevation) for camera in rig]
+    for number, viewpoint in enumerate(config.viewpoints):
+        cameras.append(_placed(viewpoint, number, lens, config.fov, normalization))
+    seen = None
+    if config.extra_cameras:
+        cameras, seen = extend(mesh, cameras, lens, config.extra_cameras, rasterizer)
+    if config.order == "front":
+        cameras = front_first(cameras)
+    return Cameras(tuple(cameras), seen)
+
+
+def require_sight(scene: Scene, normalization: Normalization) -> None:
+    """Raise InvalidRequest for a camera that sees nothing of the mesh."""
+    for camera, depth in zip(scene.cameras, scene.depth, strict=True):
+        if not torch.isfinite(depth).any():
+            place = told(camera, normalization)["position"]
+            raise InvalidRequest(
+                f"The camera at {place} sees nothing of the mesh.",
+                hint="Move or turn it, or leave it out.",
+                field="viewpoints",
+            )
+
+
+def told(camera: Camera, normalization: Normalization) -> dict[str, Any]:
+    """A camera for the report, in the coordinates of the mesh as it was given."""
+    center, scale = normalization
+    lens = (
+        {"fov": camera.fov}
+        if camera.ortho_scale is None
+        else {"ortho_scale": camera.ortho_scale * scale}
+    )
+    return {
+        "direction": camera.direction,
+        "azimuth": round(camera.azimuth, 4),
+        "elevation": round(camera.elevation, 4),
+        "position": [float(f"{x:.6g}") for x in camera.eye * scale + center],
+        **lens,
+    }
+
+
+def _aspect(aspect: float, view_size: int) -> float:
+    """The nearest aspect whose views have sides of whole latents."""
+    longer = MULTIPLE * round(view_size * max(aspect, 1 / aspect) / MULTIPLE)
+    return longer / view_size if aspect >= 1 else view_size / longer
+
+
+def _placed(
+    viewpoint: Viewpoint, number: int, lens: Camera, fov: float, normalization: Normalization
+) -> Camera:
+    """A user's camera among the normalised mesh. Raises InvalidRequest if it looks nowhere."""
+    center, scale = normalization
+
+    def inside(point: Sequence[float]) -> list[float]:
+        return [(x - c) / scale for x, c in zip(point, center, strict=True)]
+
+    position = inside(viewpoint.position)
+    target = inside(viewpoint.look_at if viewpoint.look_at is not None else center.tolist())
+    ortho_scale = viewpoint.ortho_scale / scale if viewpoint.ortho_scale is not None else None
+    if ortho_scale is None and viewpoint.fov is None:
+        ortho_scale = lens.ortho_scale
+    try:
+        return look_at(
+            position,
+            target,
+            viewpoint.up,
+            fov=viewpoint.fov or fov,
+            ortho_scale=ortho_scale,
+            aspect=lens.aspect,
+        )
+    except ValueError as error:
+        raise InvalidRequest(
+            f"viewpoints[{number}] cannot be used: {error}.",
+            hint="Choose another position, look_at or up.",
+            field="viewpoints",
+        ) from None
