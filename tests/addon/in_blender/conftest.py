@@ -79,6 +79,8 @@ def addon(installed):
         "results",
         "suggestions",
         "client",
+        "operators",
+        "textures",
         "viewpoints",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
