@@ -151,7 +151,7 @@ class Jobs:
         """Cancel all jobs of a client that have not ended; return their ids."""
         with self._transaction():
             rows = self._db.execute(
-                "SELECT * FROM jobs WHERE owner IS ? AND state IN (?, ?, ?)",
+                "SELECT * FROM jobs WHERE owner IS ? AND state IN (?, ?, ?) ORDER BY position",
                 (owner, JobState.QUEUED, JobState.PAUSED, JobState.RUNNING),
             ).fetchall()
             for row in rows:

@@ -204,7 +204,7 @@ class Supervisor:
 
     def _report(self, job_id: str, kind: str, content: dict[str, Any]) -> None:
         if kind == "progress":
-            return self._write(lambda: self._jobs.progress(job_id, content))
+            return self._write(lambda: self._jobs.progress(job_id, content), needed=False)
         if kind == "notice":
             return self._write(lambda: self._jobs.notice(job_id, content))
         log.info("job %s: %s", job_id, kind)
@@ -260,12 +260,17 @@ class Supervisor:
             if self._room.is_plenty():
                 self._jobs.resume_paused()
 
-    def _write(self, write: Callable[[], None]) -> None:
-        """Make a change in the database, however long the disk stays full: it must not get lost."""
+    def _write(self, write: Callable[[], None], *, needed: bool = True) -> None:
+        """Make a change in the database, however long the disk stays full: it must not get lost.
+
+        What is not `needed` may get lost then, and does not use up the reserve.
+        """
         while True:
             try:
                 return write()
             except sqlite3.OperationalError as error:
+                if is_disk_full(error) and not needed:
+                    return
                 if is_disk_full(error) and self._room.release_reserve():
                     log.warning("the disk is full: the reserve is used")
                     continue
