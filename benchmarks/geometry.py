@@ -91,8 +91,9 @@ def run(mesh: Mesh, size: int, measure: Callable[[str, Callable[[], Any]], Any])
     scene = measure("observe", lambda: observe(mesh, cameras, backend))
     texels = measure("texels", lambda: used_texels(scene, size))
     measure("coupling", lambda: view_to_view(scene, LATENT))
-    measure("depth control", lambda: depth_control(view_maps(scene, VIEW)))
-    baked = measure("bake", lambda: bake(scene, images, texels))
+    maps = measure("maps", lambda: view_maps(scene, VIEW))
+    measure("depth control", lambda: depth_control(maps))
+    baked = measure("bake", lambda: bake(scene, images, texels, maps))
     measure("fill", lambda: fill(baked))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import InvalidMesh
 from .gather import gather
 from .mesh import check_uvs
-from .project import Scene
+from .project import Scene, ViewMaps, view_maps
 from .raster import uv_clip
 from .rasterize_builtin import BuiltinRasterizer
 from .sight import place_texels
@@ -134,15 +134,16 @@ def _positions(scene: Scene, size: int, place: Tensor, face: Tensor) -> Tensor:
     return position
 
 
-def bake(scene: Scene, images: Tensor, texels: Texels) -> Baked:
+def bake(scene: Scene, images: Tensor, texels: Texels, maps: ViewMaps | None = None) -> Baked:
     """Blend views (N, 3, H, W) float32 in [0, 1] into the textures that have these texels.
 
+    `maps` are those of the views, if they are there already.
     A pixel counts only where it and its neighbours show the object that the texel belongs to.
     `disagreement` is the mean over all texels and pairs of views a < b that see them of the
     absolute difference of their colours, averaged over the channels, each pair weighted by the
     product of its blending weights; 0 if no texel is seen twice.
     """
-    shown = clear_objects(scene, min(images.shape[-2:]))
+    shown = clear_objects(maps or view_maps(scene, min(images.shape[-2:])))
     found = gather(scene, texels, images.float(), shown)
     count = len(texels.place)
     seen = int((found.best >= GRAZING_COS).sum()) / count

@@ -14,9 +14,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .cameras import Camera, clip_positions
+from .cameras import Camera
 from .compiled import compiled, prange
-from .project import Scene, normal_map, object_of, rays_of, view_depth
+from .project import Scene, ViewMaps, normal_map, object_of, rays_of
 from .sight import MIN_COS
 
 JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
@@ -30,14 +30,12 @@ class Shown(NamedTuple):
     say: Tensor  # (N, H, W) float32 in [0, 1], growing as the distance to such a pixel, squared
 
 
-def clear_objects(scene: Scene, size: int) -> Shown:
-    """Look which object the pixels of all views show; `size` is their shorter side."""
-    clip = clip_positions(scene.positions, scene.cameras)
+def clear_objects(maps: ViewMaps) -> Shown:
+    """Look which object the pixels of all views show."""
+    scene, size = maps.scene, maps.size
     reach = max(1, round(FADE * size))
     objects, says = [], []
-    for camera, vertices in zip(scene.cameras, clip, strict=True):
-        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
-        face, depth = raster.face[0], view_depth((camera,), raster)[0]
+    for camera, face, depth in zip(scene.cameras, maps.face, maps.depth, strict=True):
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
         shown = clear(scene, face, depth, camera, size)
         edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")

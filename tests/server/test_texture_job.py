@@ -19,7 +19,14 @@ from syncsde_engine.tasks import run
 from tests import meshes
 from tests.server.running import Engine, start, wait_until
 
-SMALL = {"prompt": "moss", "steps": 3, "view_size": 64, "texture_size": 64}
+SMALL = {
+    "prompt": "moss",
+    "steps": 3,
+    "view_size": 64,
+    "texture_size": 64,
+    "cameras": 2,
+    "viewpoints": [{"position": [2.0, 1, 3], "look_at": [0, 0.2, 0], "ortho_scale": 2.5}],
+}
 
 
 def begin(folder: Path, models: Path) -> Engine:
