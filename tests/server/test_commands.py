@@ -95,6 +95,17 @@ def test_one_sentence_when_it_cannot_be(real, capsys, arguments, code, words):
     assert said.err.count("\n") == 1
 
 
+def test_example_of_the_readme(real, tmp_path, monkeypatch):
+    """The ten lines, with fewer steps, run as they stand."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = [block for block in readme.split("```") if "find_engine" in block]
+    example = example.removeprefix("python\n").replace('"width": 512', '"width": 256, "steps": 1')
+    monkeypatch.setenv("SYNCSDE_STATE_DIR", str(real.folder))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "image.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_engine(tmp_path, capsys):
     assert syncsde("jobs", "--state-dir", str(tmp_path)) == 3
     assert "syncsde serve --stay" in capsys.readouterr().err
