@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import bpy
@@ -12,6 +13,7 @@ import numpy as np
 
 OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel does not cover
 LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
+NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
 PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
 
 
@@ -85,6 +87,35 @@ def png(pixels: np.ndarray) -> bytes:
         + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
+
+
+def shorten(text: str) -> str:
+    """Cut a name to what fits everywhere."""
+    return text.encode()[:NAME_LENGTH].decode(errors="ignore").strip()
+
+
+def load_tiles(files: Mapping[int, Path], name: str) -> bpy.types.Image:
+    """Make a new image of UDIM tiles, by their numbers, or of one file, whose number is 0.
+
+    The files are packed, as in `load`. Raises RuntimeError if one is not a picture.
+    """
+    first = min(files)
+    if first == 0:
+        return load(files[0], name)
+    image = bpy.data.images.load(str(files[first]), check_existing=False)
+    image.name = name
+    image.source = "TILED"
+    image.filepath = str(files[first].with_name(files[first].name.replace(str(first), "<UDIM>")))
+    for number in files:
+        if number not in [tile.number for tile in image.tiles]:
+            image.tiles.new(tile_number=number)
+    for tile in list(image.tiles):
+        if tile.number not in files:
+            image.tiles.remove(tile)
+    image.colorspace_settings.name = "sRGB"
+    image.pack()
+    image.filepath_raw = f"//{bpy.path.clean_name(name)}.<UDIM>.png"
+    return image
 
 
 def load(path: Path, name: str) -> bpy.types.Image:

@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class Request:
     directory: Path
     file: str  # the one of the result's files that is wanted
     keep_all: bool  # the others, too
+    also: tuple[str, ...] = ()  # patterns of others that are wanted
 
 
 class Job:
@@ -152,6 +154,8 @@ class Job:
             step, total = event.data["step"], event.data["total"]
             self.stage = f"{label} {step}/{total}" if total > 1 else label
             self.fraction = begin + (end - begin) * step / max(total, 1)
+        if (event.data.get("place") or 0) > 1:
+            self.stage = f"Waiting for the Engine: Place {event.data['place']}"
         if event.type != "state":
             return False
         state = JobState(event.data["state"])
@@ -172,7 +176,10 @@ class Job:
         files = self._client.job(self._job_id).result or {}
         if self.request.file not in files:
             raise EngineError("bad_answer", f"The engine's result has no {self.request.file}.")
-        for name in files if self.request.keep_all else (self.request.file,):
+        for name in files:
+            wanted = name == self.request.file or any(fnmatch(name, p) for p in self.request.also)
+            if not wanted and not self.request.keep_all:
+                continue
             yield
             _write(self.request.directory, name, self._client.get_blob(files[name]["sha256"]))
         self.fraction = 1.0

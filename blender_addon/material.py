@@ -1,91 +1,71 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show a texture on an object through one new material, and take it away again.
+"""Show textures on an object through new materials, and take them away again.
 
-The mesh's own materials stay where they are: an object that has slots gets the new material as
-object-linked override of each slot, and what was there is noted in a custom property.
+The mesh's own materials stay where they are: an object that has slots gets the new materials as
+object-linked overrides of its slots, and what was there is noted in a custom property.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from . import images
-from .export_mesh import MeshError
 
 NOTE = "syncsde_before"  # custom property of the object: how to restore it
 ROUGHNESS = 0.8  # the texture holds colour only: little gloss, so that it reads
 
 
-def apply(
-    obj: bpy.types.Object,
-    image_path: Path,
-    uv_layer: str,
-    new_uvs: np.ndarray | None = None,
-    name: str = "",
-) -> bpy.types.Material:
-    """Make a material from an image file and show it on the whole object.
+class ChangedError(ValueError):
+    """The mesh is not the one that was textured; the text says what to do."""
 
-    Raises MeshError if `new_uvs` are not those of this mesh, RuntimeError if there is no image.
-    """
+
+def require_unchanged(obj: bpy.types.Object, new_uvs: np.ndarray | None) -> None:
+    """Raise ChangedError if these are not the corners of this mesh."""
     if new_uvs is not None and len(new_uvs) != len(obj.data.loops):
-        raise MeshError(f"{obj.name!r} was edited while it was being textured: generate again.")
-    image = images.load(image_path, name or image_path.stem)
+        raise ChangedError(f"{obj.name!r} was edited while it was being textured: generate again.")
+
+
+def prepare(obj: bpy.types.Object, uv_layer: str, new_uvs: np.ndarray | None) -> str:
+    """Note how the object is, and add a UV layer if there are `new_uvs`. Returns its name.
+
+    A layer that came with an earlier texture goes.
+    """
     if NOTE not in obj:
         obj[NOTE] = {"slots": {}, "slot_added": False, "uv_layer": ""}
     if new_uvs is not None:
+        old = added_uv_layer(obj)
+        if old is not None and obj.data.users == 1:
+            obj.data.uv_layers.remove(old)
         uv_layer = _add_uv_layer(obj.data, uv_layer, new_uvs)
         obj[NOTE]["uv_layer"] = uv_layer
-    material = _make_material(image, uv_layer)
-    _assign(obj, material)
-    return material
+    return uv_layer
 
 
-def is_textured(obj: bpy.types.Object) -> bool:
-    """Whether `remove` has something to do."""
-    return NOTE in obj
-
-
-def remove(obj: bpy.types.Object) -> None:
-    """Restore the object's materials and UV layers; delete the new material if it is unused."""
+def show(obj: bpy.types.Object, materials: Mapping[int, bpy.types.Material]) -> None:
+    """Put a material into each of some slots; an object without slots gets one for slot 0."""
     note = obj[NOTE]
-    ours = set()
-    for index, before in note["slots"].items():
-        if int(index) < len(obj.material_slots) and _is_ours(obj.material_slots[int(index)]):
-            slot = obj.material_slots[int(index)]
-            ours.add(slot.material)
-            slot.material = before.get("material")
-            slot.link = before["link"]
-    materials = obj.data.materials
-    if note["slot_added"] and materials and _is_ours(obj.material_slots[0]):
-        ours.add(materials[0])
-        if len(materials) == 1:
-            materials.clear()
-        else:  # the artist added slots since: faces refer to them by number
-            materials[0] = None
-    layer = obj.data.uv_layers.get(note["uv_layer"])
-    if layer is not None and obj.data.users == 1:
-        obj.data.uv_layers.remove(layer)
-    del obj[NOTE]
-    for material in ours:
-        if material.users == 0:
-            _delete(material)
+    if not obj.material_slots:
+        obj.data.materials.append(materials[0])
+        note["slot_added"] = True
+        return
+    for index, material in materials.items():
+        slot = obj.material_slots[index]
+        link = slot.link
+        slot.link = "OBJECT"
+        if str(index) not in note["slots"]:
+            before = {"link": link}
+            if slot.material is not None:
+                before["material"] = slot.material
+            note["slots"][str(index)] = before
+        slot.material = material
 
 
-def _is_ours(slot: bpy.types.MaterialSlot) -> bool:
-    return slot.material is not None and "syncsde" in slot.material
-
-
-def _add_uv_layer(mesh: bpy.types.Mesh, name: str, uvs: np.ndarray) -> str:
-    layer = mesh.uv_layers.new(name=name, do_init=False)
-    layer.uv.foreach_set("vector", np.ascontiguousarray(uvs, np.float32).ravel())
-    mesh.update()
-    return layer.name
-
-
-def _make_material(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
+def new(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
+    """Make a material that shows an image on a UV layer."""
     material = bpy.data.materials.new(image.name)
     material["syncsde"] = True
     if material.node_tree is None:  # before Blender 5.0
@@ -105,21 +85,83 @@ def _make_material(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
     return material
 
 
-def _assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
+def apply(
+    obj: bpy.types.Object,
+    image_path: Path,
+    uv_layer: str,
+    new_uvs: np.ndarray | None = None,
+    name: str = "",
+) -> bpy.types.Material:
+    """Make a material from an image file and show it on the whole object.
+
+    Raises ChangedError if `new_uvs` are not those of this mesh, RuntimeError if there is no image.
+    """
+    require_unchanged(obj, new_uvs)
+    image = images.load(image_path, name or image_path.stem)
+    uv_layer = prepare(obj, uv_layer, new_uvs)
+    material = new(image, uv_layer)
+    show(obj, dict.fromkeys(range(max(len(obj.material_slots), 1)), material))
+    return material
+
+
+def original(obj: bpy.types.Object, index: int) -> bpy.types.Material | None:
+    """The artist's material in a slot, also while a generated one is shown there."""
+    if index >= len(obj.material_slots):
+        return None
+    slot = obj.material_slots[index]
+    if not _is_ours(slot):
+        return slot.material
+    before = obj[NOTE]["slots"].get(str(index)) if NOTE in obj else None
+    if before is None:
+        return None
+    return obj.data.materials[index] if before["link"] == "DATA" else before.get("material")
+
+
+def added_uv_layer(obj: bpy.types.Object) -> bpy.types.MeshUVLoopLayer | None:
+    """The UV layer that came with the texture the object has now."""
+    return obj.data.uv_layers.get(obj[NOTE]["uv_layer"]) if NOTE in obj else None
+
+
+def is_textured(obj: bpy.types.Object) -> bool:
+    """Whether `remove` has something to do."""
+    return NOTE in obj
+
+
+def remove(obj: bpy.types.Object) -> None:
+    """Restore the object's materials and UV layers; delete new materials that are unused then."""
     note = obj[NOTE]
-    if not obj.material_slots:
-        obj.data.materials.append(material)
-        note["slot_added"] = True
-        return
-    for index, slot in enumerate(obj.material_slots):
-        link = slot.link
-        slot.link = "OBJECT"
-        if str(index) not in note["slots"]:
-            before = {"link": link}
-            if slot.material is not None:
-                before["material"] = slot.material
-            note["slots"][str(index)] = before
-        slot.material = material
+    ours = set()
+    for index, before in note["slots"].items():
+        if int(index) < len(obj.material_slots) and _is_ours(obj.material_slots[int(index)]):
+            slot = obj.material_slots[int(index)]
+            ours.add(slot.material)
+            slot.material = before.get("material")
+            slot.link = before["link"]
+    materials = obj.data.materials
+    if note["slot_added"] and materials and _is_ours(obj.material_slots[0]):
+        ours.add(materials[0])
+        if len(materials) == 1:
+            materials.clear()
+        else:  # the artist added slots since: faces refer to them by number
+            materials[0] = None
+    layer = added_uv_layer(obj)
+    if layer is not None and obj.data.users == 1:
+        obj.data.uv_layers.remove(layer)
+    del obj[NOTE]
+    for material in ours:
+        if material.users == 0:
+            _delete(material)
+
+
+def _is_ours(slot: bpy.types.MaterialSlot) -> bool:
+    return slot.material is not None and "syncsde" in slot.material
+
+
+def _add_uv_layer(mesh: bpy.types.Mesh, name: str, uvs: np.ndarray) -> str:
+    layer = mesh.uv_layers.new(name=name, do_init=False)
+    layer.uv.foreach_set("vector", np.ascontiguousarray(uvs, np.float32).ravel())
+    mesh.update()
+    return layer.name
 
 
 def _delete(material: bpy.types.Material) -> None:

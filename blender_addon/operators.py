@@ -2,6 +2,7 @@
 """The operators of textures: generate, cancel any job, apply, remove."""
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,19 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from . import engine, material, preferences, properties, results, session, viewpoints
+from . import (
+    engine,
+    images,
+    material,
+    preferences,
+    properties,
+    results,
+    session,
+    textures,
+    viewpoints,
+)
 from .client import tensors_to_bytes
-from .export_mesh import MeshError, export
+from .export_mesh import MeshError, export, join
 from .job import Request
 from .properties_texture import TextureLines, TextureParameters
 
@@ -38,18 +49,24 @@ def fail(operator: bpy.types.Operator, task: str, message: str) -> "set[Operator
     return {"CANCELLED"}
 
 
+def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The mesh objects that are selected or active, in the order of the view layer."""
+    picked = [*context.selected_objects, context.object]
+    return [o for o in context.view_layer.objects if o in picked and o.type == "MESH"]
+
+
 def why_not(context: bpy.types.Context) -> str:
-    """Say why the active object cannot be textured, or nothing if it can."""
-    obj = context.object
-    if obj is None or obj.type != "MESH":
+    """Say why what is chosen cannot be textured, or nothing if it can."""
+    if context.object is None or context.object.type != "MESH":
         return "Select a mesh object"
-    if not (obj.is_editable and obj.data.is_editable):
-        return "The object is linked from another file: make it local first"
+    for obj in chosen(context):
+        if not (obj.is_editable and obj.data.is_editable):
+            return f"{obj.name} is linked from another file: make it local first"
     return ""
 
 
 class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, bpy.types.Operator):
-    """Generate a texture for the active object from the prompt"""
+    """Generate textures for the selected objects from the prompt"""
 
     bl_idname = "syncsde.texture"
     bl_label = "Generate Texture"
@@ -68,36 +85,72 @@ class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, 
         """Take what the caller left open from the panel."""
         settings = context.scene.syncsde
         names = properties.fields(TextureParameters)
-        properties.fill(self, {name: getattr(settings, name) for name in names})
+        own = {"prompt_for": "\n".join(own_prompts(chosen(context)))}
+        properties.fill(self, {name: getattr(settings, name) for name in names} | own)
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        obj = context.object
         if not self.prompt.strip():
             return fail(self, "texture", "Describe the surface in the prompt first.")
+        folder = session.temporary_folder()
         try:
             program = preferences.find_engine_program()
-            exported = export(context, obj)
-            cameras = viewpoints.read(context, obj, self.viewpoints)
+            tensors, targets = read_objects(context, folder, self.uv == "unwrap")
+            cameras = viewpoints.read(context, context.object, self.viewpoints)
+            prompts = [prompt_of(line) for line in self.prompt_for.splitlines() if line.strip()]
         except (engine.NotInstalled, MeshError, viewpoints.CameraError) as error:
             return fail(self, "texture", str(error))
-        folder = session.temporary_folder()
-        uv_filepath = ""
-        if exported.new_uvs is not None:
-            uv_filepath = str(folder / "uv.npy")
-            np.save(uv_filepath, exported.new_uvs)
+        parameters = properties.to_job(self, TextureParameters)
+        parameters |= {"viewpoints": cameras, "prompt_for": prompts}
+        if self.uv == "unwrap":  # done, by Blender, in a UV layer
+            parameters["uv"] = "auto"
         request = Request(
             program=program,
             task="texture",
-            parameters=properties.to_job(self, TextureParameters) | {"viewpoints": cameras},
-            inputs={"mesh": lambda: tensors_to_bytes(exported.tensors)},
+            parameters=parameters,
+            inputs={"mesh": lambda: tensors_to_bytes(tensors)},
             directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
-            file="texture.png",
+            file=textures.REPORT,
             keep_all=bool(self.directory),
+            also=textures.FILES,
         )
-        name = results.shorten(self.prompt)
-        onto = results.OntoObject(obj.session_uid, obj.name, name, exported.uv_layer, uv_filepath)
-        return begin(self, request, onto)
+        return begin(self, request, results.OntoObjects(targets, images.shorten(self.prompt)))
+
+
+def read_objects(
+    context: bpy.types.Context, folder: Path, unwrap: bool
+) -> tuple[dict[str, np.ndarray], list[textures.Target]]:
+    """Export what is chosen, around the active object. Raises MeshError.
+
+    UV layers that the meshes do not have yet go to files in the folder.
+    """
+    origin = context.object.matrix_world.translation.copy()
+    parts, targets = [], []
+    for number, obj in enumerate(chosen(context)):
+        part = export(context, obj, origin, unwrap=unwrap)
+        uv_filepath = ""
+        if part.new_uvs is not None:
+            uv_filepath = str(folder / f"uv_{number}.npy")
+            np.save(uv_filepath, part.new_uvs)
+        parts.append(part)
+        targets.append(textures.Target(obj.name, obj.session_uid, part.uv_layer, uv_filepath))
+    return join([target.name for target in targets], parts), targets
+
+
+def own_prompts(objects: Sequence[bpy.types.Object]) -> list[str]:
+    """Lines for `prompt_for` from the prompts that objects and their materials carry."""
+    slots = [(o, index) for o in objects for index in range(len(o.material_slots))]
+    materials = dict.fromkeys(material.original(obj, index) for obj, index in slots)
+    carriers = [*objects, *(own for own in materials if own is not None)]
+    return [f"{each.name}: {each.syncsde_prompt}" for each in carriers if each.syncsde_prompt]
+
+
+def prompt_of(line: str) -> list[str]:
+    """Read a line such as "Helmet: rusty metal". Raises MeshError."""
+    name, _, prompt = line.partition(": ")
+    if not name.strip() or not prompt.strip():
+        raise MeshError(f"{line!r} is not an object or material, a colon and its prompt.")
+    return [name.strip(), prompt.strip()]
 
 
 class SYNCSDE_OT_cancel(bpy.types.Operator):
@@ -183,8 +236,31 @@ class SYNCSDE_OT_apply_texture(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class SYNCSDE_OT_apply_run(bpy.types.Operator):
+    """Show the textures of a finished run on the objects it was made for"""
+
+    bl_idname = "syncsde.apply_run"
+    bl_label = "Apply Textures"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
+    targets: StringProperty(options={"SKIP_SAVE"})
+    name: StringProperty(options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        targets = textures.from_json(self.targets)
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        try:
+            textures.apply(Path(self.directory), targets, self.name)
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            self.report({"ERROR"}, results.sentence(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 class SYNCSDE_OT_remove_texture(bpy.types.Operator):
-    """Take the generated texture off and restore the object's own materials"""
+    """Take the generated textures off the selected objects and restore their own materials"""
 
     bl_idname = "syncsde.remove_texture"
     bl_label = "Remove Texture"
@@ -192,13 +268,15 @@ class SYNCSDE_OT_remove_texture(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("The active object has no generated texture")
-        return context.object is not None and material.is_textured(context.object)
+        cls.poll_message_set("No selected object has a generated texture")
+        return any(material.is_textured(obj) for obj in chosen(context))
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
-        material.remove(context.object)
+        for obj in chosen(context):
+            if material.is_textured(obj):
+                material.remove(obj)
         return {"FINISHED"}
 
 
@@ -206,6 +284,7 @@ CLASSES = (
     SYNCSDE_OT_texture,
     SYNCSDE_OT_cancel,
     SYNCSDE_OT_apply_texture,
+    SYNCSDE_OT_apply_run,
     SYNCSDE_OT_remove_texture,
 )
 

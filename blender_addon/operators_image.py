@@ -56,7 +56,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     )
     area = context.area
     editor = area.as_pointer() if area is not None and area.type == "IMAGE_EDITOR" else 0
-    return begin(operator, request, results.NewImage(results.shorten(asked.title), editor))
+    return begin(operator, request, results.NewImage(images.shorten(asked.title), editor))
 
 
 class SYNCSDE_OT_mask(

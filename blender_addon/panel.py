@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import bpy
 
 from . import engine, material, preferences, session
-from .operators import why_not
+from .operators import chosen, why_not
+
+MOST_PROMPTS = 8  # objects whose own prompts are shown
 
 
 class SYNCSDE_PT_texture(bpy.types.Panel):
@@ -27,6 +29,10 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         layout.use_property_decorate = False
         settings = context.scene.syncsde
         layout.prop(settings, "prompt", text="")
+        if len(objects := chosen(context)) > 1:
+            column = layout.column(align=True)
+            for obj in objects[:MOST_PROMPTS]:
+                column.prop(obj, "syncsde_prompt", text=obj.name)
         layout.prop(settings, "quality", expand=True)
         layout.prop(settings, "seed")
         layout.prop(settings, "steps")
@@ -36,7 +42,7 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         reason = why_not(context)
         if reason:
             draw_message(context, layout, reason, "INFO")
-        elif material.is_textured(context.object):
+        elif any(material.is_textured(obj) for obj in chosen(context)):
             layout.operator("syncsde.remove_texture", icon="TRASH")
         draw_error(context, layout, ("texture",))
 

@@ -47,7 +47,8 @@ class TextureParameters(SamplingParameters):
     )
     controlnet: StringProperty(
         name="ControlNet",
-        description="Folder of the depth ControlNet, if the model's own folder has none",
+        description="Name of the depth ControlNet in the Models of the preferences, if the model "
+        "has none of its own",
         default="",
     )
     control_scale: FloatProperty(
@@ -144,11 +145,11 @@ class TextureParameters(SamplingParameters):
     )
     uv: EnumProperty(
         name="UVs",
-        description="Which texture coordinates the engine paints on",
+        description="Which UV layer is painted on",
         items=(
-            ("auto", "Auto", "The UV layer's"),
-            ("keep", "Keep", "The UV layer's, with UDIM tiles that islands may cross"),
-            ("unwrap", "Unwrap", "New ones, in the exported files only"),
+            ("auto", "Auto", "The active UV layer, or a new one if there is none"),
+            ("keep", "Keep", "The active UV layer, with UDIM tiles that islands may cross"),
+            ("unwrap", "Unwrap", "A new UV layer"),
         ),
         default="auto",
     )
@@ -177,6 +178,12 @@ class TextureParameters(SamplingParameters):
 class TextureLines:
     """What the operator takes several of."""
 
+    prompt_for: StringProperty(
+        name="Prompt For",
+        description="What an object or a material should look like instead, one line each: its "
+        "name, a colon and the prompt, such as Helmet: rusty metal",
+        default="",
+    )
     viewpoints: StringProperty(
         name="Viewpoints",
         description="Names of camera objects to paint from, in place of the paper's ten or beside "
@@ -192,8 +199,17 @@ class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
 def register() -> None:
     bpy.utils.register_class(SYNCSDE_PG_texture)
     bpy.types.Scene.syncsde = bpy.props.PointerProperty(type=SYNCSDE_PG_texture)
+    for owner in (bpy.types.Object, bpy.types.Material):
+        owner.syncsde_prompt = StringProperty(
+            name="Own Prompt",
+            description="What this part should look like instead of the prompt",
+            default="",
+            maxlen=2000,
+        )
 
 
 def unregister() -> None:
     del bpy.types.Scene.syncsde
+    del bpy.types.Object.syncsde_prompt
+    del bpy.types.Material.syncsde_prompt
     bpy.utils.unregister_class(SYNCSDE_PG_texture)

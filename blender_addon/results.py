@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a job's result goes: onto an object, or into a new image.
+"""Where a job's result goes: onto objects, or into a new image.
 
 Neither keeps a datablock, because undo and file load replace those while the engine works.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import bpy
 
-NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
+from . import textures
+from .textures import Target
 
 
 class Result(Protocol):
@@ -28,42 +30,31 @@ class Result(Protocol):
 
 
 @dataclass(frozen=True)
-class OntoObject:
-    """The texture of a mesh object."""
+class OntoObjects:
+    """The textures of mesh objects, told in a run's report."""
 
-    session_uid: int
-    object_name: str
-    material_name: str
-    uv_layer: str
-    uv_filepath: str  # of a UV layer that the mesh does not have yet, or nothing
+    targets: Sequence[Target]
+    name: str
 
     def waiting(self) -> str:
         """Applying would throw the artist out of a mode, whose undo history is its own."""
-        obj = self._find()
-        busy = obj is not None and (bpy.context.mode != "OBJECT" or obj.mode != "OBJECT")
+        found = [obj for target in self.targets if (obj := target.find()) is not None]
+        busy = any(bpy.context.mode != "OBJECT" or obj.mode != "OBJECT" for obj in found)
         return "Waiting for Object Mode" if busy else ""
 
     def apply(self, filepath: Path) -> str:
-        obj = self._find()
-        if obj is None:
-            return f"{self.object_name!r} is gone; its texture is {filepath}."
         try:
             # True: an operator called from a timer pushes its undo step only when told to.
-            bpy.ops.syncsde.apply_texture(
+            bpy.ops.syncsde.apply_run(
                 "EXEC_DEFAULT",
                 True,
-                filepath=str(filepath),
-                object_name=obj.name,
-                material_name=self.material_name,
-                uv_layer=self.uv_layer,
-                uv_filepath=self.uv_filepath,
+                directory=str(filepath.parent),
+                targets=textures.to_json(self.targets),
+                name=self.name,
             )
         except RuntimeError as error:
             return sentence(error)
         return ""
-
-    def _find(self) -> bpy.types.Object | None:
-        return next((o for o in bpy.data.objects if o.session_uid == self.session_uid), None)
 
 
 @dataclass(frozen=True)
@@ -90,11 +81,6 @@ class NewImage:
         except RuntimeError as error:
             return sentence(error)
         return ""
-
-
-def shorten(text: str) -> str:
-    """Cut a name to what fits everywhere."""
-    return text.encode()[:NAME_LENGTH].decode(errors="ignore").strip()
 
 
 def sentence(error: Exception) -> str:

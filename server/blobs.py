@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blender_addon.protocol import is_sha256, make_private
-from syncsde_engine.errors import InvalidRequest
 
+from .errors import Conflict
 from .files import NEW, part_of, publish
 
 HEAD = (1 << 20) + 8  # bytes of a blob that a check is shown
@@ -113,10 +113,10 @@ class Incoming:
         self.size += len(chunk)
 
     def commit(self) -> None:
-        """Give the blob its name for good. Raises InvalidRequest if the content differs."""
+        """Give the blob its name for good. Raises Conflict if its content has another hash."""
         found = self._hash.hexdigest()
         if found != self._target.name:
-            raise InvalidRequest(
+            raise Conflict(
                 f"The content has the SHA-256 {found}, not {self._target.name}.", field="sha256"
             )
         if self._check is not None:

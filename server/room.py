@@ -39,7 +39,8 @@ class Room:
 
     def require(self, size: int) -> None:
         """Make sure that `size` bytes more may come. Raises DiskFull."""
-        if self._store.free_bytes() - size < LEAST:
+        least = LEAST if self._reserve.exists() else LEAST + RESERVE  # which is not for this
+        if self._store.free_bytes() - size < least:
             raise disk_full()
         quota = self._store.quota
         if quota is None:

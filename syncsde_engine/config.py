@@ -29,7 +29,7 @@ ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
 Side = Annotated[int, Field(ge=64, le=65536)]  # pixels
 Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
 Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
-Coordinate = Annotated[float, Strict(), Field(ge=-1e12, le=1e12)]
+Coordinate = Annotated[float, Strict(), Field(ge=-1e30, le=1e30)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 StrategyName = Literal[

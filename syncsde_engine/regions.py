@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -56,10 +57,12 @@ def regions(owner: Tensor, scale: int) -> Regions:
 
 def _nearest(values: Tensor, known: Tensor) -> Tensor:
     """The value (H, W) of the nearest known pixel, everywhere."""
-    row, column = ndimage.distance_transform_edt(
+    nearest = ndimage.distance_transform_edt(
         ~known.numpy(), return_distances=False, return_indices=True
     )
-    return values[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
+    assert nearest is not None
+    row, column = torch.from_numpy(np.asarray(nearest)).long()
+    return values[row, column]
 
 
 class Rows(NamedTuple):

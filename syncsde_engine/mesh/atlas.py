@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mesh import Mesh
-from .uvs import Layout, tile_numbers
+from .uvs import tile_numbers
 
 Int = NDArray[np.int64]
 
@@ -34,8 +34,8 @@ class Atlas:
     The artist's coordinates keep their numbers; all others come after them.
     """
 
-    def __init__(self, mesh: Mesh, usable: NDArray[np.bool_]) -> None:
-        """Faces (F,) that are not usable have coordinates without area until others come."""
+    def __init__(self, mesh: Mesh) -> None:
+        """All faces have a texture triangle without area until they get another."""
         self.mesh = mesh
         self.textures: list[Texture] = []
         self.face_texture = np.zeros(len(mesh.triangles), np.int32)
@@ -43,30 +43,37 @@ class Atlas:
         old = np.where(np.isfinite(old), old, np.float32(0))
         self.uvs = np.concatenate([old, np.zeros((1, 2), np.float32)])
         self.corners = np.full((len(mesh.triangles), 3), len(old), np.int64)
-        if mesh.uv_triangles is not None:
-            self.corners[usable] = mesh.uv_triangles[usable]
 
     def keep(
-        self, name: str, material: str, objects: list[str], faces: Int, painted: Int, found: Layout
+        self,
+        name: str,
+        material: str,
+        objects: list[str],
+        faces: Int,
+        kept: Int,
+        cell: Int,
+        tiled: bool,
     ) -> None:
-        """Give faces their own coordinates; `found` is the layout of the `painted` among them.
+        """Give the `kept` ones among some faces their own coordinates.
 
-        Every UDIM tile becomes a texture of its own, moved into the unit square.
+        If `tiled`, every UDIM tile becomes a texture of its own, moved into the unit square; `cell`
+        (len(kept), 2) is the tile.
         """
-        number = tile_numbers(found.cell)
-        tiles, tile_of = np.unique(number, return_inverse=True)
+        assert self.mesh.uv_triangles is not None
+        self.corners[kept] = self.mesh.uv_triangles[kept]
+        tiles, tile_of = np.unique(tile_numbers(cell), return_inverse=True)
         self.face_texture[faces] = len(self.textures)
-        self.face_texture[painted] = len(self.textures) + tile_of
+        self.face_texture[kept] = len(self.textures) + tile_of
         for tile in tiles.tolist():
-            label, tile = (name, None) if found.kind == "unit" else (f"{name}.{tile}", tile)
+            label, tile = (f"{name}.{tile}", tile) if tiled else (name, None)
             self.textures.append(Texture(self._unused(label), material, objects, tile, "own"))
-        if found.kind == "udim":
+        if tiled:
             # Tiles that meet may share a coordinate: it becomes one in each.
-            pair = self.corners[painted] * len(tiles) + tile_of[:, None]
+            pair = self.corners[kept] * len(tiles) + tile_of[:, None]
             _, first, corner = np.unique(pair, return_index=True, return_inverse=True)
-            coordinate = self.corners[painted].ravel()[first]
-            moved = self.uvs[coordinate] - found.cell[first // 3]
-            self._append(painted, moved, corner.reshape(-1, 3))
+            coordinate = self.corners[kept].ravel()[first]
+            moved = self.uvs[coordinate] - cell[first // 3]
+            self._append(kept, moved, corner.reshape(-1, 3))
 
     def add(
         self,

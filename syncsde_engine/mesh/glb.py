@@ -33,9 +33,9 @@ def textured_glb(mesh: Mesh, textures: Sequence[NDArray[np.uint8]]) -> bytes:
     assert mesh.uv_triangles is not None
     file = _File()
     objects, owners = mesh.owners("object"), mesh.owners("texture")
-    finite = np.append(np.isfinite(mesh.positions).all(axis=1), False)
+    finite = np.append(np.all(np.isfinite(mesh.positions), axis=1), False)
     outside = (mesh.triangles < 0) | (mesh.triangles >= len(mesh.positions))
-    valid = finite[np.where(outside, -1, mesh.triangles)].all(axis=1)
+    valid = np.all(finite[np.where(outside, -1, mesh.triangles)], axis=1)
     # A texture without faces has no material.
     shown = [k for k in range(len(textures)) if (valid & (owners == k)).any()]
     by_object = np.argsort(objects, kind="stable")

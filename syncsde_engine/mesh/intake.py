@@ -21,7 +21,7 @@ from .atlas import Atlas, Texture
 from .mesh import Mesh, Normalization, areas, normalise, weld
 from .sanitise import Defects, Sanitised, first_alike, part, sanitise
 from .unwrap import SECONDS, unwrap
-from .uvs import Layout, corners_of, layout, owners_of_texels, sharing
+from .uvs import Corners, Layout, corners_of, flat_cells, layout, owners_of_texels, sharing
 
 log = logging.getLogger(__name__)
 
@@ -67,18 +67,23 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
     clean = sanitise(mesh)
     work, normalization = normalise(clean.mesh)
     places = weld(work.positions)[work.triangles]
-    corners, usable = corners_of(work)
-    groups, group_of = _groups(work, policy, corners, usable)
-    atlas = Atlas(work, usable)
+    corners = corners_of(work)
+    usable = corners.usable
+    groups, group_of = _groups(work, policy, corners)
+    atlas = Atlas(work)
     deadline = time.monotonic() + seconds
     for number, group in enumerate(groups):
         faces = np.flatnonzero(group_of == number)
         if group.own:
-            painted = faces[usable[faces]]
-            found = layout(corners[painted], None if policy == "keep" else places[painted])
+            painted, flat = faces[usable[faces]], faces[(corners.there & ~usable)[faces]]
+            found = layout(corners.uvs[painted], None if policy == "keep" else places[painted])
             if found.kind == "tiling":
                 raise _tiling(group, found)
-            atlas.keep(group.name, group.material, group.objects, faces, painted, found)
+            inside, cell = flat_cells(corners.uvs[flat], found)
+            kept = np.concatenate([painted, flat[inside]])
+            cells = np.concatenate([found.cell, cell[inside]])
+            tiled = found.kind == "udim"
+            atlas.keep(group.name, group.material, group.objects, faces, kept, cells, tiled)
         else:
             by = _unwrap(atlas, group, faces, places, size, deadline - time.monotonic())
             log.info("%s unwrapped by %s", group.name, by)
@@ -102,8 +107,9 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
     return Intake(whole, work, normalization, atlas.textures, report)
 
 
-def _groups(mesh: Mesh, policy: UvPolicy, corners: Float, usable: Bools) -> tuple[list[Group], Int]:
+def _groups(mesh: Mesh, policy: UvPolicy, corners: Corners) -> tuple[list[Group], Int]:
     """Split the faces (F,) by what texture space they share."""
+    usable = corners.usable
     count = len(mesh.objects)
     parts, part_of = np.unique(
         mesh.owners("material").astype(np.int64) * count + mesh.owners("object"),
@@ -124,7 +130,7 @@ def _groups(mesh: Mesh, policy: UvPolicy, corners: Float, usable: Bools) -> tupl
         mine = parts // count == material
         kept, new = np.flatnonzero(mine & own), np.flatnonzero(mine & ~own)
         faces = np.flatnonzero(usable & np.isin(part_of, kept))
-        apart = len(kept) > 1 and _lie_over_each_other(corners[faces], part_of[faces])
+        apart = len(kept) > 1 and _lie_over_each_other(corners.uvs[faces], part_of[faces])
         bundles = [kept[k : k + 1] for k in range(len(kept))] if apart else [kept]
         bundles = [bundle for bundle in (*bundles, new) if len(bundle)]
         for bundle in bundles:

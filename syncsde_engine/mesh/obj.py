@@ -88,7 +88,7 @@ def read_obj(text: str, name: str) -> Mesh:
     face_object, object_names = (objects if len(objects.names) > 1 else groups).ids(len(sizes))
     face_material, material_names = materials.ids(len(sizes))
     has_uvs = bool((uv >= 0).any())
-    flat = np.where((uv[corners] >= 0).all(axis=1)[:, None], uv[corners], -1)
+    flat = np.where(np.all(uv[corners] >= 0, axis=1, keepdims=True), uv[corners], -1)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `sanitise` says so
         positions, coordinates = points.astype(np.float32), coordinates.astype(np.float32)
     return Mesh(

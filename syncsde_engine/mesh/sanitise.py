@@ -63,12 +63,12 @@ def sanitise(mesh: Mesh) -> Sanitised:
         good[bad] = False
 
     count = len(mesh.positions)
-    outside = ((triangles < 0) | (triangles >= count)).any(axis=1)
+    outside = np.any((triangles < 0) | (triangles >= count), axis=1)
     leave_out("out_of_range", outside)
     triangles[outside] = 0
-    finite = np.isfinite(mesh.positions).all(axis=1)
-    leave_out("non_finite", ~finite[triangles].all(axis=1))
-    leave_out("far_away", _far(mesh.positions, triangles, good)[triangles].any(axis=1))
+    finite = np.all(np.isfinite(mesh.positions), axis=1)
+    leave_out("non_finite", ~np.all(finite[triangles], axis=1))
+    leave_out("far_away", np.any(_far(mesh.positions, triangles, good)[triangles], axis=1))
     a, b, c = triangles.T
     leave_out("repeated_index", (a == b) | (b == c) | (c == a))
     positions, extent = _harmless(mesh.positions, triangles[good])

@@ -14,9 +14,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .cameras import Camera, clip_positions
+from .cameras import Camera
 from .compiled import compiled, prange
-from .project import Scene, normal_map, object_of, rays_of, view_depth
+from .project import Scene, ViewMaps, normal_map, object_of, rays_of
 from .sight import MIN_COS
 
 JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
@@ -30,23 +30,20 @@ class Shown(NamedTuple):
     say: Tensor  # (N, H, W) float32 in [0, 1], growing as the distance to such a pixel, squared
 
 
-def clear_objects(scene: Scene, size: int) -> Shown:
-    """Look which object the pixels of all views show; `size` is their shorter side.
+def clear_objects(maps: ViewMaps) -> Shown:
+    """Look which object the pixels of all views show.
 
     Of objects too slender to have such pixels, in no view, all pixels are taken.
     """
-    clip = clip_positions(scene.positions, scene.cameras)
-    objects, faces = [], []
-    for camera, vertices in zip(scene.cameras, clip, strict=True):
-        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
-        face, depth = raster.face[0], view_depth((camera,), raster)[0]
+    scene, size = maps.scene, maps.size
+    objects = []
+    for camera, face, depth in zip(scene.cameras, maps.face, maps.depth, strict=True):
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
         objects.append(clear(scene, face, depth, camera, size))
-        faces.append(face)
     shown = torch.stack(objects)
     slender = np.setdiff1d(scene.mesh.owners("object"), shown.unique().cpu().numpy())
     if len(slender):
-        owner = object_of(scene, torch.stack(faces))
+        owner = object_of(scene, maps.face)
         shown = owner.where(torch.isin(owner, torch.from_numpy(slender).to(owner)), shown)
     return Shown(shown, torch.stack([_say(image, max(1, round(FADE * size))) for image in shown]))
 

@@ -41,17 +41,25 @@ class Sharing(NamedTuple):
     mirrored: float  # wound the other way round than the face
 
 
-def corners_of(mesh: Mesh) -> tuple[Float, Bools]:
-    """Corner coordinates of all faces, and which faces (F,) have coordinates with an area."""
+class Corners(NamedTuple):
+    """Coordinates of the corners of all faces; 0 where there are none."""
+
+    uvs: Float  # (F, 3, 2)
+    there: Bools  # (F,) has numbers
+    usable: Bools  # (F,) has numbers and, in the texture, an area
+
+
+def corners_of(mesh: Mesh) -> Corners:
+    """Look up the texture coordinates of every face, whatever is in the arrays."""
     count = len(mesh.triangles)
     if mesh.uvs is None or mesh.uv_triangles is None or len(mesh.uvs) == 0:
-        return np.zeros((count, 3, 2)), np.zeros(count, bool)
+        return Corners(np.zeros((count, 3, 2)), *np.zeros((2, count), bool))
     index = mesh.uv_triangles
-    there = ((index >= 0) & (index < len(mesh.uvs))).all(axis=1)
+    there = np.all((index >= 0) & (index < len(mesh.uvs)), axis=1)
     corners = mesh.uvs.astype(np.float64)[np.where(there[:, None], index, 0)]
-    there &= (np.abs(corners) < 1e6).all(axis=(1, 2))  # and no NaN: that compares false
+    there &= np.all(np.abs(corners) < 1e6, axis=(1, 2))  # and no NaN: that compares false
     corners[~there] = 0
-    return corners, there & (np.abs(doubled_areas(corners)) > NO_AREA)
+    return Corners(corners, there, there & (np.abs(doubled_areas(corners)) > NO_AREA))
 
 
 def doubled_areas(corners: Float) -> Float:
@@ -90,6 +98,15 @@ def _crosses(corners: Float, places: Int, cell: Float) -> bool:
     order = np.lexsort((tile, *rows.T))
     same = (rows[order][1:] == rows[order][:-1]).all(axis=1)
     return bool((same & (tile[order][1:] != tile[order][:-1])).any())
+
+
+def flat_cells(corners: Float, found: Layout) -> tuple[Bools, Int]:
+    """Which faces without area (F, 3, 2) lie in the tiles of the others, and in which (F, 2)."""
+    cell = np.floor(corners.mean(axis=1)).astype(np.int64)
+    if found.kind == "unit":
+        cell[:] = 0  # what lies on the far border is in there, too
+    inside = np.abs(corners - cell[:, None] - 0.5).max(axis=(1, 2)) <= 0.5 + UV_TOLERANCE
+    return inside & np.isin(tile_numbers(cell), tile_numbers(found.cell)), cell
 
 
 def tile_numbers(cell: Int) -> Int:

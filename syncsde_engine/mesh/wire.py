@@ -60,13 +60,14 @@ def from_safetensors(content: bytes, name: str = "") -> Mesh:
     for key in ("positions", "triangles"):
         if key not in tensors:
             raise InvalidMesh(f"The mesh has no tensor {key!r}.", hint="Send the mesh again.")
-    arrays = {
+    arrays: dict[str, Any] = {
         key: _array(key, tensors[key], dtype, columns)
         for key, (dtype, columns) in TENSORS.items()
         if key in tensors
     }
-    names = _names(_array(NAMES, tensors[NAMES], "U8", 0)) if NAMES in tensors else {}
-    mesh = Mesh(**arrays, **names)
+    if NAMES in tensors:
+        arrays |= _names(_array(NAMES, tensors[NAMES], "U8", 0))
+    mesh = Mesh(**arrays)
     check_form(mesh)
     return replace(mesh, name=name or (mesh.objects[0] if len(mesh.objects) == 1 else mesh.name))
 

@@ -57,8 +57,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
+        maps = view_maps(scene, settings.view_size)
 
-    maps = view_maps(scene, settings.view_size)
     shared = config.shared_attention == "ring"
     attend = Ring(neighbours(cameras), front(cameras)) if shared else None
     denoiser = denoiser_of(config, settings, model, scene, maps, attend)
@@ -79,7 +79,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("decode"):
         views = model.decode(y)
     with session.clock.measure("bake"):
-        baked = bake(scene, views, texels)
+        baked = bake(scene, views, texels, maps)
         painted = baked if lock is None else lock.onto(baked)
         filled = fill(painted, config.fill)
         if lock is not None:

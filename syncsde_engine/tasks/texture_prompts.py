@@ -64,9 +64,10 @@ def prompt_of_faces(config: TextureConfig, mesh: Mesh) -> Tensor:
     """
     prompt = np.zeros(len(mesh.triangles), np.int64)
     for number, (name, _) in enumerate(config.prompt_for, start=1):
-        for kind, names in (("object", mesh.objects), ("material", mesh.materials)):
-            if name in names:
-                prompt[mesh.owners(kind) == names.index(name)] = number
+        if name in mesh.objects:
+            prompt[mesh.owners("object") == mesh.objects.index(name)] = number
+        if name in mesh.materials:
+            prompt[mesh.owners("material") == mesh.materials.index(name)] = number
     return torch.from_numpy(prompt)
 
 

@@ -235,6 +235,28 @@ SENTENCES = [
     ("wide", {"prompt": "a" * 2001}, "prompt has 2001 characters, and at most 2000 are taken."),
     ("wide", {"prompt": "a", "prompt_at": [[0, ""]]}, "prompt_at[0][1] is empty."),
     ("wide", {"prompt": "a", "prompt_at": 3}, "prompt_at must be a list (got 3)."),
+    ("texture", {"prompt": "a", "viewpoints": [3]}, "viewpoints[0] must be a JSON object (got 3)."),
+    ("texture", {"prompt": "a", "viewpoints": [{}]}, "viewpoints[0].position is missing."),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, "3"]}]},
+        "viewpoints[0].position[2] must be a number (got '3').",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, 3], "zoom": 2}]},
+        "There is no viewpoints[0].zoom.",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, 3], "fov": 9, "ortho_scale": 2}]},
+        "viewpoints[0] has both fov and ortho_scale.",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "cameras": 40, "extra_cameras": 30},
+        "These are 70 views, and at most 64 are painted together.",
+    ),
     (
         "ambiguous",
         {"prompt": ["a"], "transform": ["flip"]},
@@ -250,6 +272,23 @@ def test_a_wrong_parameter_is_explained_in_plain_words(task, parameters, sentenc
     assert caught.value.message == sentence
     assert caught.value.field is not None
     assert caught.value.field.split(".")[0] in {f.name for f in dataclasses.fields(CONFIGS[task])}
+
+
+def test_cameras_come_from_a_file_of_their_own(texture, tmp_path, capsys):
+    file = tmp_path / "cameras.json"
+    file.write_text('[{"position": [0, 0, 3]}, {"position": [3, 1, 0], "ortho_scale": 2}]')
+    assert texture("--viewpoints", str(file), "--order", "paper", "--aspect", "1.5") == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [camera["direction"] for camera in report["cameras"]] == ["front", "side"]
+    assert [camera.get("ortho_scale") for camera in report["cameras"]] == [None, pytest.approx(2)]
+    assert report["cameras"][0]["position"] == pytest.approx([0, 0, 3])
+    with Image.open(tmp_path / "out" / "views" / "01.png") as view:
+        assert view.size == (96, 64)
+    for content, named in (("{}", "one JSON list"), ("[", "is not JSON")):
+        file.write_text(content)
+        assert texture("--viewpoints", str(file)) == 2
+        assert named in capsys.readouterr().err
+    assert texture("--viewpoints", "nowhere.json") == 2
 
 
 def test_flags_win_over_the_job_file(texture, tmp_path):

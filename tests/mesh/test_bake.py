@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from syncsde_engine.errors import InvalidMesh
+from syncsde_engine.mesh import bake as baking
 from syncsde_engine.mesh import gather as gathering
 from syncsde_engine.mesh import silhouettes
 from syncsde_engine.mesh.bake import bake, used_texels
@@ -94,7 +95,10 @@ def test_known_colours_come_back_from_ten_views(scene: Scene):
     assert 0.01 < baked.coverage.grazing < 0.2
 
 
-def test_texels_lie_on_their_faces(scene: Scene):
+@pytest.mark.parametrize("compiled", [True, False], ids=["numba", "torch"])
+def test_texels_lie_on_their_faces(scene: Scene, compiled: bool, monkeypatch: pytest.MonkeyPatch):
+    if not compiled:
+        monkeypatch.setattr(baking, "place_texels", None)
     texels = used_texels(scene, 128)
     mesh = scene.mesh
     row, column = texels.place // 128, texels.place % 128
@@ -114,8 +118,8 @@ def test_both_ways_to_gather_agree(scene: Scene, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gathering, "gather_texels", None)
     plain = bake(scene, views, used_texels(scene, 128))
     differs = (compiled.weight - plain.weight).abs() > 1e-4  # a point on the edge of a pixel
+    differs |= (compiled.color - plain.color).abs().amax(1) > 1e-3  # or one of several taps
     assert differs.sum() < 0.001 * len(plain.texels.place)
-    assert (compiled.color - plain.color)[~differs].abs().max() < 1e-3
     assert (compiled.trust - plain.trust)[~differs].abs().max() < 1e-3
     assert (compiled.views[~differs] != plain.views[~differs]).float().mean() < 0.01
     assert compiled.disagreement == pytest.approx(plain.disagreement, rel=1e-3)

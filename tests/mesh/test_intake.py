@@ -69,6 +69,19 @@ def test_coordinates_within_the_unit_square_stay_bit_for_bit():
     np.testing.assert_array_equal(whole.uv_triangles, mesh.uv_triangles)
 
 
+def test_faces_without_area_in_the_texture_keep_their_coordinates():
+    """Seams may be hidden in them; those beyond the tiles have nothing to keep."""
+    mesh = join(at(0, half=2), at(3), at(4), at(5))
+    uvs = mesh.uvs.copy()
+    uvs[4:8], uvs[8:12], uvs[12:16] = [0.25, 0.75], [1, 1], [3, 3]
+    taken = take_in(replace(mesh, uvs=uvs), "auto", 64)
+    corners = taken.whole.uvs[taken.whole.uv_triangles]
+    np.testing.assert_array_equal(corners[:6], uvs[mesh.uv_triangles][:6])
+    assert (corners[6:] == 0).all()
+    assert taken.report["defects"]["without_uvs"] == 6
+    check_uvs(taken.whole)
+
+
 def test_an_island_that_goes_on_in_the_next_tile_is_a_tiling_texture():
     """But who says to keep the coordinates, means tiles; faces must then be within one each."""
     strip = join(at(0, (0, 0, 1, 1), 0.5), at(1, (1, 0, 2, 1), 0.5))

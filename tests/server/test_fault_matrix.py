@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who dies x when: nothing accepted is lost, and the result is the undisturbed one, byte for byte."""
+"""Who dies and when: nothing accepted is lost, and the result is the undisturbed one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from blender_addon.client import Client, find_engine
 from blender_addon.protocol import JobState
 from tests.server.counting_engine import FAULT_FILE, WalkConfig, walk
-from tests.server.running import COMMAND, Engine, is_gone, start, wait_until
+from tests.server.running import COMMAND, Engine, is_gone, wait_until
 
 STEPS = {"steps": 30, "sleep": 0.02, "seed": 11}
 POINTS = {

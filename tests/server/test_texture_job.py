@@ -8,8 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from blender_addon.client import EngineError
 from blender_addon.protocol import JobRequest, JobState
 from syncsde_engine.config import build
 from syncsde_engine.mesh.io import load, to_safetensors
@@ -17,19 +19,25 @@ from syncsde_engine.tasks import run
 from tests import meshes
 from tests.server.running import Engine, start, wait_until
 
-SMALL = {"prompt": "moss", "steps": 3, "view_size": 64, "texture_size": 64}
+SMALL = {
+    "prompt": "moss",
+    "steps": 3,
+    "view_size": 64,
+    "texture_size": 64,
+    "cameras": 2,
+    "viewpoints": [{"position": [2.0, 1, 3], "look_at": [0, 0.2, 0], "ortho_scale": 2.5}],
+}
 
 
 def begin(folder: Path, models: Path) -> Engine:
-    serve = [sys.executable, "-m", "syncsde_engine", "serve", "--models-dir", str(models)]
-    return start(folder, command=serve)
+    command = [sys.executable, "-m", "syncsde_engine", "serve"]
+    return start(folder, "--models-dir", str(models), command=command)
 
 
 def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     mesh = to_safetensors(load(meshes.save_obj_with_uvs(tmp_path / "ball.obj")))
-    parameters = {**SMALL, "model": tiny_model.name}
-    direct_parameters = {**parameters, "model": str(tiny_model)}
-    generator = run("texture", build("texture", direct_parameters), {"mesh": mesh})
+    given = {**SMALL, "model": str(tiny_model)}
+    generator = run("texture", build("texture", given), {"mesh": mesh})
     try:
         while True:
             next(generator)
@@ -40,6 +48,7 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
     try:
         client = engine.client
         inputs = {"mesh": client.put_blob(mesh)}
+        parameters = {**SMALL, "model": tiny_model.name}
         job = client.submit(JobRequest("texture", parameters, inputs))
         done = wait_until(lambda: (now := client.job(job.id)).state.ended and now, 120)
         assert done.state == JobState.DONE, done.error
@@ -75,6 +84,12 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
         assert failed.error is not None
         assert failed.error["code"] == "invalid_request"
         assert failed.error["field"] == "inputs.keep_mask"
+
+        # A model that is not there is refused; a path is no name.
+        for model in ("nowhere", str(tiny_model), f"../{tiny_model.name}", "a/b"):
+            with pytest.raises(EngineError) as refused:
+                client.submit(JobRequest("texture", {**parameters, "model": model}, inputs))
+            assert (refused.value.code, refused.value.field) == ("missing_weights", "model")
 
         # Cancelling stops between steps.
         long = client.submit(JobRequest("texture", {**parameters, "steps": 900}, inputs))

@@ -35,6 +35,7 @@ def test_arrays_are_the_evaluated_mesh_with_y_up(bpy, addon, suzanne):
         "triangles": "int32",
         "uvs": "float32",
         "uv_triangles": "int32",
+        "face_material": "int32",
     }
     assert all(array.flags.c_contiguous for array in tensors.values())
     assert len(positions) > len(suzanne.data.vertices)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """textured.glb from the command line, opened in Blender: right side up, texels in place."""
 
+import json
 import os
 import subprocess
 
@@ -54,3 +55,38 @@ def test_textured_glb_opens_right_side_up(bpy, suzanne, real_engine, tmp_path):
     png = bpy.data.images.load(str(tmp_path / "out" / "texture.png"))
     assert np.array_equal(pixels(node.image), pixels(png))
     assert node.image.colorspace_settings.name == "sRGB"
+
+
+def test_objects_and_materials_keep_their_names_and_textures(bpy, real_engine, tmp_path):
+    """A cube of two materials and a ball of one: three textures, on the faces they are of."""
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=8, ring_count=6, location=(3, 0, 0))
+    bpy.context.object.name = "Ball"
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    for name in ("Iron", "Wood"):
+        cube.data.materials.append(bpy.data.materials.new(name))
+    for face in list(cube.data.polygons)[:2]:
+        face.material_index = 1
+    bpy.ops.wm.obj_export(filepath=str(tmp_path / "two.obj"))
+    small = ["--steps", "1", "--view-size", "64", "--texture-size", "64", "--prompt", "gold"]
+    command = [real_engine, "texture", tmp_path / "two.obj", *small, "--prompt-for", "Ball", "lava"]
+    subprocess.run([*command, "--model", MODEL, "--output", tmp_path / "out"], check=True)
+
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.ops.import_scene.gltf(filepath=str(tmp_path / "out" / "textured.glb"))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    files = report["textures"]
+    assert {t["material"] for t in report["mesh"]["textures"]} == {"material", "Iron", "Wood"}
+    found = {}
+    for obj in (obj for obj in bpy.data.objects if obj.type == "MESH"):
+        faces = [face.material_index for face in obj.data.polygons]
+        found[obj.name] = {
+            slot.name: faces.count(index) for index, slot in enumerate(obj.material_slots)
+        }
+        for slot in obj.material_slots:
+            nodes = slot.material.node_tree.nodes
+            (node,) = (node for node in nodes if node.bl_idname == "ShaderNodeTexImage")
+            png = bpy.data.images.load(str(tmp_path / "out" / files[slot.name]))
+            assert np.array_equal(pixels(node.image), pixels(png))
+    assert found["Cube"] == {"Iron": 8, "Wood": 4}
+    assert list(found["Ball"].values()) == [80]

@@ -127,7 +127,7 @@ def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
 
 def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch):
     layout = Layout()
-    chosen = types.SimpleNamespace(layout=layout, engine="")
+    chosen = types.SimpleNamespace(layout=layout, engine="", models="")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert layout.drawn[0] == "engine"
     assert layout.drawn[1].startswith("Found: ")

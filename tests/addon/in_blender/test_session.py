@@ -4,6 +4,7 @@
 `_tick` is what Blender's timer calls in the window; background Blender has no timers.
 """
 
+import json
 import shutil
 
 import pytest
@@ -32,8 +33,9 @@ def begin(bpy, addon, no_engine, monkeypatch):
     def begun(last=lambda: None):
         obj = bpy.context.object
         exported = addon.export_mesh.export(bpy.context, obj)
-        onto = addon.results.OntoObject(obj.session_uid, obj.name, "moss", exported.uv_layer, "")
-        addon.session.start(a_request(addon, "texture", "texture.png"), onto)
+        target = addon.textures.Target(obj.name, obj.session_uid, exported.uv_layer)
+        onto = addon.results.OntoObjects([target], "moss")
+        addon.session.start(a_request(addon, "texture", "report.json"), onto)
         job = addon.session.current
         job._steps = Scripted(last)()
         return job
@@ -42,9 +44,23 @@ def begin(bpy, addon, no_engine, monkeypatch):
 
 
 @pytest.fixture
-def begin_and_get_texture(begin, addon, picture):
+def begin_and_get_texture(bpy, begin, picture):
     def begun():
-        job = begin(lambda: shutil.copy(picture, job.request.directory / "texture.png"))
+        name = bpy.context.object.name
+        texture = {
+            "name": "a",
+            "material": "material",
+            "objects": [name],
+            "tile": None,
+            "uv": "own",
+        }
+        report = {"mesh": {"textures": [texture]}, "textures": {"a": "texture.png"}}
+
+        def finish():
+            shutil.copy(picture, job.request.directory / "texture.png")
+            (job.request.directory / "report.json").write_text(json.dumps(report))
+
+        job = begin(finish)
         return job
 
     return begun

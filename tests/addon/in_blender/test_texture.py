@@ -11,7 +11,7 @@ import pytest
 # Small enough for a test; $SYNCSDE_TEST_MODEL may stand for the embedded model.
 SMALL = {
     "prompt": "a mossy stone statue",
-    "model": os.environ.get("SYNCSDE_TEST_MODEL", "mini"),
+    "model": os.path.basename(os.environ.get("SYNCSDE_TEST_MODEL", "mini")),
     "steps": 2,
     "view_size": 64,
     "texture_size": 128,
@@ -32,22 +32,21 @@ def stages(addon, enough):
 
 def start(bpy, addon, **changes):
     """Begin a job as the window does, leaving the pumping to the test."""
-    obj, settings = bpy.context.object, bpy.context.scene.syncsde
-    exported = addon.export_mesh.export(bpy.context, obj)
+    settings, folder = bpy.context.scene.syncsde, addon.session.temporary_folder()
+    tensors, targets = addon.operators.read_objects(bpy.context, folder, False)
     for name, value in {**SMALL, **changes}.items():
         setattr(settings, name, value)
     request = addon.job.Request(
         program=addon.preferences.find_engine_program(),
         task="texture",
         parameters=addon.properties.to_job(settings, addon.properties_texture.TextureParameters),
-        inputs={"mesh": lambda: addon.client.tensors_to_bytes(exported.tensors)},
-        directory=addon.session.temporary_folder(),
-        file="texture.png",
+        inputs={"mesh": lambda: addon.client.tensors_to_bytes(tensors)},
+        directory=folder,
+        file="report.json",
         keep_all=False,
+        also=addon.textures.FILES,
     )
-    name = settings.prompt
-    onto = addon.results.OntoObject(obj.session_uid, obj.name, name, exported.uv_layer, "")
-    addon.session.start(request, onto)
+    addon.session.start(request, addon.results.OntoObjects(targets, settings.prompt))
 
 
 def test_texture_comes_back_and_mesh_stays(bpy, addon, suzanne, real_engine, contents_of, tmp_path):
