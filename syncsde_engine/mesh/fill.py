@@ -26,7 +26,10 @@ TRUSTED = 3e-5
 NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
 GRAY = 0.5  # of a surface that nobody saw at all
 CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at least this size
-CELLS = 12  # that it then blends
+CELLS = 8  # that it then blends
+
+STRIP = 256  # rows of gutters at once
+CHUNK = 1 << 18  # texels to fill at once
 
 Colors = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -46,6 +49,7 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
     else:
         color = fill_surface(color, weight, texels, smooth=how == "smooth")
     texture = texels.spread(torch.from_numpy(color).to(texels.place.device)).cpu()
+    del color, weight
     used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
     for image, chart in zip(texture, used, strict=True):
         fill_gutters(image.numpy(), chart.numpy())
@@ -86,13 +90,16 @@ def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
     chosen = np.empty_like(wanted)
     rest = np.arange(len(wanted))
     for candidates in NEIGHBORS:
-        texel = wanted[rest]
-        _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
-        nearest = donors[np.reshape(nearest, (len(texel), -1))]
-        same_side = np.einsum("tkc,tc->tk", normals[face[nearest]], normals[face[texel]]) > 0
-        best = same_side.argmax(axis=1)[:, None]
-        chosen[rest] = np.take_along_axis(nearest, best, axis=1)[:, 0]
-        rest = rest[~same_side.any(axis=1)]
+        refused = []
+        for part in _parts(rest):
+            texel = wanted[part]
+            _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
+            nearest = donors[np.reshape(nearest, (len(texel), -1))]
+            same_side = np.einsum("tkc,tc->tk", normals[face[nearest]], normals[face[texel]]) > 0
+            best = same_side.argmax(axis=1)[:, None]
+            chosen[part] = np.take_along_axis(nearest, best, axis=1)[:, 0]
+            refused.append(part[~same_side.any(axis=1)])
+        rest = np.concatenate(refused)
         if len(rest) == 0:
             break
     return chosen
@@ -122,7 +129,10 @@ def fill_gutters(texture: Colors, used: NDArray[np.bool_]) -> None:
     """Extend the charts over an image (H, W, 3), in place, so that filtering shows no seams."""
     if used.any() and not used.all():
         row, column = _nearest(used)
-        texture[~used] = texture[row[~used], column[~used]]
+        for strip in range(0, len(texture), STRIP):  # what is gathered at once stays small
+            here = slice(strip, strip + STRIP)
+            free = ~used[here]
+            texture[here][free] = texture[row[here][free], column[here][free]]
 
 
 def _nearest(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -177,14 +187,20 @@ def blend(color: Colors, donors: Index, wanted: Index, away: Points, texels: Tex
         centers, means = _cells(position[donors], color[donors], CELL * 2**coarse)
         among = min(CELLS, len(centers))
         tree = KDTree(centers)
-        distance, nearest = tree.query(position[wanted[here]], k=among, workers=-1)
-        distance = np.maximum(np.reshape(distance, (len(here), among)), 1e-9)
-        nearest = np.reshape(nearest, (len(here), among))
-        reach = 1.0001 * distance[:, -1:]
-        weight = ((reach - distance) / (reach * distance)) ** 2
-        weight *= (share[here] / weight.sum(axis=1))[:, None]
-        blended[here] += np.einsum("tk,tkc->tc", weight, means[nearest])
+        for part in _parts(here):
+            distance, nearest = tree.query(position[wanted[part]], k=among, workers=-1)
+            distance = np.maximum(np.reshape(distance, (len(part), among)), 1e-9)
+            nearest = np.reshape(nearest, (len(part), among))
+            reach = 1.0001 * distance[:, -1:]
+            weight = ((reach - distance) / (reach * distance)) ** 2
+            weight *= (share[part] / weight.sum(axis=1))[:, None]
+            blended[part] += np.einsum("tk,tkc->tc", weight, means[nearest])
     return blended
+
+
+def _parts(numbers: Index) -> list[Index]:
+    """Few enough at once."""
+    return [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)] or [numbers]
 
 
 def _cells(position: Colors, color: Colors, size: float) -> tuple[Points, Points]:
