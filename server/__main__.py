@@ -89,7 +89,8 @@ def _run(folder: Path, arguments: argparse.Namespace, worker: Sequence[str]) -> 
         remove_parts(store.folder)
         metrics = Metrics(store) if arguments.metrics else None
         checkpoints = protocol.make_private(folder / "checkpoints")
-        folders = [protocol.make_private(folder / "models"), *arguments.models_dir]
+        (folder / "models").mkdir(mode=0o700, exist_ok=True)
+        folders = [folder / "models", *arguments.models_dir]
         jobs = stack.enter_context(closing(Jobs(folder / "jobs.sqlite", changes.notify)))
         jobs.recover(WorkerCrashed("The engine was killed during this job.").as_dict())
         keep_checkpoints(checkpoints, jobs.unfinished())

@@ -81,6 +81,8 @@ class Supervisor:
             "worker": "down" if worker is None else "ready" if worker.ready else "starting",
             "worker_age": None if worker is None else round(now - worker.heard, 3),
             "worker_pid": None if worker is None else worker.pid,
+            "worker_memory": None if worker is None else worker.memory,
+            "devices": [] if worker is None else worker.devices,
             "worker_restarts": max(0, self._starts - 1),
             "supervisor_age": round(now - self._beat, 3),
             "job": None if claim is None else claim.id,
@@ -194,9 +196,12 @@ class Supervisor:
         if kind == "ready":
             log.info("worker %d is ready", worker.pid)
             worker.ready = True
+            worker.devices = content.get("devices", [])
             self._failed_starts = 0
         elif kind == "exit":
             self._worker_gone(worker, content["code"])
+        elif kind == "heartbeat":
+            worker.memory = content["memory"]
         elif kind == "log":
             worker_log.log(content["level"], "%s: %s", content["name"], content["message"])
         elif self._claim is not None and content.pop("job", None) == self._claim.id:

@@ -26,6 +26,10 @@ def test_health_needs_no_token(engine):
     assert health["instance"] == engine.client.connection.instance
     assert health["protocol"] == protocol.PROTOCOL
     wait_until(lambda: engine.client.status()["worker"] == "ready")
+    status = engine.client.status()
+    assert status["devices"] == ["cpu"]
+    assert status["models"] == ["mini"]
+    assert wait_until(lambda: engine.client.status()["worker_memory"]) > 1_000_000
     health = engine.client.healthz()
     assert health["supervisor_age"] < 5
     assert health["worker_age"] < 5
