@@ -360,3 +360,9 @@ def test_a_camera_that_is_of_no_use_is_told(texture, viewpoint, sentence):
     with pytest.raises(InvalidRequest, match=sentence) as caught:
         texture(viewpoints=[viewpoint])
     assert caught.value.field == "viewpoints"
+
+
+def test_a_draft_has_no_rings_beside_given_cameras():
+    view = {"position": [0, 0, 3]}
+    draft = build("texture", {"prompt": "moss", "quality": "draft", "viewpoints": [view]})
+    assert (draft.cameras, draft.steps) == (None, 12)
