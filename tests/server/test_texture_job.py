@@ -23,7 +23,7 @@ def begin(folder: Path) -> Engine:
 
 def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     mesh = to_safetensors(load(meshes.save_obj_with_uvs(tmp_path / "ball.obj")))
-    parameters = {**SMALL, "model": str(tiny_model)}
+    parameters = {**SMALL, "model": str(tiny_model), "prompt_for": [["ball", "gold"]]}
     generator = run("texture", build("texture", parameters), {"mesh": mesh})
     try:
         while True:
