@@ -17,6 +17,7 @@ PROGRAM = "syncsde"
 PROGRAM_VARIABLE = "SYNCSDE_ENGINE"
 START_SECONDS = 120.0
 
+models_dir = ""  # where the engine that is started next finds models by their names
 _process: subprocess.Popen[bytes] | None = None
 
 
@@ -65,8 +66,9 @@ def reach(program: str) -> Generator[None, None, Client]:
 
 
 def _start(program: str, folder: Path) -> subprocess.Popen[bytes]:
+    models = ["--models-dir", models_dir] if models_dir else []
     try:
-        return start_engine([program, "serve"], folder)
+        return start_engine([program, "serve", *models], folder)
     except OSError as error:
         reason = str(error).rstrip(".")
         raise EngineError("engine_failed", f"The engine did not start: {reason}.") from None

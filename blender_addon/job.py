@@ -154,6 +154,8 @@ class Job:
             step, total = event.data["step"], event.data["total"]
             self.stage = f"{label} {step}/{total}" if total > 1 else label
             self.fraction = begin + (end - begin) * step / max(total, 1)
+        if (event.data.get("place") or 0) > 1:
+            self.stage = f"Waiting for the Engine: Place {event.data['place']}"
         if event.type != "state":
             return False
         state = JobState(event.data["state"])

@@ -33,6 +33,7 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
             column = layout.column(align=True)
             for obj in objects[:MOST_PROMPTS]:
                 column.prop(obj, "syncsde_prompt", text=obj.name)
+        layout.prop(settings, "quality", expand=True)
         layout.prop(settings, "seed")
         layout.prop(settings, "steps")
         if not draw_engine(context, layout):

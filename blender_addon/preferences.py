@@ -19,11 +19,19 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
         default="",
     )
+    models: StringProperty(
+        name="Models",
+        description="A folder of models in diffusers format, each a folder whose name can be given "
+        "as Model. Read when the engine starts",
+        subtype="DIR_PATH",
+        default="",
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "engine")
+        layout.prop(self, "models")
         try:
             layout.label(text=f"Found: {find_engine_program()}", icon="CHECKMARK")
         except engine.NotInstalled as error:
@@ -33,6 +41,7 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
 def find_engine_program() -> str:
     """Find the engine's program. Raises engine.NotInstalled, whose text says what to do."""
     preferences = bpy.context.preferences.addons[__package__].preferences
+    engine.models_dir = bpy.path.abspath(preferences.models)
     return engine.find_program(bpy.path.abspath(preferences.engine))
 
 

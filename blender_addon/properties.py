@@ -27,7 +27,8 @@ UNSET: dict[str, object] = {
     "patch_size": 0,
     "upscaler": "",
 }
-FOLDERS = ("model", "controlnet", "upscaler")  # may begin with Blender's "//"
+# What a draft has less of: the engine chooses, unless it was changed from these defaults.
+DRAFTED: dict[str, object] = {"steps": 30, "cameras": None, "texture_size": 1024}
 
 
 class SamplingParameters:
@@ -118,7 +119,7 @@ class SamplingParameters:
     )
     model: StringProperty(
         name="Model",
-        description="Name of a model the engine knows, or a folder in diffusers format",
+        description="Name of a model: mini, or a folder in the Models of the preferences",
         default="mini",
     )
     batch_size: IntProperty(
@@ -180,8 +181,8 @@ def to_job(source: Any, parameters: type) -> dict[str, Any]:
     for name, value in values.items():
         if name in UNSET and value == UNSET[name]:
             values[name] = None
-        elif name in FOLDERS:
-            values[name] = bpy.path.abspath(str(value))
+    if values.get("quality") == "draft":
+        values = {n: v for n, v in values.items() if n not in DRAFTED or v != DRAFTED[n]}
     return values
 
 

@@ -219,7 +219,8 @@ class AmbiguousParameters(SamplingParameters):
     )
     upscaler: StringProperty(
         name="Upscaler",
-        description="Folder of DeepFloyd IF's second stage, if the model is its first",
+        description="Name of DeepFloyd IF's second stage in the Models of the preferences, if the "
+        "model is its first",
         default="",
     )
 

@@ -36,9 +36,19 @@ class TextureParameters(SamplingParameters):
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
+    quality: EnumProperty(
+        name="Quality",
+        description="How much work goes into the texture",
+        items=(
+            ("draft", "Draft", "Fewer views and steps, in a third of the time or less"),
+            ("standard", "Standard", "The settings below"),
+        ),
+        default="standard",
+    )
     controlnet: StringProperty(
         name="ControlNet",
-        description="Folder of the depth ControlNet, if the model's own folder has none",
+        description="Name of the depth ControlNet in the Models of the preferences, if the model "
+        "has none of its own",
         default="",
     )
     control_scale: FloatProperty(

@@ -21,7 +21,7 @@ from syncsde_engine.errors import InvalidRequest, SyncSDEError
 from .blobs import BlobStore
 from .changes import Changes
 from .errors import DiskFull, UnusableState, is_disk_full
-from .files import keep_checkpoints
+from .files import keep_checkpoints, remove_parts
 from .jobs import Jobs
 from .leases import Leases
 from .lock import only_engine
@@ -86,14 +86,15 @@ def _run(folder: Path, arguments: argparse.Namespace, worker: Sequence[str]) -> 
         stack.callback(handler.close)
         changes, leases = Changes(), Leases()
         store = BlobStore(folder / "blobs", round(arguments.quota * 1e9))
-        store.remove_parts()
+        remove_parts(store.folder)
         metrics = Metrics(store) if arguments.metrics else None
         checkpoints = protocol.make_private(folder / "checkpoints")
-        folders = [protocol.make_private(folder / "models"), *arguments.models_dir]
+        (folder / "models").mkdir(mode=0o700, exist_ok=True)
+        folders = [folder / "models", *arguments.models_dir]
         jobs = stack.enter_context(closing(Jobs(folder / "jobs.sqlite", changes.notify)))
         jobs.recover(WorkerCrashed("The engine was killed during this job.").as_dict())
         keep_checkpoints(checkpoints, jobs.unfinished())
-        room = Room(folder, store, jobs)
+        room = Room(folder, store, jobs, checkpoints)
         command = [*worker, "--blobs", str(store.folder), "--checkpoints", str(checkpoints)]
         command += ["--device", arguments.device, "--memory", str(worker_memory(arguments))]
         command += [part for each in folders for part in ("--models-dir", str(each))]

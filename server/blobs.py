@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blender_addon.protocol import is_sha256, make_private
-from syncsde_engine.errors import InvalidRequest
 
-from .files import NEW, part_of, publish, remove_parts
+from .errors import Conflict
+from .files import NEW, part_of, publish
 
 HEAD = (1 << 20) + 8  # bytes of a blob that a check is shown
 UNUSED = 86400.0  # seconds that a blob which no job needs is kept after it was last asked for
@@ -30,9 +30,6 @@ class BlobStore:
     def __init__(self, folder: Path, quota: int | None = None) -> None:
         self.folder = make_private(folder)
         self.quota = quota  # bytes
-
-    def remove_parts(self) -> None:
-        remove_parts(self.folder)
 
     def find(self, sha256: str) -> Path | None:
         path = self.folder / sha256
@@ -116,10 +113,10 @@ class Incoming:
         self.size += len(chunk)
 
     def commit(self) -> None:
-        """Give the blob its name for good. Raises InvalidRequest if the content differs."""
+        """Give the blob its name for good. Raises Conflict if its content has another hash."""
         found = self._hash.hexdigest()
         if found != self._target.name:
-            raise InvalidRequest(
+            raise Conflict(
                 f"The content has the SHA-256 {found}, not {self._target.name}.", field="sha256"
             )
         if self._check is not None:

@@ -16,13 +16,13 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def part_of(target: Path) -> Path:
-    """Where a file is written before it gets its name; what an engine leaves is found by PART."""
-    return target.with_name(f"{target.stem[:32]}.{secrets.token_hex(8)}{PART}")
+    """Where a file is written before it gets its name: its name tells which process wrote it."""
+    return target.with_name(f"{target.stem[:32]}.{os.getpid()}.{secrets.token_hex(8)}{PART}")
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what an interrupted engine left; only for the one that holds the folder's lock."""
-    for part in folder.glob(f"*{PART}"):
+def remove_parts(folder: Path, process: int | str = "*") -> None:
+    """Remove what a process left that was killed, or all; only for who holds the folder's lock."""
+    for part in folder.glob(f"*.{process}.*{PART}"):
         part.unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,7 +23,6 @@ from .leases import Leases
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 << 10
 MAX_TARGET_BYTES = 4 << 10
-METHODS = ("GET", "HEAD", "POST", "PUT")
 OPEN_PATHS = ("/healthz",)
 
 _ANSWER_HEADERS = [
@@ -37,9 +36,18 @@ _ANSWER_HEADERS = [
 class Guard:
     """Wraps an application that then sees only requests of clients who hold the token."""
 
-    def __init__(self, app: ASGIApp, token: str, hosts: Collection[str], leases: Leases) -> None:
-        """`hosts` are all values that the header Host may have, with the port."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        methods: Callable[[str], set[str]],
+        token: str,
+        hosts: Collection[str],
+        leases: Leases,
+    ) -> None:
+        """`methods` tells what a path takes, nothing for one that is not there; `hosts` are all
+        values that the header Host may have, with the port."""
         self._app = app
+        self._methods = methods
         self._token = f"Bearer {token}".encode()
         self._hosts = {host.encode() for host in hosts}
         self._leases = leases
@@ -92,6 +100,9 @@ class Guard:
                 f"This engine speaks protocol {protocol.PROTOCOL}.",
                 hint="Update the add-on or the engine, whichever is older.",
             )
+        allowed = self._methods(scope["path"])
+        if allowed and scope["method"] not in allowed:
+            raise WrongMethod(scope["method"], allowed)
         _check_body(scope["method"], headers)
         clients = _all(headers, protocol.CLIENT_HEADER.lower().encode())
         if clients:
@@ -102,9 +113,13 @@ class Guard:
                 self._leases.renew(client)
 
 
+class WrongMethod(Refused):
+    def __init__(self, method: str, allowed: Collection[str]) -> None:
+        super().__init__(405, "method_not_allowed", f"The method {method} is not used here.")
+        self.allowed = allowed
+
+
 def _check_body(method: str, headers: list[tuple[bytes, bytes]]) -> None:
-    if method not in METHODS:
-        raise Refused(405, "method_not_allowed", f"The method {method} is not used here.")
     if _all(headers, b"transfer-encoding"):
         # Also where Content-Length is given too, which is how requests are smuggled.
         raise Refused(411, "length_required", "A body must come with its Content-Length.")
@@ -138,7 +153,7 @@ async def refuse(error: SyncSDEError, scope: Scope, send: Send) -> None:
     ]
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
-    if error.code == "method_not_allowed":
-        headers.append((b"allow", ", ".join(METHODS).encode()))
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", ", ".join(sorted(error.allowed)).encode()))
     await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -7,7 +7,6 @@ the disk is full;  paused -> queued.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import threading
@@ -20,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from blender_addon.protocol import MAX_EVENTS, Event, Job, JobRequest, JobState
 
-from . import queue_order
+from . import queue_order, rows
 from .errors import Busy, Conflict, NotFound
 from .schema import open_database
 
@@ -71,7 +70,7 @@ class Jobs:
         files are still here, the new job is done at once. Raises Conflict if the key was used for
         another request, Busy if the queue is full.
         """
-        text, digest = _canonical(request)
+        text, digest = rows.canonical(request)
         with self._transaction():
             known = self._with_key(request.key, digest)
             if known is not None:
@@ -116,23 +115,23 @@ class Jobs:
     def newest(self, limit: int = 100, owner: str | None = None) -> list[Job]:
         """The jobs submitted last, latest first; with `owner`, only that client's."""
         with self._lock:
-            rows = self._db.execute(
+            found = self._db.execute(
                 "SELECT * FROM jobs WHERE ?1 IS NULL OR owner = ?1 ORDER BY position DESC LIMIT ?2",
                 (owner, limit),
             ).fetchall()
             places = queue_order.places(self._db)
-            return [_job(row, places) for row in rows]
+            return [rows.job(row, places) for row in found]
 
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """Return up to MAX_EVENTS events numbered above `after`. Raises NotFound."""
         with self._lock:
             position = self._row(job_id)["position"]
-            rows = self._db.execute(
+            found = self._db.execute(
                 "SELECT number, type, time, data FROM events"
                 " WHERE job = ? AND number > ? ORDER BY number LIMIT ?",
                 (position, after, MAX_EVENTS),
             )
-            return [Event(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+            return [Event(row[0], row[1], row[2], json.loads(row[3])) for row in found]
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
@@ -150,14 +149,14 @@ class Jobs:
     def ask_cancel_all(self, owner: str | None) -> list[str]:
         """Cancel all jobs of a client that have not ended; return their ids."""
         with self._transaction():
-            rows = self._db.execute(
-                "SELECT * FROM jobs WHERE owner IS ? AND state IN (?, ?, ?)",
+            found = self._db.execute(
+                "SELECT * FROM jobs WHERE owner IS ? AND state IN (?, ?, ?) ORDER BY position",
                 (owner, JobState.QUEUED, JobState.PAUSED, JobState.RUNNING),
             ).fetchall()
-            for row in rows:
+            for row in found:
                 self._cancel(row)
             self._announce()
-            return [row["id"] for row in rows]
+            return [row["id"] for row in found]
 
     def move(
         self,
@@ -250,10 +249,10 @@ class Jobs:
     def unfinished(self) -> set[str]:
         """The ids of all jobs that have not ended."""
         with self._lock:
-            rows = self._db.execute(
+            found = self._db.execute(
                 "SELECT id FROM jobs WHERE state NOT IN ('done', 'failed', 'cancelled')"
             )
-            return {row["id"] for row in rows}
+            return {row["id"] for row in found}
 
     def last_request(self) -> JobRequest | None:
         """What was asked for last, as a guess of what will be asked next."""
@@ -322,7 +321,7 @@ class Jobs:
 
     def _job(self, row: sqlite3.Row) -> Job:
         waits = row["state"] == JobState.QUEUED
-        return _job(row, queue_order.places(self._db) if waits else {})
+        return rows.job(row, queue_order.places(self._db) if waits else {})
 
     def _with_key(self, key: str | None, digest: str) -> sqlite3.Row | None:
         if key is None:
@@ -364,7 +363,7 @@ class Jobs:
     def _wait(self, row: sqlite3.Row, state: JobState, error: Json | None = None) -> None:
         if row["cancel_asked"]:
             return self._end(row["id"], JobState.CANCELLED)
-        reason = _dump(error) if state == JobState.PAUSED else None
+        reason = rows.dump(error) if state == JobState.PAUSED else None
         self._db.execute(
             "UPDATE jobs SET state = ?, error = ? WHERE id = ?", (state, reason, row["id"])
         )
@@ -375,7 +374,7 @@ class Jobs:
     ) -> None:
         self._db.execute(
             "UPDATE jobs SET state = ?, finished = ?, result = ?, error = ? WHERE id = ?",
-            (state, time.time(), _dump(result), _dump(error), job_id),
+            (state, time.time(), rows.dump(result), rows.dump(error), job_id),
         )
         self._db.execute(
             "DELETE FROM uses WHERE job = (SELECT position FROM jobs WHERE id = ?)", (job_id,)
@@ -407,40 +406,3 @@ class Jobs:
             "INSERT INTO events SELECT position, last_event, ?, ?, ? FROM jobs WHERE id = ?",
             (kind, time.time(), json.dumps(data), job_id),
         )
-
-
-def _canonical(request: JobRequest) -> tuple[str, str]:
-    """A request as text that is the same for the same work, and its SHA-256."""
-    text = json.dumps(
-        {
-            "task": request.task,
-            "parameters": dict(request.parameters),
-            "inputs": dict(request.inputs),
-        },
-        sort_keys=True,
-    )
-    return text, hashlib.sha256(text.encode()).hexdigest()
-
-
-def _dump(content: Json | None) -> str | None:
-    return None if content is None else json.dumps(content)
-
-
-def _job(row: sqlite3.Row, places: Mapping[str, queue_order.Place]) -> Job:
-    place = places.get(row["id"])
-    return Job(
-        id=row["id"],
-        task=row["task"],
-        state=JobState(row["state"]),
-        attempts=row["attempts"],
-        last_event=row["last_event"],
-        created=row["created"],
-        started=row["started"],
-        finished=row["finished"],
-        result=None if row["result"] is None else json.loads(row["result"]),
-        error=None if row["error"] is None else json.loads(row["error"]),
-        owner=row["owner"],
-        priority=row["priority"],
-        place=None if place is None else place.place,
-        wait=None if place is None else place.wait,
-    )

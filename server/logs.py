@@ -19,10 +19,8 @@ MAX_BYTES = 4 << 20
 OLD_FILES = 3
 
 _TOKEN = re.compile(r"(?i)(bearer\s+|token[\"'=:\s]+)[A-Za-z0-9_\-.]{16,}")
-_PROMPT = re.compile(
-    r"(?i)([\"']\w*(?:prompt|background|foreground)\w*[\"']\s*:\s*)"
-    r"(\[[^\]]*\]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')"
-)
+# To the end of the line: where a prompt with quotes ends is not to be told in text that is escaped.
+_PROMPT = re.compile(r"(?i)(\w*(?:prompt|background|foreground|word)\w*\\*[\"']\s*:\s*)[^\n]*")
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
@@ -30,7 +28,7 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
     for secret in secrets:
         text = text.replace(secret, "<secret>")
     text = _TOKEN.sub(r"\1<secret>", text)
-    text = _PROMPT.sub(r'\1"<prompt>"', text)
+    text = _PROMPT.sub(r"\1<prompt>", text)
     home = str(Path.home())
     return text.replace(home, "~") if len(home) > 1 else text
 

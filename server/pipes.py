@@ -54,7 +54,7 @@ class Pipes:
         pause = threading.Event()
         try:
             while not pause.wait(HEARTBEAT):
-                self.send("heartbeat")
+                self.send("heartbeat", memory=resident_bytes())
         except OSError:
             os._exit(0)
 
@@ -64,6 +64,7 @@ class LogToEngine(logging.Handler):
 
     def __init__(self, pipes: Pipes) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._pipes = pipes
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -72,6 +73,15 @@ class LogToEngine(logging.Handler):
             self._pipes.send("log", level=record.levelno, name=record.name, message=text)
         except OSError:
             os._exit(0)
+
+
+def resident_bytes() -> int | None:
+    """How much memory this process has at the moment; None where that is not told (not Linux)."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
 
 
 def _take(number: int, instead: int, mode: str) -> IO[str]:

@@ -41,6 +41,8 @@ class Worker:
         self.pid = self._process.pid
         self.ready = False
         self.told_to_load = False
+        self.devices: list[str] = []
+        self.memory: int | None = None  # bytes
         self.heard = time.monotonic()
         self._inbox = inbox
         threading.Thread(target=self._read, name=f"worker {self.pid}", daemon=True).start()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .blobs import YOUNG, BlobStore
 from .errors import disk_full, store_full
+from .files import remove_parts
 from .jobs import Jobs
 
 RESERVE_FILE = "reserve"
@@ -28,8 +29,9 @@ log = logging.getLogger(__name__)
 class Room:
     """The room of one state folder. Methods may be called from any thread."""
 
-    def __init__(self, folder: Path, store: BlobStore, jobs: Jobs) -> None:
+    def __init__(self, folder: Path, store: BlobStore, jobs: Jobs, checkpoints: Path) -> None:
         self._reserve = folder / RESERVE_FILE
+        self._checkpoints = checkpoints
         self._store = store
         self._jobs = jobs
         self._lock = threading.Lock()
@@ -37,7 +39,8 @@ class Room:
 
     def require(self, size: int) -> None:
         """Make sure that `size` bytes more may come. Raises DiskFull."""
-        if self._store.free_bytes() - size < LEAST:
+        least = LEAST if self._reserve.exists() else LEAST + RESERVE  # which is not for this
+        if self._store.free_bytes() - size < least:
             raise disk_full()
         quota = self._store.quota
         if quota is None:
@@ -51,6 +54,11 @@ class Room:
                 excess -= self._store.collect(self._jobs.used_blobs(), YOUNG, excess)
         if excess > 0:
             raise store_full(quota)
+
+    def clean_after(self, process: int) -> None:
+        """Remove the beginnings of files that a dead process has left."""
+        for folder in (self._store.folder, self._checkpoints):
+            remove_parts(folder, process)
 
     def is_plenty(self) -> bool:
         total = shutil.disk_usage(self._store.folder).total

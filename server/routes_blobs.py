@@ -33,7 +33,9 @@ _CONTENT = {
 
 
 def add_blobs(app: FastAPI, engine: Engine) -> None:
-    @app.put("/v1/blobs/{sha256}", status_code=201, openapi_extra=_BODY, responses=errors(422, 507))
+    @app.put(
+        "/v1/blobs/{sha256}", status_code=201, openapi_extra=_BODY, responses=errors(409, 422, 507)
+    )
     async def put_blob(sha256: Sha256, request: Request) -> Content:
         """Store a picture or a safetensors file under the SHA-256 of its content."""
         size = int(request.headers.get("content-length", 0))

@@ -104,7 +104,7 @@ def _add_reading(app: FastAPI, engine: Engine) -> None:
         after: Number = 0,
         wait: Wait = 0,
         accept: Annotated[str, Header()] = "",
-        last_event_id: Annotated[int | None, Header(ge=0, lt=2**53)] = None,
+        last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,15}$")] = "",
     ) -> Content | Response:
         """Events numbered above `after`; as server-sent events if Accept asks for them.
 
@@ -114,7 +114,7 @@ def _add_reading(app: FastAPI, engine: Engine) -> None:
             found = await wait_for_events(jobs, changes, job_id, after, wait)
             return {"events": [asdict(event) for event in found]}
         await run_in_threadpool(jobs.get, job_id)  # not found is an answer, not a broken stream
-        start = after if last_event_id is None else last_event_id
+        start = int(last_event_id) if last_event_id else after
         return StreamingResponse(
             stream_events(jobs, changes, job_id, start), media_type=protocol.EVENT_STREAM_TYPE
         )

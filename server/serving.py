@@ -15,6 +15,8 @@ from typing import Any, cast
 
 import h11
 import uvicorn
+from fastapi import FastAPI
+from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from blender_addon.protocol import JSON_TYPE
@@ -95,6 +97,17 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def methods_of(app: FastAPI) -> Callable[[str], set[str]]:
+    """Make what tells the methods that a path takes."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+
+    def methods(path: str) -> set[str]:
+        found = [route.methods or set() for route in routes if route.path_regex.match(path)]
+        return set().union(*found)
+
+    return methods
+
+
 class Server(uvicorn.Server):
     """Says when it listens and when it stops; `leave` may be called from any thread."""
 
@@ -108,9 +121,11 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None],
         on_leave: Callable[[], None],
     ) -> None:
+        app = create_app(engine)
+        guard = Guard(app, methods_of(app), token, door.hosts(port), engine.leases)
         super().__init__(
             uvicorn.Config(
-                cast(Any, Guard(create_app(engine), token, door.hosts(port), engine.leases)),
+                cast(Any, guard),
                 ssl_certfile=door.certificate,
                 ssl_keyfile=door.key,
                 http=Protocol,

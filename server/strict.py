@@ -73,7 +73,12 @@ def read_request(body: bytes) -> JobRequest:
 def read(kind: type[Body], body: bytes) -> Body:
     """Decode and check the body of a request. Raises Refused or InvalidRequest."""
     try:
-        content = json.loads(body, object_pairs_hook=without_duplicates, parse_constant=_constant)
+        content = json.loads(
+            body,
+            object_pairs_hook=without_duplicates,
+            parse_constant=_constant,
+            parse_float=_number,
+        )
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refused(400, "invalid_json", f"The body is not JSON: {reason}.") from None
@@ -101,3 +106,9 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _number(text: str) -> int | float:
+    """3.0 is a whole number in JSON Schema; where a float is wanted, 3 is as good."""
+    value = float(text)
+    return int(value) if value.is_integer() else value

@@ -81,6 +81,8 @@ class Supervisor:
             "worker": "down" if worker is None else "ready" if worker.ready else "starting",
             "worker_age": None if worker is None else round(now - worker.heard, 3),
             "worker_pid": None if worker is None else worker.pid,
+            "worker_memory": None if worker is None else worker.memory,
+            "devices": [] if worker is None else worker.devices,
             "worker_restarts": max(0, self._starts - 1),
             "supervisor_age": round(now - self._beat, 3),
             "job": None if claim is None else claim.id,
@@ -194,9 +196,12 @@ class Supervisor:
         if kind == "ready":
             log.info("worker %d is ready", worker.pid)
             worker.ready = True
+            worker.devices = content.get("devices", [])
             self._failed_starts = 0
         elif kind == "exit":
             self._worker_gone(worker, content["code"])
+        elif kind == "heartbeat":
+            worker.memory = content["memory"]
         elif kind == "log":
             worker_log.log(content["level"], "%s: %s", content["name"], content["message"])
         elif self._claim is not None and content.pop("job", None) == self._claim.id:
@@ -204,15 +209,14 @@ class Supervisor:
 
     def _report(self, job_id: str, kind: str, content: dict[str, Any]) -> None:
         if kind == "progress":
-            return self._write(lambda: self._jobs.progress(job_id, content))
+            return self._write(lambda: self._jobs.progress(job_id, content), needed=False)
         if kind == "notice":
             return self._write(lambda: self._jobs.notice(job_id, content))
         log.info("job %s: %s", job_id, kind)
         error: dict[str, Any] = content.get("error", {})
         if kind == "done":
             result = content["result"]
-            faults.reach("commit")
-            self._write(lambda: self._jobs.end(job_id, JobState.DONE, result=result))
+            self._write(lambda: self._commit(job_id, result))
         elif kind == "cancelled":
             self._write(lambda: self._jobs.end(job_id, JobState.CANCELLED))
         elif error["code"] == "disk_full":
@@ -221,6 +225,10 @@ class Supervisor:
             self._write(lambda: self._jobs.end(job_id, JobState.FAILED, error=error))
         self._free()
         self._forget_checkpoint(job_id)
+
+    def _commit(self, job_id: str, result: dict[str, Any]) -> None:
+        faults.reach("commit")
+        self._jobs.end(job_id, JobState.DONE, result=result)
 
     def _worker_gone(self, worker: Worker, code: int) -> None:
         log.warning("worker %d ended with code %d", worker.pid, code)
@@ -231,6 +239,7 @@ class Supervisor:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop(0)
+            self._room.clean_after(worker.pid)
             if not worker.ready:
                 self._start_failed()
         if self._claim is not None:
@@ -256,12 +265,17 @@ class Supervisor:
             if self._room.is_plenty():
                 self._jobs.resume_paused()
 
-    def _write(self, write: Callable[[], None]) -> None:
-        """Make a change in the database, however long the disk stays full: it must not get lost."""
+    def _write(self, write: Callable[[], None], *, needed: bool = True) -> None:
+        """Make a change in the database, however long the disk stays full: it must not get lost.
+
+        What is not `needed` may get lost then, and does not use up the reserve.
+        """
         while True:
             try:
                 return write()
             except sqlite3.OperationalError as error:
+                if is_disk_full(error) and not needed:
+                    return
                 if is_disk_full(error) and self._room.release_reserve():
                     log.warning("the disk is full: the reserve is used")
                     continue

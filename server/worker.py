@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[LogToEngine(pipes)])
     store, models = BlobStore(arguments.blobs), Models(arguments.models_dir)
     _import_tasks()
-    pipes.send("ready")
+    pipes.send("ready", devices=tasks.devices())
     while True:
         request = pipes.requests.get()
         if offered := models.offered():

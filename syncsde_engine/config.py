@@ -29,7 +29,7 @@ ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
 Side = Annotated[int, Field(ge=64, le=65536)]  # pixels
 Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
 Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
-Coordinate = Annotated[float, Strict(), Field(ge=-1e12, le=1e12)]
+Coordinate = Annotated[float, Strict(), Field(ge=-1e30, le=1e30)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 StrategyName = Literal[
@@ -118,8 +118,13 @@ class TextureConfig(Sampling):
     """Texture a mesh from synchronised views, ten by default (section 3.3.5 of the paper)."""
 
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "keep", "keep_mask")
 
     prompt: Annotated[Text, Field(description="what the surface should look like")]
+    quality: Annotated[
+        Literal["draft", "standard"],
+        Field(description="draft: fewer views and steps, unless they are given"),
+    ] = "standard"
     prompt_for: Annotated[
         tuple[tuple[Name, Text], ...],
         Field(
@@ -373,12 +378,17 @@ CONFIGS: dict[str, type[TaskConfig]] = {
 }
 
 
+DRAFT: dict[str, Any] = {"steps": 12, "cameras": 6, "texture_size": 512}
+
+
 def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
     """Make a task's Config from decoded JSON. Raises InvalidRequest with the first wrong field."""
     if task not in CONFIGS:
         raise InvalidRequest(
             f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
         )
+    if parameters.get("quality") == "draft":
+        parameters = DRAFT | parameters
     known = {field.name for field in dataclasses.fields(CONFIGS[task])}
     for name in parameters:
         if name not in known:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -29,6 +29,18 @@ def read(content: bytes, field: str) -> Tensor:
     InvalidRequest naming `field` for another format, a damaged file, and, before decoding, for
     more than MOST_PIXELS.
     """
+    return _read(content, field, _decoded)
+
+
+def read_layer(content: bytes, field: str) -> Tensor:
+    """Decode a picture to (4, H, W) float32 in [0, 1]; the last channel is its opacity.
+
+    Raises InvalidRequest as `read` does.
+    """
+    return _read(content, field, _decoded_layer)
+
+
+def _read(content: bytes, field: str, decoded: Callable[[Image.Image], np.ndarray]) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is wrong we say the part that matters
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -36,7 +48,7 @@ def read(content: bytes, field: str) -> Tensor:
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
             if picture.width * picture.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            pixels = _decoded(ImageOps.exif_transpose(picture))
+            pixels = decoded(ImageOps.exif_transpose(picture))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise InvalidRequest(
                 f"The picture has more than {MOST_PIXELS // 10**6} million pixels.",
@@ -68,6 +80,14 @@ def _decoded(picture: Image.Image) -> np.ndarray:
         picture = Image.new("RGBA", layer.size, "white")
         picture.alpha_composite(layer)
     return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+
+
+def _decoded_layer(picture: Image.Image) -> np.ndarray:
+    """(H, W, 4) float32 in [0, 1]; colours are not premultiplied."""
+    if picture.has_transparency_data:
+        return np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
+    pixels = _decoded(picture)
+    return np.concatenate([pixels, np.ones_like(pixels[:, :, :1])], axis=2)
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -26,7 +26,11 @@ SERVER_TAKES = {
 }
 WORKER_TAKES = SERVER_TAKES | {"syncsde_engine.tasks"}
 WORKER = ("worker.py", "attempt.py", "checkpoint.py")
-COMMANDS_TAKE = SERVER_TAKES | {"blender_addon.client", "syncsde_engine.cli"}
+COMMANDS_TAKE = SERVER_TAKES | {
+    "blender_addon.client",
+    "syncsde_engine.cli",
+    "syncsde_engine.output",
+}
 COMMANDS = ("commands.py", "doctor.py")
 # The method, from the bottom up: a module imports only those before it.
 METHOD = [

@@ -102,7 +102,7 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
         files.add_argument("--mask", type=Path, action="append", metavar="FILE", help=MASKS)
     for name in config.optional_inputs:
         if not name.startswith("mask_"):
-            files.add_argument(f"--{name}", type=Path, metavar="FILE", help=FILES[name])
+            files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=FILES[name])
     files.add_argument("--job", type=Path, metavar="FILE.json", help="fields as JSON; flags win")
     command.usage = usage(command.prog, task)
 

@@ -19,6 +19,8 @@ FILES = {
     "image": "the picture to edit: PNG, JPEG, WebP or TIFF",
     "mask": "picture, white where something changes; default: found by the network",
     "extend": "picture, or folder of a finished run, that the image continues",
+    "keep": "picture, the mesh's texture: it stays, except where it is transparent",
+    "keep_mask": "picture as large: what is white stays, the rest is painted anew",
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
 }
 MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"

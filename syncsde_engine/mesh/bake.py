@@ -17,12 +17,14 @@ from torch import Tensor
 from ..errors import InvalidMesh
 from .gather import gather
 from .mesh import check_uvs
-from .project import Scene
-from .raster import on_faces, uv_clip
+from .project import Scene, ViewMaps, view_maps
+from .raster import uv_clip
 from .rasterize_builtin import BuiltinRasterizer
+from .sight import place_texels
 from .silhouettes import clear_objects
 
 GRAZING_COS = 0.3  # seen under a flatter angle only (72 degrees), a texel counts as grazing
+CHUNK = 1 << 18  # texels at once, without numba
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,14 @@ def used_texels(scene: Scene, size: int) -> Texels:
     corners = torch.tensor(scene.mesh.uv_triangles)
     texture_of = torch.tensor(scene.mesh.owners("texture"))
     rasterizer = BuiltinRasterizer(device)
-    places, faces, positions = [], [], []
+    places, faces = [], []
     for k in range(len(scene.mesh.textures)):
         mine = (texture_of == k).nonzero()[:, 0]
-        raster = rasterizer.rasterize(clip, corners[mine], (size, size))
-        place = (raster.face.flatten() >= 0).nonzero()[:, 0]
-        face = mine.int().to(device)[raster.face.flatten()[place]]
-        bary = raster.bary.view(-1, 2)[place]
-        places.append(place + k * size * size)
-        faces.append(face)
-        positions.append(on_faces(scene.positions, scene.triangles, face, bary))
-    place = torch.cat(places)
+        face = rasterizer.cover(clip, corners[mine], (size, size)).flatten()
+        place = (face >= 0).nonzero()[:, 0]
+        faces.append(mine.int()[face[place]])
+        places.append(place.add_(k * size * size))
+    place, face = torch.cat(places), torch.cat(faces)
     if len(place) == 0:
         raise InvalidMesh(
             f"The texture coordinates cover no texel of a texture of {size} x {size}.",
@@ -103,23 +102,48 @@ def used_texels(scene: Scene, size: int) -> Texels:
     return Texels(
         len(scene.mesh.textures),
         size,
-        place,
-        torch.cat(faces),
-        torch.cat(positions),
+        place.to(device),
+        face.to(device),
+        _positions(scene, size, place, face).to(device),
         scene.normals,
         objects,
     )
 
 
-def bake(scene: Scene, images: Tensor, texels: Texels) -> Baked:
+def _positions(scene: Scene, size: int, place: Tensor, face: Tensor) -> Tensor:
+    """Where the surface is at texel centres, (T, 3) float32 on the CPU."""
+    position = torch.empty(len(place), 3)
+    arrays = (scene.mesh.uvs, scene.mesh.uv_triangles, scene.mesh.positions, scene.mesh.triangles)
+    if place_texels is not None:
+        place_texels(place.numpy(), face.numpy(), size, *arrays, position.numpy())
+        return position
+    uvs, corners, points, triangles = (torch.tensor(array) for array in arrays)
+    for start in range(0, len(place), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        row, column = place[chunk] % size**2 // size, place[chunk] % size
+        centre = torch.stack([column + 0.5, size - row - 0.5], dim=1).double() / size
+        a, b, c = (uvs[corners[face[chunk], i]].double() - centre for i in range(3))
+        weight = torch.stack(
+            [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((b, c), (c, a), (a, b))], dim=1
+        )
+        weight *= torch.where(weight.sum(1, keepdim=True) < 0, -1, 1)
+        weight.clamp_(min=0)  # a centre that only the snapped triangle covers is at its edge
+        weight /= weight.sum(1, keepdim=True).clamp(min=1e-30)
+        parts = (weight[:, i, None] * points[triangles[face[chunk], i]] for i in range(3))
+        position[chunk] = sum(parts).float()
+    return position
+
+
+def bake(scene: Scene, images: Tensor, texels: Texels, maps: ViewMaps | None = None) -> Baked:
     """Blend views (N, 3, H, W) float32 in [0, 1] into the textures that have these texels.
 
+    `maps` are those of the views, if they are there already.
     A pixel counts only where it and its neighbours show the object that the texel belongs to.
     `disagreement` is the mean over all texels and pairs of views a < b that see them of the
     absolute difference of their colours, averaged over the channels, each pair weighted by the
     product of its blending weights; 0 if no texel is seen twice.
     """
-    shown = clear_objects(scene, min(images.shape[-2:]))
+    shown = clear_objects(maps or view_maps(scene, min(images.shape[-2:])))
     found = gather(scene, texels, images.float(), shown)
     count = len(texels.place)
     seen = int((found.best >= GRAZING_COS).sum()) / count

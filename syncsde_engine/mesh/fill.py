@@ -21,15 +21,19 @@ from torch import Tensor
 from .bake import Baked, Texels
 
 # Views that are synchronised by their latents end in a halo of the backdrop. Texels of less weight
-# than this (at full say a cosine of 0.26) are no donors, and turn into what would be filled there.
-TRUSTED = 3e-4
+# than this (at full say a cosine of 0.18) are no donors, and turn into what would be filled there.
+TRUSTED = 3e-5
 NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
 GRAY = 0.5  # of a surface that nobody saw at all
 CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at least this size
-CELLS = 12  # that it then blends
+CELLS = 8  # that it then blends
+
+STRIP = 256  # rows of gutters at once
+CHUNK = 1 << 18  # texels to fill at once
 
 Colors = NDArray[np.float32]
 Index = NDArray[np.int64]
+Points = NDArray[np.float64]
 
 
 def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Tensor:
@@ -45,6 +49,7 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
     else:
         color = fill_surface(color, weight, texels, smooth=how == "smooth")
     texture = texels.spread(torch.from_numpy(color).to(texels.place.device)).cpu()
+    del color, weight
     used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
     for image, chart in zip(texture, used, strict=True):
         fill_gutters(image.numpy(), chart.numpy())
@@ -57,7 +62,7 @@ def fill_surface(
     """Colours (T, 3) of all texels from those that have one, by their weights (T,)."""
     color = color.copy()
     position = texels.position.cpu().numpy()
-    for mine in _by_object(texels):
+    for mine in by_object(texels):
         trusted = weight[mine] >= TRUSTED
         if not trusted.any():
             trusted = weight[mine] > 0
@@ -65,13 +70,13 @@ def fill_surface(
         if not trusted.any():
             color[wanted] = GRAY
         elif len(wanted):
-            donors = _rim(mine[trusted], texels)
+            donors = rim(mine[trusted], texels)
             nearest = nearest_donors(donors, wanted, texels)
             found = color[nearest]
             if smooth:
                 away = np.linalg.norm(position[wanted] - position[nearest], axis=1)
                 near = np.clip(away / (2 * CELL), 0, 1)[:, None]
-                found += near * (_blend(color, donors, wanted, away, texels) - found)
+                found += near * (blend(color, donors, wanted, away, texels) - found)
             own = np.minimum(weight[wanted] / TRUSTED, 1)[:, None] ** 0.25
             color[wanted] = own * color[wanted] + (1 - own) * found
     return color
@@ -85,13 +90,16 @@ def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
     chosen = np.empty_like(wanted)
     rest = np.arange(len(wanted))
     for candidates in NEIGHBORS:
-        texel = wanted[rest]
-        _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
-        nearest = donors[np.reshape(nearest, (len(texel), -1))]
-        same_side = np.einsum("tkc,tc->tk", normals[face[nearest]], normals[face[texel]]) > 0
-        best = same_side.argmax(axis=1)[:, None]
-        chosen[rest] = np.take_along_axis(nearest, best, axis=1)[:, 0]
-        rest = rest[~same_side.any(axis=1)]
+        refused = []
+        for part in _parts(rest):
+            texel = wanted[part]
+            _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
+            nearest = donors[np.reshape(nearest, (len(texel), -1))]
+            same_side = np.einsum("tkc,tc->tk", normals[face[nearest]], normals[face[texel]]) > 0
+            best = same_side.argmax(axis=1)[:, None]
+            chosen[part] = np.take_along_axis(nearest, best, axis=1)[:, 0]
+            refused.append(part[~same_side.any(axis=1)])
+        rest = np.concatenate(refused)
         if len(rest) == 0:
             break
     return chosen
@@ -101,7 +109,7 @@ def fill_uv(color: Colors, painted: NDArray[np.bool_], texels: Texels) -> Colors
     """Colours (T, 3) of all texels from the nearest of those `painted` (T,) in the texture."""
     color = color.copy()
     place, area = texels.place.cpu().numpy(), texels.size**2
-    for mine in _by_object(texels):
+    for mine in by_object(texels):
         for k in np.unique(place[mine] // area):
             here = mine[place[mine] // area == k]
             donors, wanted = here[painted[here]], here[~painted[here]]
@@ -121,17 +129,19 @@ def fill_gutters(texture: Colors, used: NDArray[np.bool_]) -> None:
     """Extend the charts over an image (H, W, 3), in place, so that filtering shows no seams."""
     if used.any() and not used.all():
         row, column = _nearest(used)
-        texture[~used] = texture[row[~used], column[~used]]
+        for strip in range(0, len(texture), STRIP):  # what is gathered at once stays small
+            here = slice(strip, strip + STRIP)
+            free = ~used[here]
+            texture[here][free] = texture[row[here][free], column[here][free]]
 
 
 def _nearest(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Row and column (2, H, W) of the nearest chosen pixel."""
     nearest = ndimage.distance_transform_edt(~chosen, return_distances=False, return_indices=True)
-    assert nearest is not None
-    return nearest
+    return np.asarray(nearest)
 
 
-def _by_object(texels: Texels) -> Iterator[Index]:
+def by_object(texels: Texels) -> Iterator[Index]:
     """The texels of each object."""
     owner = texels.owner().cpu().numpy()
     if (owner == owner[0]).all():
@@ -141,7 +151,14 @@ def _by_object(texels: Texels) -> Iterator[Index]:
     yield from np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
 
 
-def _rim(donors: Index, texels: Texels) -> Index:
+def distance_to(donors: Index, wanted: Index, texels: Texels, limit: float) -> NDArray[np.float64]:
+    """How far each wanted texel is from the nearest donor; infinite from `limit` on."""
+    position = texels.position.cpu().numpy()
+    tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
+    return tree.query(position[wanted], distance_upper_bound=limit, workers=-1)[0]
+
+
+def rim(donors: Index, texels: Texels) -> Index:
     """Those donors that have a texel beside them that is none.
 
     The nearest point of a painted region lies there: it is 0.06 % farther than among all of them.
@@ -153,7 +170,7 @@ def _rim(donors: Index, texels: Texels) -> Index:
     return donors[~inner.reshape(-1)[place]]
 
 
-def _blend(color: Colors, donors: Index, wanted: Index, away: Colors, texels: Texels) -> Colors:
+def blend(color: Colors, donors: Index, wanted: Index, away: Points, texels: Texels) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 
     Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
@@ -170,17 +187,23 @@ def _blend(color: Colors, donors: Index, wanted: Index, away: Colors, texels: Te
         centers, means = _cells(position[donors], color[donors], CELL * 2**coarse)
         among = min(CELLS, len(centers))
         tree = KDTree(centers)
-        distance, nearest = tree.query(position[wanted[here]], k=among, workers=-1)
-        distance = np.maximum(np.reshape(distance, (len(here), among)), 1e-9)
-        nearest = np.reshape(nearest, (len(here), among))
-        reach = 1.0001 * distance[:, -1:]
-        weight = ((reach - distance) / (reach * distance)) ** 2
-        weight *= (share[here] / weight.sum(axis=1))[:, None]
-        blended[here] += np.einsum("tk,tkc->tc", weight, means[nearest])
+        for part in _parts(here):
+            distance, nearest = tree.query(position[wanted[part]], k=among, workers=-1)
+            distance = np.maximum(np.reshape(distance, (len(part), among)), 1e-9)
+            nearest = np.reshape(nearest, (len(part), among))
+            reach = 1.0001 * distance[:, -1:]
+            weight = ((reach - distance) / (reach * distance)) ** 2
+            weight *= (share[part] / weight.sum(axis=1))[:, None]
+            blended[part] += np.einsum("tk,tkc->tc", weight, means[nearest])
     return blended
 
 
-def _cells(position: Colors, color: Colors, size: float) -> tuple[Colors, Colors]:
+def _parts(numbers: Index) -> list[Index]:
+    """Few enough at once."""
+    return [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)] or [numbers]
+
+
+def _cells(position: Colors, color: Colors, size: float) -> tuple[Points, Points]:
     """Mean position and colour of all points that lie in one cell of a grid."""
     cell = np.floor(position / size).astype(np.int64) + 1024
     _, number = np.unique(cell @ [1, 2048, 2048**2], return_inverse=True)

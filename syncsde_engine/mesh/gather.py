@@ -77,7 +77,8 @@ def _gather_torch(
                 shared = (weight[a] * weight[b]).double()
                 difference[0] += (shared * (color[a] - color[b]).abs().mean(1)).sum()
                 difference[1] += shared.sum()
-    return Gathered(*(torch.cat(part) for part in zip(*parts, strict=True)), difference)
+    color, weight, best, views = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Gathered(color, weight, best, views, difference)
 
 
 def _look(

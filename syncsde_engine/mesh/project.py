@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -54,15 +55,30 @@ class Rays(NamedTuple):
 class ViewMaps:
     """Images of the surface at pixel centres; all 0 where empty unless said otherwise."""
 
+    scene: Scene
+    size: int  # of the shorter side
     face: Tensor  # (N, H, W) int32, -1 where empty
-    position: Tensor  # (N, 3, H, W) float32, in the space of the normalised mesh
-    normal: Tensor  # (N, 3, H, W) float32, geometric unit normal
     depth: Tensor  # (N, H, W) float32, view depth; +inf where empty
 
     @property
     def coverage(self) -> Tensor:
         """Where there is surface, (N, H, W) bool."""
         return self.face >= 0
+
+    @cached_property
+    def position(self) -> Tensor:
+        """Points of the surface, (N, 3, H, W) float32, in the space of the normalised mesh."""
+        position = torch.empty_like(self.depth[:, None].expand(-1, 3, -1, -1))
+        for camera, image, depth in zip(self.scene.cameras, position, self.depth, strict=True):
+            origin, direction = (part.to(image) for part in rays_of(camera, self.size))
+            torch.mul(direction, depth, out=image).add_(origin)
+            image.masked_fill_(torch.isinf(depth), 0.0)
+        return position
+
+    @cached_property
+    def normal(self) -> Tensor:
+        """Geometric unit normals, (N, 3, H, W) float32."""
+        return normal_map(self.scene, self.face)
 
 
 class Sight(NamedTuple):
@@ -105,13 +121,7 @@ def view_maps(scene: Scene, size: int) -> ViewMaps:
     """Rasterise all views, `size` pixels on their shorter side."""
     clip = clip_positions(scene.positions, scene.cameras)
     raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
-    depth = view_depth(scene.cameras, raster)
-    position = torch.empty_like(depth[:, None].expand(-1, 3, -1, -1))
-    for camera, image, distance in zip(scene.cameras, position, depth, strict=True):
-        origin, direction = (part.to(image) for part in rays_of(camera, size))
-        torch.mul(direction, distance, out=image).add_(origin)
-        image.masked_fill_(torch.isinf(distance), 0.0)
-    return ViewMaps(raster.face, position, normal_map(scene, raster.face), depth)
+    return ViewMaps(scene, size, raster.face, view_depth(scene.cameras, raster))
 
 
 def view_depth(cameras: tuple[Camera, ...], raster: Raster) -> Tensor:

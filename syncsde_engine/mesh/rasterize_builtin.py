@@ -44,20 +44,25 @@ class BuiltinRasterizer:
 
     def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int]) -> Raster:
         """See `Rasterizer.rasterize`. Faces with vertices that are not finite are left out."""
-        vertices = np.ascontiguousarray(clip.detach().cpu().numpy(), np.float32)
-        faces = np.ascontiguousarray(triangles.cpu().numpy(), np.int32)
-        shape = (len(vertices), *size)
-        face = np.full(shape, -1, np.int32)
-        bary = np.zeros((*shape, 2), np.float32)
-        z = np.ones(shape, np.float32)
-        w = np.full(shape, np.inf, np.float32)
-        nearest = np.empty(size, np.float64)
+        face = self.cover(clip, triangles, size).numpy()
+        bary = np.zeros((*face.shape, 2), np.float32)
+        z = np.ones(face.shape, np.float32)
+        w = np.full(face.shape, np.inf, np.float32)
+        vertices, faces = _arrays(clip, triangles)
         for b in range(len(vertices)):
-            nearest.fill(np.inf)
-            self._cover(*self._to_screen(vertices[b], faces, size), face[b], nearest)
             self._shade(vertices[b], faces, face[b], bary[b], z[b], w[b])
         images = (torch.from_numpy(array).to(self.device) for array in (face, bary, z, w))
         return Raster(*images)
+
+    def cover(self, clip: Tensor, triangles: Tensor, size: tuple[int, int]) -> Tensor:
+        """The faces of `rasterize` alone, (B, H, W) int32 on the CPU."""
+        vertices, faces = _arrays(clip, triangles)
+        face = np.full((len(vertices), *size), -1, np.int32)
+        nearest = np.empty(size, np.float64)
+        for image, points in zip(face, vertices, strict=True):
+            nearest.fill(np.inf)
+            self._cover(*self._to_screen(points, faces, size), image, nearest)
+        return torch.from_numpy(face)
 
     def _to_screen(self, clip: NDArray[np.float32], faces: Index, size: tuple[int, int]) -> _Screen:
         """Project and snap; cut faces at the near and far planes and at the guard band."""
@@ -68,7 +73,7 @@ class BuiltinRasterizer:
             return _Screen(xy, z, faces, np.arange(len(faces), dtype=np.int32))
         worst = state[faces].max(axis=1)
         whole, crossing = np.flatnonzero(worst == USABLE), np.flatnonzero(worst == OUTSIDE)
-        corners, parts = clip.astype(np.float64)[faces[crossing]], crossing
+        corners, parts = clip[faces[crossing]].astype(np.float64), crossing.astype(np.int32)
         for plane in range(6):
             corners, parts = _cut(corners, parts, plane, guard)
         cut = corners.reshape(-1, 4)
@@ -82,6 +87,13 @@ class BuiltinRasterizer:
             np.concatenate([faces[whole], added]).astype(np.int32),
             np.concatenate([whole, parts]).astype(np.int32),
         )
+
+
+def _arrays(clip: Tensor, triangles: Tensor) -> tuple[NDArray[np.float32], Index]:
+    return (
+        np.ascontiguousarray(clip.detach().cpu().numpy(), np.float32),
+        np.ascontiguousarray(triangles.cpu().numpy(), np.int32),
+    )
 
 
 class _Screen(NamedTuple):

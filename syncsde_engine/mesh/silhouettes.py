@@ -14,9 +14,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .cameras import Camera, clip_positions
+from .cameras import Camera
 from .compiled import compiled, prange
-from .project import Scene, normal_map, object_of, rays_of, view_depth
+from .project import Scene, ViewMaps, normal_map, object_of, rays_of
 from .sight import MIN_COS
 
 JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
@@ -27,21 +27,19 @@ class Shown(NamedTuple):
     """What the pixels of N views stand for."""
 
     object: Tensor  # (N, H, W) int32; -1 unless all neighbours show the same piece of one object
-    say: Tensor  # (N, H, W) float32 in [0, 1], growing with the distance to such a pixel
+    say: Tensor  # (N, H, W) float32 in [0, 1], growing as the distance to such a pixel, squared
 
 
-def clear_objects(scene: Scene, size: int) -> Shown:
-    """Look which object the pixels of all views show; `size` is their shorter side."""
-    clip = clip_positions(scene.positions, scene.cameras)
+def clear_objects(maps: ViewMaps) -> Shown:
+    """Look which object the pixels of all views show."""
+    scene, size = maps.scene, maps.size
     reach = max(1, round(FADE * size))
     objects, says = [], []
-    for camera, vertices in zip(scene.cameras, clip, strict=True):
-        raster = scene.rasterizer.rasterize(vertices[None], scene.triangles, scene.frame(size))
-        face, depth = raster.face[0], view_depth((camera,), raster)[0]
+    for camera, face, depth in zip(scene.cameras, maps.face, maps.depth, strict=True):
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
         shown = clear(scene, face, depth, camera, size)
         edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
-        say = torch.from_numpy(np.minimum(edge, reach) / np.float32(reach))
+        say = torch.from_numpy((np.minimum(np.asarray(edge), reach) / reach) ** 2)
         objects.append(shown)
         says.append(say.float().to(depth.device))
     return Shown(torch.stack(objects), torch.stack(says))

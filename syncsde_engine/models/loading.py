@@ -92,6 +92,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def devices() -> list[str]:
+    """The devices that are there, the best first."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
 def require_compiler(device: torch.device) -> None:
     """Raise DeviceUnavailable if torch cannot compile for a device, by compiling one addition."""
     try:

@@ -97,6 +97,13 @@ def preload(task: str, config: TaskConfig) -> None:
     preload(task, config)
 
 
+def devices() -> list[str]:
+    """What a config's `device` may name here, the best first."""
+    from ..models.loading import devices
+
+    return devices()
+
+
 def offer_models(folders: Mapping[str, Path]) -> None:
     """Let configs name the models, ControlNets and upscalers in these folders."""
     from ..models import catalogue

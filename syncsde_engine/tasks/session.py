@@ -114,11 +114,10 @@ class Session:
         shared = first(overlap).to(self.device) if shared_noise or chosen.shares_noise else None
         shape = (overlap.count, self.model.channels, *size)
         noise = Noise(config.seed, shape, self.device, shared)
-        given = inputs.get("noise")
-        y = noise.initial() if given is None else read_noise(given, shape).to(self.device)
+        y = self.initial(shape, inputs)
         for trajectory, state in (starts or {}).items():
             y[trajectory] = state
-        if shared is not None and (starts or chosen.shares_noise):
+        if shared is not None and ("noise" not in inputs or starts or chosen.shares_noise):
             y = shared.replace(y)
         coupling = chosen.couple(overlap).to(self.device)
         y = yield from self.sample(
@@ -127,6 +126,13 @@ class Session:
         self.results["disagreement"] = disagreement(y, overlap)
         self.results["largest_gain"] = max(chosen.gain(step) for step in self.steps)
         return y
+
+    def initial(self, shape: tuple[int, int, int, int], inputs: Mapping[str, bytes]) -> Tensor:
+        """The noise that trajectories of a shape start from, one for each: given, or the seed's."""
+        given = inputs.get("noise")
+        if given is None:
+            return Noise(self.config.seed, shape, self.device).initial()
+        return read_noise(given, shape).to(self.device)
 
     def sample(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Mapping
+from typing import Any
 
 from ..config import TextureConfig
 from ..mesh import io
@@ -20,10 +21,12 @@ from ..mesh.rigs import front, neighbours
 from ..mesh.seams import density, seams
 from ..models.attention import Ring
 from ..models.catalogue import Settings
+from ..preview import side_by_side
 from . import Artifacts, Progress
 from .session import Session
 from .texture_cameras import cameras_of, require_sight, told
 from .texture_files import files_of, texture_files
+from .texture_lock import read_lock
 from .texture_prompts import denoiser_of, require_names
 
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
@@ -45,6 +48,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("geometry"):
         raster = rasterizer(config.rasterizer, session.device)
         mesh = take_in(given, config.uv, config.texture_size)
+        lock = read_lock(inputs, mesh.textures, config.texture_size)
         cameras, seen = cameras_of(
             config, mesh.work, mesh.normalization, settings.view_size, raster
         )
@@ -53,35 +57,50 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
+        maps = view_maps(scene, settings.view_size)
 
-    maps = view_maps(scene, settings.view_size)
     shared = config.shared_attention == "ring"
     attend = Ring(neighbours(cameras), front(cameras)) if shared else None
     denoiser = denoiser_of(config, settings, model, scene, maps, attend)
     size = scene.frame(latent_size)
-    y = yield from session.synchronise(denoiser, overlap, size, inputs, reference="training")
+    options: dict[str, Any] = {"reference": "training"}
+    if lock is not None:
+        noise = session.initial((len(cameras), model.channels, *size), inputs)
+        with session.clock.measure("encode"):
+            overlap, options["recorded"], options["starts"] = lock.conditions(
+                scene, model, settings.view_size, session.steps, overlap, noise
+            )
+        options["picture"] = lambda states: side_by_side(states[-len(cameras) :])
+        inputs = {}  # the noise in it is taken
+    y = yield from session.synchronise(denoiser, overlap, size, inputs, **options)
+    y = y[-len(cameras) :]
 
     yield Progress("bake", 0, 1)
     with session.clock.measure("decode"):
         views = model.decode(y)
     with session.clock.measure("bake"):
-        baked = bake(scene, views, texels)
-        filled = fill(baked, config.fill)
+        baked = bake(scene, views, texels, maps)
+        painted = baked if lock is None else lock.onto(baked)
+        filled = fill(painted, config.fill)
+        if lock is not None:
+            filled = lock.restore(filled)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
         title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
         files = files_of(scene, views, mesh.whole, filled, title)
+    names = texture_files(mesh.whole.textures)
     unit = mesh.normalization.scale
     session.results |= {
         "rasterizer": raster.name,
         "mesh": mesh.report,
-        "textures": dict(zip(mesh.whole.textures, texture_files(mesh.whole.textures), strict=True)),
+        "textures": dict(zip(mesh.whole.textures, names, strict=True)),
         "cameras": [told(camera, mesh.normalization) for camera in cameras],
         **({"seen_with_extra_cameras": seen} if seen else {}),
         "coverage": baked.coverage._asdict(),
+        **({} if lock is None else {"kept": lock.certify([files[name] for name in names])}),
         "disagreement": baked.disagreement,
-        "seams": seams(mesh.work, baked, filled)._asdict(),
+        "seams": seams(mesh.work, painted, filled)._asdict(),
         "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})

@@ -50,12 +50,14 @@ def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: s
     renders = [pictures.to_bytes(image) for image in render(scene, textures, SHEET_CELL)]
     labels = [f"{i} {camera.direction}" for i, camera in enumerate(scene.cameras)]
     names = ["texture"] if len(painted) == 1 else mesh.textures
+    charts = list(zip(names, painted, strict=True))
+    across = max(len(views), 8)
     sheet = pictures.contact_sheet(
         [
             [(f"depth {label}", image) for label, image in zip(labels, depths, strict=True)],
             [(f"view {label}", image) for label, image in zip(labels, images, strict=True)],
             [(f"result {label}", image) for label, image in zip(labels, renders, strict=True)],
-            list(zip(names, painted, strict=True)),
+            *(charts[start : start + across] for start in range(0, len(charts), across)),
         ],
         title,
         SHEET_CELL,

@@ -54,6 +54,7 @@ def test_manifest_follows_the_platform_rules():
 def test_add_on_imports_only_blender_numpy_and_the_standard_library(source):
     allowed = (sys.stdlib_module_names - {"threading", "concurrent", "multiprocessing"}) | {
         "bpy",
+        "mathutils",
         "numpy",
     }
     tree = ast.parse(source.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from syncsde_engine.config import CONFIGS, TransformName, build, schema
+from syncsde_engine.config import CONFIGS, DRAFT, TransformName, build, schema
 
 ADDON = Path(__file__).resolve().parents[2] / "blender_addon"
 KINDS = {
@@ -147,6 +147,15 @@ def test_values_that_mean_null_are_no_values_of_their_own():
             assert math.isfinite(value)
             assert not accepts(task, name, value)
     assert set(UNSET) <= {name for _, name in SINGLE}
+
+
+def test_what_a_draft_lowers_is_left_to_the_engine_unless_it_was_changed():
+    drafted = CONSTANTS["DRAFTED"]
+    fields = CONFIGS["texture"].__dataclass_fields__
+    assert drafted == {name: fields[name].default for name in DRAFT}
+    draft = build("texture", {"prompt": "moss", "quality": "draft", "steps": 20})
+    assert (draft.steps, draft.cameras, draft.texture_size) == (20, 6, 512)
+    assert build("texture", {"prompt": "moss", "quality": "standard"}).steps == 30
 
 
 def test_parts_of_the_panel_are_what_the_engine_takes():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -63,6 +64,29 @@ def test_a_prompt_for_a_part_is_a_flag_or_a_field(texture, tmp_path, capsys):
     assert (tmp_path / "out" / "texture.png").read_bytes() == flag
     assert texture("--prompt-for", "bal", "gold") == 2
     assert "Do you mean 'ball'?" in capsys.readouterr().err
+
+
+def test_a_finished_texture_is_gone_on_with(texture, tmp_path, capsys):
+    """The mesh of the first run is the input of the second, whose job file says the rest."""
+    first, mask = tmp_path / "out", tmp_path / "mask.png"
+    assert texture() == 0
+    half = Image.new("L", (64, 64), 255)
+    half.paste(0, (0, 0, 64, 32))
+    half.save(mask)
+    (tmp_path / "job.json").write_text(json.dumps({"prompt": "rust", "texture_size": 64}))
+    keep = ["--keep", str(first / "texture.png"), "--keep-mask", str(mask)]
+    more = [*keep, "--job", str(tmp_path / "job.json")]
+    assert texture(*more, mesh=first / "textured.glb", output=tmp_path / "second") == 0
+    old, new = (
+        np.asarray(Image.open(folder / "texture.png")) for folder in (first, tmp_path / "second")
+    )
+    assert (old[32:] == new[32:]).all()
+    assert (old[:32] != new[:32]).any()
+    report = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert report["kept"] == {"compared": 64 * 32, "changed": 0}
+    mask.write_text("no picture")
+    assert texture(*keep, mesh=first / "textured.glb") == 2
+    assert "mask.png'" in capsys.readouterr().err
 
 
 def test_json_lines_tell_the_progress(texture, capsys):
@@ -222,6 +246,28 @@ SENTENCES = [
     ("wide", {"prompt": "a" * 2001}, "prompt has 2001 characters, and at most 2000 are taken."),
     ("wide", {"prompt": "a", "prompt_at": [[0, ""]]}, "prompt_at[0][1] is empty."),
     ("wide", {"prompt": "a", "prompt_at": 3}, "prompt_at must be a list (got 3)."),
+    ("texture", {"prompt": "a", "viewpoints": [3]}, "viewpoints[0] must be a JSON object (got 3)."),
+    ("texture", {"prompt": "a", "viewpoints": [{}]}, "viewpoints[0].position is missing."),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, "3"]}]},
+        "viewpoints[0].position[2] must be a number (got '3').",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, 3], "zoom": 2}]},
+        "There is no viewpoints[0].zoom.",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, 3], "fov": 9, "ortho_scale": 2}]},
+        "viewpoints[0] has both fov and ortho_scale.",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "cameras": 40, "extra_cameras": 30},
+        "These are 70 views, and at most 64 are painted together.",
+    ),
     (
         "ambiguous",
         {"prompt": ["a"], "transform": ["flip"]},
@@ -237,6 +283,23 @@ def test_a_wrong_parameter_is_explained_in_plain_words(task, parameters, sentenc
     assert caught.value.message == sentence
     assert caught.value.field is not None
     assert caught.value.field.split(".")[0] in {f.name for f in dataclasses.fields(CONFIGS[task])}
+
+
+def test_cameras_come_from_a_file_of_their_own(texture, tmp_path, capsys):
+    file = tmp_path / "cameras.json"
+    file.write_text('[{"position": [0, 0, 3]}, {"position": [3, 1, 0], "ortho_scale": 2}]')
+    assert texture("--viewpoints", str(file), "--order", "paper", "--aspect", "1.5") == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [camera["direction"] for camera in report["cameras"]] == ["front", "side"]
+    assert [camera.get("ortho_scale") for camera in report["cameras"]] == [None, pytest.approx(2)]
+    assert report["cameras"][0]["position"] == pytest.approx([0, 0, 3])
+    with Image.open(tmp_path / "out" / "views" / "01.png") as view:
+        assert view.size == (96, 64)
+    for content, named in (("{}", "one JSON list"), ("[", "is not JSON")):
+        file.write_text(content)
+        assert texture("--viewpoints", str(file)) == 2
+        assert named in capsys.readouterr().err
+    assert texture("--viewpoints", "nowhere.json") == 2
 
 
 def test_flags_win_over_the_job_file(texture, tmp_path):

@@ -105,7 +105,7 @@ def test_report_says_what_was_done(result):
     assert 0 < report["largest_gain"] <= 1
     assert 0 < report["timings"]["network"] <= report["timings"]["total"]
     assert len(report["model_sha256"]) == 64
-    assert report["textures"] == {"texture": "texture.png"}
+    assert list(report["textures"].values()) == ["texture.png"]
     assert sum(report["coverage"].values()) == pytest.approx(1)
     assert set(report["seams"]) == {"charts", "views", "elsewhere"}
     assert 0 < report["texel_density"]["low"] <= report["texel_density"]["high"]
@@ -335,3 +335,46 @@ def test_every_state_of_the_sampler_is_told(result):
     states = [event.state for event in result[0] if event.state is not None]
     assert [state.step.index for state in states] == [0, 1, 2, 3]
     assert states[0].y.shape == (10, 4, 8, 8)
+
+
+def report_of(outcome):
+    return json.loads(outcome[1]["report.json"])
+
+
+def test_the_front_is_painted_first_and_the_papers_order_can_be_had(texture, result):
+    def azimuths(outcome):
+        return [camera["azimuth"] for camera in report_of(outcome)["cameras"]]
+
+    assert azimuths(result)[0] == 0
+    paper = texture(order="paper", steps=1)
+    assert azimuths(paper) == [180, 225, 270, 315, 0, 45, 90, 135, 0, 180]
+
+
+def test_extra_cameras_see_what_the_rig_does_not(texture):
+    report = report_of(texture(cameras=1, extra_cameras=3, steps=1, shared_attention="ring"))
+    assert len(report["cameras"]) == 4
+    seen = report["seen_with_extra_cameras"]
+    assert len(seen) == 4
+    assert seen[0] < 0.5 < 0.7 < seen[-1]
+    assert report["coverage"]["seen"] > seen[0]
+
+
+def test_views_of_another_shape_and_without_perspective(texture):
+    outcome = texture(cameras=4, aspect=0.66, orthographic=True, steps=1)
+    assert Image.open(io.BytesIO(outcome[1]["views/03.png"])).size == (64, 96)
+    assert report_of(outcome)["coverage"]["seen"] > 0.6
+    assert {"ortho_scale"} <= set(report_of(outcome)["cameras"][0])
+
+
+@pytest.mark.parametrize(
+    ("viewpoint", "sentence"),
+    [
+        ({"position": [0, 0, 9], "look_at": [0, 0, 99]}, "sees nothing of the mesh"),
+        ({"position": [1, 1, 1], "look_at": [1, 1, 1]}, "it stands where it looks at"),
+        ({"position": [0, 9, 0], "look_at": [0, 0, 0]}, "its up points along its view"),
+    ],
+)
+def test_a_camera_that_is_of_no_use_is_told(texture, viewpoint, sentence):
+    with pytest.raises(InvalidRequest, match=sentence) as caught:
+        texture(viewpoints=[viewpoint])
+    assert caught.value.field == "viewpoints"

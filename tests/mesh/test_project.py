@@ -142,8 +142,8 @@ def test_depth_control_of_a_plane_across_the_view_is_white_on_black():
 
 def test_depth_control_of_an_empty_view_is_black():
     empty = torch.full((2, 64, 64), torch.inf)
-    nothing = torch.zeros(2, 3, 64, 64)
-    maps = ViewMaps(torch.full((2, 64, 64), -1), nothing, nothing, empty)
+    scene = observe(quad(0.5), (Camera(0, 0), Camera(1, 0)), BUILTIN, 64)
+    maps = ViewMaps(scene, 64, torch.full((2, 64, 64), -1), empty)
     assert (depth_control(maps) == 0).all()
 
 

@@ -157,6 +157,7 @@ def register() -> None:
         sys.modules[f"{tasks.__name__}.{name}"] = SimpleNamespace(run=run)  # type: ignore[assignment]
     tasks.model_sha256 = lambda config: "of no model"
     tasks.preload = lambda task, config: None
+    tasks.devices = lambda: ["cpu"]
     checkpoint.INTERVAL = 0.1
 
 

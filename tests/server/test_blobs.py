@@ -10,8 +10,8 @@ import pytest
 
 from blender_addon.client import EngineError
 from blender_addon.protocol import MAX_BLOB_BYTES, JobState
-from syncsde_engine.errors import InvalidRequest
 from syncsde_server.blobs import BlobStore
+from syncsde_server.errors import Conflict
 from tests.server.running import COMMAND, exchange, packed
 
 
@@ -43,7 +43,7 @@ def test_round_trip(engine, size):
 def test_wrong_hash_leaves_nothing(engine):
     before = names(engine)
     answer = put(engine, "1" * 64, b"something else")
-    assert answer.status == 422
+    assert answer.status == 409
     assert json.loads(answer.body)["field"] == "sha256"
     assert names(engine) == before
     assert not engine.client.has_blob("1" * 64)
@@ -94,7 +94,7 @@ def test_store(tmp_path):
     assert store.find("../blobs/" + sha256) is None
     with store.writing("4" * 64) as incoming:
         incoming.write(b"other")
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(Conflict):
             incoming.commit()
     with store.writing("5" * 64) as incoming:
         incoming.write(b"never finished")

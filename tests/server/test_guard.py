@@ -101,18 +101,173 @@ ATTACKS = {
     "newline after hash": (f"GET /v1/blobs/{HASH}%0A", DEFAULT, b"", 422, "invalid_request"),
     "upper case hash": (f"GET /v1/blobs/{'A' * 64}", DEFAULT, b"", 422, "invalid_request"),
     "not http": ("\x16\x03\x01", [], b"", 400, "bad_request"),
+    "basic instead of bearer": (
+        "GET /v1/status",
+        ["Host: {host}", "Authorization: Basic {token}"],
+        b"",
+        401,
+        "",
+    ),
+    "lower case bearer": (
+        "GET /v1/status",
+        ["Host: {host}", "Authorization: bearer {token}"],
+        b"",
+        401,
+        "",
+    ),
+    "token and more": (
+        "GET /v1/status",
+        ["Host: {host}", "Authorization: Bearer {token} x"],
+        b"",
+        401,
+        "",
+    ),
+    "token as a cookie": ("GET /v1/status", ["Host: {host}", "Cookie: {token}"], b"", 401, ""),
+    "metrics, no token": ("GET /metrics", ["Host: {host}"], b"", 401, "unauthorized"),
+    "lease, no token": ("POST /v1/lease", ["Host: {host}"], b"", 401, "unauthorized"),
+    "health as a double path": ("GET //healthz", ["Host: {host}"], b"", 401, "unauthorized"),
+    "health with an encoded path": ("GET /healthz%2F..%2Fv1", ["Host: {host}"], b"", 401, ""),
+    "private name of the network": ("GET /healthz", ["Host: 192.168.1.2:{port}"], b"", 403, ""),
+    "other port": ("GET /healthz", ["Host: 127.0.0.1:1"], b"", 403, "forbidden"),
+    "number for the address": ("GET /healthz", ["Host: 2130706433:{port}"], b"", 403, ""),
+    "address of version six": ("GET /healthz", ["Host: [::1]:{port}"], b"", 403, "forbidden"),
+    "name with a dot": ("GET /healthz", ["Host: localhost.:{port}"], b"", 403, "forbidden"),
+    "name that begins as ours": ("GET /healthz", ["Host: localhost.evil:{port}"], b"", 403, ""),
+    "forwarded name": (
+        "GET /v1/status",
+        ["Host: evil.example", "X-Forwarded-Host: {host}"],
+        b"",
+        403,
+        "",
+    ),
+    "absolute target": ("GET http://evil.example/healthz", ["Host: evil.example"], b"", 403, ""),
+    "extension of a browser": (
+        "GET /v1/status",
+        [*DEFAULT, "Origin: chrome-extension://abc"],
+        b"",
+        403,
+        "",
+    ),
+    "page from a file": ("GET /v1/status", [*DEFAULT, "Origin: file://"], b"", 403, "forbidden"),
+    "same origin": ("GET /healthz", ["Host: {host}", "Sec-Fetch-Site: same-origin"], b"", 403, ""),
+    "two origins": (
+        "GET /v1/status",
+        [*DEFAULT, "Origin: null", "Origin: http://{host}"],
+        b"",
+        403,
+        "",
+    ),
+    "compressed body": (
+        f"PUT /v1/blobs/{HASH}",
+        [
+            *DEFAULT,
+            "Content-Type: application/octet-stream",
+            "Content-Encoding: gzip",
+            "Content-Length: 1",
+        ],
+        b"x",
+        415,
+        "",
+    ),
+    "two types": (
+        "POST /v1/jobs",
+        [
+            *DEFAULT,
+            "Content-Type: application/json",
+            "Content-Type: text/plain",
+            "Content-Length: 2",
+        ],
+        b"{}",
+        415,
+        "",
+    ),
+    "json as a blob": (
+        f"PUT /v1/blobs/{HASH}",
+        [*DEFAULT, "Content-Type: application/json", "Content-Length: 2"],
+        b"{}",
+        415,
+        "",
+    ),
+    "negative length": (
+        "POST /v1/jobs",
+        [*DEFAULT, "Content-Type: application/json", "Content-Length: -1"],
+        b"{}",
+        400,
+        "bad_request",
+    ),
+    "length in words": (
+        "POST /v1/jobs",
+        [*DEFAULT, "Content-Type: application/json", "Content-Length: two"],
+        b"{}",
+        400,
+        "bad_request",
+    ),
+    "header without a name": ("GET /healthz", ["Host: {host}", ": x"], b"", 400, "bad_request"),
+    "zero byte in a header": ("GET /healthz", ["Host: {host}", "X: \0"], b"", 400, "bad_request"),
+    "bad client": ("GET /v1/status", [*DEFAULT, "SyncSDE-Client: a/b"], b"", 400, "bad_client"),
+    "two clients": (
+        "GET /v1/status",
+        [*DEFAULT, "SyncSDE-Client: a", "SyncSDE-Client: b"],
+        b"",
+        400,
+        "bad_client",
+    ),
+    "long client": ("GET /v1/status", [*DEFAULT, "SyncSDE-Client: " + "a" * 99], b"", 400, ""),
+    "put of a job": (
+        "PUT /v1/jobs",
+        [*DEFAULT, "Content-Type: application/octet-stream", "Content-Length: 1"],
+        b"x",
+        405,
+        "",
+    ),
+    "connect": ("CONNECT /healthz", ["Host: {host}"], b"", 405, "method_not_allowed"),
+    "patch": ("PATCH /v1/jobs", DEFAULT, b"", 405, "method_not_allowed"),
+    "path of windows": ("GET /v1/blobs/C:%5CWindows", DEFAULT, b"", 422, "invalid_request"),
+    "zero byte in the path": (f"GET /v1/blobs/{HASH}%00", DEFAULT, b"", 422, "invalid_request"),
+    "job that is a path": ("GET /v1/jobs/..%2F..%2Fengine.json", DEFAULT, b"", 404, "not_found"),
+    "events from below zero": (
+        "GET /v1/jobs/" + "0" * 32 + "/events?after=-1",
+        DEFAULT,
+        b"",
+        422,
+        "invalid_request",
+    ),
+    "last event that is text": (
+        "GET /v1/jobs/" + "0" * 32 + "/events",
+        [*DEFAULT, "Accept: text/event-stream", "Last-Event-ID: x"],
+        b"",
+        422,
+        "",
+    ),
+    "lease with a body": (
+        "POST /v1/lease",
+        [*DEFAULT, "Content-Type: application/json", "Content-Length: 13"],
+        b'{"path": "/"}',
+        422,
+        "invalid_request",
+    ),
 }
+
+
+def knock(engine, line, headers, body=b""):
+    """Send a request as it is written, with this engine's names in it."""
+    token = engine.client.connection.token
+    values = {"host": f"127.0.0.1:{engine.port}", "port": engine.port, "token": token}
+    text = "\r\n".join([f"{line} HTTP/1.1", *headers, "", ""])
+    for key, value in (*values.items(), ("cut", token[:-1])):
+        text = text.replace("{" + key + "}", str(value))
+    return exchange(engine.port, text.encode("latin-1") + body)
+
+
+def test_there_are_at_least_sixty_attacks():
+    assert len(ATTACKS) >= 60
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack(engine, name):
     line, headers, body, status, code = ATTACKS[name]
     token = engine.client.connection.token
-    values = {"host": f"127.0.0.1:{engine.port}", "port": engine.port, "token": token}
-    text = "\r\n".join([f"{line} HTTP/1.1", *headers, "", ""])
-    for key, value in (*values.items(), ("cut", token[:-1])):
-        text = text.replace("{" + key + "}", str(value))
-    answer = exchange(engine.port, text.encode("latin-1") + body)
+    answer = knock(engine, line, headers, body)
     assert answer.status == status
     error = json.loads(answer.body)
     assert set(error) == {"code", "message", "hint", "field"}

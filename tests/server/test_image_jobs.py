@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
+import pickle
 import struct
 import sys
 import zlib
@@ -16,13 +18,14 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from blender_addon.client import EngineError
+from blender_addon.client import EngineError, tensors_to_bytes
 from blender_addon.protocol import Job, JobRequest, JobState
 from syncsde_engine.config import CONFIGS, build
 from syncsde_engine.tasks import Artifacts, run
 from tests.server.running import Engine, start, wait_until
 
 SMALL = {"steps": 2, "seed": 7}
+EMPTY = tensors_to_bytes({})
 MASK = {
     **SMALL,
     "prompt": "a cat on grass",
@@ -42,9 +45,10 @@ WIDE = {
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("engine") / "state"
-    running = start(folder, command=[sys.executable, "-m", "syncsde_engine", "serve"])
+    command = [sys.executable, "-m", "syncsde_engine", "serve"]
+    running = start(folder, "--models-dir", str(tiny_model.parent), command=command)
     yield running
     running.end()
 
@@ -107,17 +111,17 @@ def test_the_engine_process_gives_the_same_bytes(
     parameters: Mapping[str, Any],
     formats: Mapping[str, str],
 ) -> None:
-    asked = {**parameters, "model": str(tiny_model)}
     inputs = {name: a_mask(kind) for name, kind in formats.items()}
-    direct = in_process(task, asked, inputs)
-    done = over_http(engine, task, asked, inputs)
+    direct = in_process(task, {**parameters, "model": str(tiny_model)}, inputs)
+    done = over_http(engine, task, {**parameters, "model": tiny_model.name}, inputs)
     assert done.state == JobState.DONE, done.error
     result = done.result or {}
     assert set(result) == set(direct) >= {"image.png", "report.json"}
     for name in set(direct) - {"report.json"}:  # it tells the time
         assert engine.client.get_blob(result[name]["sha256"]) == direct[name], name
     report = json.loads(engine.client.get_blob(result["report.json"]["sha256"]))
-    assert report["parameters"] == json.loads(direct["report.json"])["parameters"]
+    asked = json.loads(direct["report.json"])["parameters"] | {"model": tiny_model.name}
+    assert report["parameters"] == asked
     stages = [e.data["stage"] for e in engine.client.events(done.id) if e.type == "progress"]
     assert list(dict.fromkeys(stages)) == ["load", "views", "write"]
 
@@ -125,10 +129,16 @@ def test_the_engine_process_gives_the_same_bytes(
 NO_PICTURES = {
     "bomb": a_bomb(10_000),
     "larger bomb": a_bomb(30_000),
-    "text": b"this is a letter, not a picture",
     "cut": a_mask("PNG")[:200],
+}
+NO_FILES = {  # of ours: they do not even become a blob
+    "text": b"this is a letter, not a picture",
     "another format": a_mask("PPM"),
     "empty": b"",
+    "pickle": pickle.dumps({"weights": [1.0]}),
+    "page": b"<html><script>alert(1)</script></html>",
+    "drawing": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "archive": b"PK\x03\x04",
 }
 
 
@@ -138,7 +148,7 @@ def test_what_is_no_picture_fails_the_job_alone(
 ) -> None:
     worker = engine.worker
     failed = over_http(
-        engine, "mask", {**MASK, "model": str(tiny_model)}, {"mask": NO_PICTURES[kind]}
+        engine, "mask", {**MASK, "model": tiny_model.name}, {"mask": NO_PICTURES[kind]}
     )
     assert failed.state == JobState.FAILED
     assert failed.error is not None
@@ -149,14 +159,22 @@ def test_what_is_no_picture_fails_the_job_alone(
     assert engine.client.status()["worker_pid"] == worker
 
 
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_file_of_ours_is_not_stored(engine: Engine, kind: str) -> None:
+    with pytest.raises(EngineError) as raised:
+        engine.client.put_blob(NO_FILES[kind])
+    assert (raised.value.code, raised.value.field) == ("invalid_request", "body")
+    assert not engine.client.has_blob(hashlib.sha256(NO_FILES[kind]).hexdigest())
+
+
 @pytest.mark.parametrize(
     ("task", "parameters", "inputs", "field"),
     [
         ("mask", MASK, {}, "inputs.mask"),
-        ("mask", MASK, {"mask_2": b""}, "inputs.mask"),
-        ("wide", WIDE, {"mask": b""}, "inputs.mask"),
-        ("mask", {**MASK, "foreground": "a cat"}, {"mask": b""}, "foreground"),
-        ("mask", {**MASK, "foreground": []}, {"mask": b""}, "foreground"),
+        ("mask", MASK, {"mask_2": EMPTY}, "inputs.mask"),
+        ("wide", WIDE, {"mask": EMPTY}, "inputs.mask"),
+        ("mask", {**MASK, "foreground": "a cat"}, {"mask": EMPTY}, "foreground"),
+        ("mask", {**MASK, "foreground": []}, {"mask": EMPTY}, "foreground"),
         ("wide", {**WIDE, "prompt_at": [[64.5, "a harbor"]]}, {}, "prompt_at.0.0"),
         ("ambiguous", {"prompt": ["a", "b"], "transform": ["turn"]}, {}, "transform.0"),
         ("ambiguous", {"prompt": ["a", "b", "c"], "transform": ["flip"]}, {}, "transform"),

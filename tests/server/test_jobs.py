@@ -137,3 +137,109 @@ def test_changes_are_announced(tmp_path):
     jobs.get(job)
     assert len(heard) == 3
     jobs.close()
+
+
+def order(jobs: Jobs) -> list[str]:
+    waiting = [job for job in jobs.newest() if job.place is not None]
+    return [job.id for job in sorted(waiting, key=lambda job: job.place or 0)]
+
+
+def test_higher_priority_goes_first(jobs):
+    low, normal, high = (
+        jobs.submit(JobRequest("count", {"n": n}, priority=n))[0].id for n in (-1, 0, 5)
+    )
+    assert order(jobs) == [high, normal, low]
+    assert [jobs.claim().id for _ in range(3)] == [high, normal, low]
+
+
+def test_reorder(jobs):
+    a, b, c, d = (submitted(jobs, steps=number) for number in (1, 2, 3, 4))
+    jobs.move(d, to="first")
+    assert order(jobs) == [d, a, b, c]
+    jobs.move(a, to="last")
+    assert order(jobs) == [d, b, c, a]
+    jobs.move(a, before=c)
+    assert order(jobs) == [d, b, a, c]
+    jobs.move(c, priority=1)
+    assert order(jobs) == [c, d, b, a]
+    jobs.move(a, before=c)  # with its priority
+    assert order(jobs) == [a, c, d, b]
+    assert jobs.get(a).priority == 1
+    jobs.move(b)
+    jobs.move(b, before=b)
+    assert order(jobs) == [a, c, d, b]
+    assert jobs.claim().id == a
+    with pytest.raises(Conflict):
+        jobs.move(a, to="last")
+    with pytest.raises(Conflict):
+        jobs.move(b, before=a)
+    with pytest.raises(NotFound):
+        jobs.move(b, before="0" * 32)
+
+
+def test_cancel_all_mine(jobs):
+    mine = [jobs.submit(request(steps=n), owner="me")[0].id for n in (1, 2)]
+    other = jobs.submit(request(steps=3), owner="you")[0].id
+    jobs.claim()
+    assert jobs.ask_cancel_all("me") == mine
+    assert jobs.cancel_asked(mine[0])
+    assert jobs.get(mine[1]).state == JobState.CANCELLED
+    assert jobs.get(other).state == JobState.QUEUED
+    assert [job.id for job in jobs.newest(owner="you")] == [other]
+
+
+def test_place_and_wait_are_told(jobs):
+    """Two seconds a job, as the last ones took: known before, and told again when they change."""
+    for number in (1, 2):
+        done = submitted(jobs, steps=number)
+        jobs.claim()
+        jobs.end(done, JobState.DONE, result={})
+        jobs._db.execute("UPDATE jobs SET started = finished - 2 WHERE id = ?", (done,))
+    ids = [submitted(jobs, steps=number) for number in (3, 4, 5)]
+    told = [jobs.events(job)[0].data for job in ids]
+    assert [(data["place"], data["wait"]) for data in told] == [(1, 0.0), (2, 2.0), (3, 4.0)]
+    jobs.claim()
+    assert jobs.get(ids[0]).place is None
+    assert jobs.get(ids[1]).place == 1
+    assert jobs.get(ids[1]).wait == pytest.approx(2.0, abs=0.2)
+    last = jobs.events(ids[2])[-1]
+    assert (last.type, last.data["place"]) == ("queue", 2)
+
+
+def test_same_recipe_has_the_same_result(jobs):
+    first = jobs.submit(request(), recipe="cake")[0].id
+    assert jobs.submit(request(key="b"), recipe="cake")[0].state == JobState.QUEUED
+    jobs.claim()
+    result = {"a.png": {"sha256": "1" * 64, "size": 2}}
+    jobs.end(first, JobState.DONE, result=result)
+    again, is_new = jobs.submit(request(key="c"), recipe="cake")
+    assert is_new
+    assert (again.state, again.result, again.attempts) == (JobState.DONE, result, 0)
+    events = jobs.events(again.id)
+    assert [event.type for event in events] == ["state", "notice", "state"]
+    assert events[1].data["code"] == "reused"
+    for other in ({"recipe": "bread"}, {"recipe": "cake", "is_here": lambda sha256: False}, {}):
+        assert jobs.submit(request(), **other)[0].state == JobState.QUEUED
+
+
+def test_blobs_that_are_needed(jobs):
+    job = submitted(jobs)
+    assert jobs.used_blobs() == {"0" * 64}
+    jobs.claim()
+    jobs.progress(job, {"step": 1, "preview": "1" * 64})
+    assert jobs.used_blobs() == {"0" * 64, "1" * 64}
+    jobs.end(job, JobState.DONE, result={"a": {"sha256": "2" * 64}})
+    assert jobs.used_blobs() == {"2" * 64}
+    assert jobs.forget(keep=1) == 0
+    assert jobs.forget(keep=0) == 1
+    assert jobs.used_blobs() == set()
+    assert jobs._db.execute("SELECT count(*) FROM events").fetchone()[0] == 0
+
+
+def test_paused_job_says_why(jobs):
+    job = submitted(jobs)
+    jobs.claim()
+    jobs.interrupted(job, ERROR, pause=True)
+    assert jobs.get(job).error == ERROR
+    jobs.resume_paused()
+    assert jobs.get(job).error is None

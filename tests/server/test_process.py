@@ -26,6 +26,10 @@ def test_health_needs_no_token(engine):
     assert health["instance"] == engine.client.connection.instance
     assert health["protocol"] == protocol.PROTOCOL
     wait_until(lambda: engine.client.status()["worker"] == "ready")
+    status = engine.client.status()
+    assert status["devices"] == ["cpu"]
+    assert status["models"] == ["mini"]
+    assert wait_until(lambda: engine.client.status()["worker_memory"]) > 1_000_000
     health = engine.client.healthz()
     assert health["supervisor_age"] < 5
     assert health["worker_age"] < 5
@@ -115,7 +119,7 @@ def test_second_engine_is_refused(engine):
 
 def test_leaves_with_its_parent(starting, tmp_path):
     blobs = protocol.make_private(protocol.make_private(tmp_path / "state") / "blobs")
-    part = blobs / "0123.part"
+    part = blobs / "0123.1.89ab.part"
     part.write_bytes(b"half of an upload that was cut off")
     engine = starting()
     assert not part.exists()

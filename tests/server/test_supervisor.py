@@ -52,7 +52,7 @@ def supervise(jobs, tmp_path):
         store, checkpoints = BlobStore(tmp_path / "blobs"), make_private(tmp_path / "checkpoints")
         counting = [*COMMAND, "--worker", "--blobs", str(store.folder)]
         counting += ["--checkpoints", str(checkpoints)]
-        room = Room(tmp_path, store, jobs)
+        room = Room(tmp_path, store, jobs, checkpoints)
         started.append(Supervisor(jobs, room, command or counting, checkpoints))
         started[-1].start()
         return started[-1]

@@ -64,7 +64,10 @@ def addon(installed):
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     if MODULE not in bpy.context.preferences.addons:
         bpy.ops.preferences.addon_enable(module=MODULE)
-    bpy.context.preferences.addons[MODULE].preferences.engine = ""
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.engine = ""
+    # The engine takes models by their names in a folder of models.
+    preferences.models = os.path.dirname(os.environ.get("SYNCSDE_TEST_MODEL", ""))
     names = ("session", "export_mesh", "material", "panel", "panel_image", "preferences")
     names += (
         "properties",

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-MODEL = os.environ.get("SYNCSDE_TEST_MODEL", "mini")
+MODEL = os.path.basename(os.environ.get("SYNCSDE_TEST_MODEL", "mini"))
 SMALL = {"model": MODEL, "steps": 2, "seed": 3}
 DISC = np.ones((64, 64, 4))
 DISC[..., :3] = (np.hypot(*np.mgrid[-20:44, -20:44]) < 16)[..., None]  # towards the top left

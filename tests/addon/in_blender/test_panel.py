@@ -57,14 +57,14 @@ def an_engine(monkeypatch, tmp_path):
 
 def test_says_what_to_do_without_an_engine(draw, suzanne, no_engine):
     drawn = draw()
-    assert drawn[:3] == ["prompt", "seed", "steps"]
+    assert drawn[:4] == ["prompt", "quality", "seed", "steps"]
     assert "engine is not installed" in " ".join(drawn)
     assert drawn[-1] == "preferences.addon_show"
     assert "syncsde.texture" not in drawn
 
 
 def test_offers_generate_with_an_engine(draw, suzanne, an_engine):
-    assert draw() == ["prompt", "seed", "steps", "syncsde.texture"]
+    assert draw() == ["prompt", "quality", "seed", "steps", "syncsde.texture"]
 
 
 def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
@@ -127,7 +127,7 @@ def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
 
 def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch):
     layout = Layout()
-    chosen = types.SimpleNamespace(layout=layout, engine="")
+    chosen = types.SimpleNamespace(layout=layout, engine="", models="")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert layout.drawn[0] == "engine"
     assert layout.drawn[1].startswith("Found: ")

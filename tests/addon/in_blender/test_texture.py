@@ -11,7 +11,7 @@ import pytest
 # Small enough for a test; $SYNCSDE_TEST_MODEL may stand for the embedded model.
 SMALL = {
     "prompt": "a mossy stone statue",
-    "model": os.environ.get("SYNCSDE_TEST_MODEL", "mini"),
+    "model": os.path.basename(os.environ.get("SYNCSDE_TEST_MODEL", "mini")),
     "steps": 2,
     "view_size": 64,
     "texture_size": 128,
