@@ -20,9 +20,9 @@ from torch import Tensor
 
 from .bake import Baked, Texels
 
-# Views that are synchronised by their latents end in a halo of the backdrop. Texels of less weight
-# than this (at full say a cosine of 0.18) are no donors, and turn into what would be filled there.
-TRUSTED = 3e-5
+# Views that are synchronised by their latents end in a halo of what lies behind. Texels of less
+# trust than this are no donors, and turn into what would be filled there.
+TRUSTED = 1 / 16
 NEIGHBORS = (1, 4, 32)  # candidates; each number for points that are refused all before
 GRAY = 0.5  # of a surface that nobody saw at all
 CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at least this size
@@ -43,13 +43,13 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
     donor is ever of another object.
     """
     texels = baked.texels
-    color, weight = baked.color.cpu().numpy(), baked.weight.cpu().numpy()
+    color = baked.color.cpu().numpy()
     if how == "uv":
-        color = fill_uv(color, weight > 0, texels)
+        color = fill_uv(color, baked.weight.cpu().numpy() > 0, texels)
     else:
-        color = fill_surface(color, weight, texels, smooth=how == "smooth")
+        color = fill_surface(color, baked.trust.cpu().numpy(), texels, smooth=how == "smooth")
     texture = texels.spread(torch.from_numpy(color).to(texels.place.device)).cpu()
-    del color, weight
+    del color
     used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
     for image, chart in zip(texture, used, strict=True):
         fill_gutters(image.numpy(), chart.numpy())
@@ -57,14 +57,14 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
 
 
 def fill_surface(
-    color: Colors, weight: NDArray[np.float32], texels: Texels, *, smooth: bool = False
+    color: Colors, trust: NDArray[np.float32], texels: Texels, *, smooth: bool = False
 ) -> Colors:
-    """Colours (T, 3) of all texels from those that have one, by their weights (T,)."""
+    """Colours (T, 3) of all texels, from those that have one, by how far they are trusted (T,)."""
     color = color.copy()
     for mine in by_object(texels):
-        trusted = weight[mine] >= TRUSTED
+        trusted = trust[mine] >= TRUSTED
         if not trusted.any():
-            trusted = weight[mine] > 0
+            trusted = trust[mine] > 0
         wanted = mine[~trusted]
         if not trusted.any():
             color[wanted] = GRAY
@@ -74,7 +74,7 @@ def fill_surface(
                 found = _smoothly(color, donors, wanted, texels)
             else:
                 found = color[nearest_donors(donors, wanted, texels)]
-            own = np.minimum(weight[wanted] / TRUSTED, 1)[:, None] ** 0.25
+            own = np.minimum(trust[wanted] / TRUSTED, 1)[:, None] ** 0.25
             color[wanted] = own * color[wanted] + (1 - own) * found
     return color
 

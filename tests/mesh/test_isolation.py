@@ -91,8 +91,8 @@ def test_an_object_that_nobody_saw_takes_no_colour_from_others(scene, views):
     """It becomes gray; so does its gutter, which is nearest to it."""
     texels = used_texels(scene, 96)
     baked = bake(scene, views, texels)
-    weight = baked.weight.where(texels.owner() != 2, 0.0)
-    filled = fill(replace(baked, weight=weight)).view(-1, 3)[texels.place]
+    trust = baked.trust.where(texels.owner() != 2, 0.0)
+    filled = fill(replace(baked, trust=trust)).view(-1, 3)[texels.place]
     assert (filled[texels.owner() == 2] == 0.5).all()
     assert (filled[texels.owner() == 1] - COLORS[1]).abs().max() < 1e-5
 
