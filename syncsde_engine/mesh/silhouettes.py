@@ -51,8 +51,9 @@ def clear_objects(maps: ViewMaps) -> Shown:
 
 
 def _say(shown: Tensor, reach: int) -> Tensor:
-    edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
-    edge = np.where(np.less(edge, 0), reach, np.minimum(np.asarray(edge), reach))  # -1: no edge
+    clear = shown.cpu().numpy() >= 0
+    edge = np.asarray(ndimage.distance_transform_cdt(clear, metric="chessboard"))
+    edge = np.where(edge < 0, reach, np.minimum(edge, reach))  # -1: there is no edge
     return torch.from_numpy(edge.astype(np.float32) / reach).to(shown.device) ** 2
 
 
