@@ -61,7 +61,6 @@ def fill_surface(
 ) -> Colors:
     """Colours (T, 3) of all texels, from those that have one, by how far they are trusted (T,)."""
     color = color.copy()
-    position = texels.position.cpu().numpy()
     for mine in by_object(texels):
         trusted = trust[mine] >= TRUSTED
         if not trusted.any():
@@ -71,15 +70,54 @@ def fill_surface(
             color[wanted] = GRAY
         elif len(wanted):
             donors = rim(mine[trusted], texels)
-            nearest = nearest_donors(donors, wanted, texels)
-            found = color[nearest]
             if smooth:
-                away = np.linalg.norm(position[wanted] - position[nearest], axis=1)
-                near = np.clip(away / (2 * CELL), 0, 1)[:, None]
-                found += near * (blend(color, donors, wanted, away, texels) - found)
+                found = _smoothly(color, donors, wanted, texels)
+            else:
+                found = color[nearest_donors(donors, wanted, texels)]
             own = np.minimum(trust[wanted] / TRUSTED, 1)[:, None] ** 0.25
             color[wanted] = own * color[wanted] + (1 - own) * found
     return color
+
+
+def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Colors:
+    """Colours (W, 3) of wanted texels, from the nearest donor over into the blend of many.
+
+    Away from the donors the blend changes so little from texel to texel that every other texel of
+    every other row is enough; those between are the mean of their neighbours.
+    """
+    position = texels.position.cpu().numpy()
+    row, column = np.divmod(texels.place.cpu().numpy()[wanted], texels.size)
+    coarse = (row % 2 == 0) & (column % 2 == 0)
+    found = np.empty((len(wanted), 3), np.float32)
+    away = np.zeros(len(wanted), np.float32)
+
+    def look(some: NDArray[np.bool_]) -> None:
+        these = wanted[some]
+        nearest = nearest_donors(donors, these, texels)
+        away[some] = np.linalg.norm(position[these] - position[nearest], axis=1)
+        near = np.clip(away[some] / (2 * CELL), 0, 1)[:, None]
+        single, many = color[nearest], blend(color, donors, these, away[some], texels)
+        found[some] = single + near * (many - single)
+
+    look(coarse)
+    number = np.full((texels.textures * texels.size + 1, texels.size + 1), -1, np.int32)
+    number[row[coarse], column[coarse]] = np.flatnonzero(coarse)
+    between = np.flatnonzero(~coarse)
+    row, column = row[between], column[between]
+    corners = [
+        (r, c)
+        for r in (row - row % 2, row + row % 2)
+        for c in (column - column % 2, column + column % 2)
+    ]
+    beside = np.stack([number[corner] for corner in corners])  # (4, B)
+    apart = np.linalg.norm(position[wanted[between]] - position[wanted[beside]], axis=2)
+    plain = ((beside >= 0) & (away[beside] > 2 * CELL) & (apart < CELL)).all(axis=0)
+    found[between[plain]] = found[beside[:, plain]].mean(axis=0)
+    rest = np.zeros(len(wanted), bool)
+    rest[between[~plain]] = True
+    if rest.any():
+        look(rest)
+    return found
 
 
 def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
