@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidMesh
 from .mesh import Mesh
 
+COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
 NAMELESS = (".ply", ".stl")  # formats of one object, which is called as the file is
 
 
@@ -24,6 +26,7 @@ def read_scene(path: Path) -> Mesh:
     """
     import trimesh
 
+    _require_plain(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -45,6 +48,25 @@ def read_scene(path: Path) -> Mesh:
             f"The mesh file {path.name!r} has no faces.", hint="Export an object with faces."
         )
     return _joined(pieces, path.stem)
+
+
+def _require_plain(path: Path) -> None:
+    """Raise InvalidMesh for compressed glTF: trimesh would give vertices that are all 0."""
+    content = path.read_bytes()
+    if content[:4] == b"glTF":
+        content = content[20 : 20 + int.from_bytes(content[12:16], "little")]
+    elif path.suffix.lower() != ".gltf":
+        return
+    try:
+        required = json.loads(content).get("extensionsRequired", [])
+    except (ValueError, AttributeError, RecursionError):
+        return  # whatever is wrong with it is told by the parser
+    for name in COMPRESSIONS:
+        if name in required:
+            raise InvalidMesh(
+                f"The mesh file {path.name!r} is compressed ({name}).",
+                hint="Export it without compression.",
+            )
 
 
 class Piece(NamedTuple):

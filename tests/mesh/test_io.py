@@ -162,6 +162,22 @@ def test_a_damaged_file_is_one_sentence(suffix: str, content: bytes, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+def test_compressed_gltf_is_refused_by_name(tmp_path: Path):
+    path = tmp_path / "plain.glb"
+    trimesh.Scene([trimesh.creation.box()]).export(path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    document = json.loads(content[20 : 20 + length])
+    document["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+    (tmp_path / "draco.gltf").write_text(json.dumps(document))
+    text = json.dumps(document).encode()
+    packed = content[:12] + len(text).to_bytes(4, "little") + b"JSON" + text
+    (tmp_path / "draco.glb").write_bytes(packed + content[20 + length :])
+    for name in ("draco.glb", "draco.gltf"):
+        with pytest.raises(InvalidMesh, match="compressed"):
+            load(tmp_path / name)
+
+
 def test_truncated_files_are_one_sentence(tmp_path: Path):
     for suffix in (".glb", ".ply", ".stl"):
         mesh = icosphere(1)
