@@ -31,11 +31,11 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "engine")
-        layout.prop(self, "models")
         try:
             layout.label(text=f"Found: {find_engine_program()}", icon="CHECKMARK")
         except engine.NotInstalled as error:
             layout.label(text=str(error), icon="ERROR")
+        layout.prop(self, "models")
 
 
 def find_engine_program() -> str:

@@ -188,7 +188,7 @@ def test_what_the_engine_refuses_is_one_sentence(bpy, addon, photo, an_image, re
     an_image("Black", DISC * 0)
     before = contents(bpy)
     for task, change, sentence in (
-        ("mask", {"mask": "Black"}, "Mask 1 covers nothing"),
+        ("mask", {"mask": "Black"}, "The mask covers nothing"),
         ("wide", {"width": 32}, "width"),
         ("ambiguous", {"transform": "turn"}, "transform"),
     ):

@@ -133,7 +133,7 @@ def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch
     assert layout.drawn[1].startswith("Found: ")
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
-    assert "no engine at /nowhere" in layout.drawn[-1]
+    assert "no engine at /nowhere" in layout.drawn[-2]
 
 
 def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-MODEL = os.environ.get("SYNCSDE_TEST_MODEL", "mini")
+MODEL = os.path.basename(os.environ.get("SYNCSDE_TEST_MODEL", "mini"))
 SMALL = {"prompt": "stone", "model": MODEL, "steps": 1, "view_size": 64, "texture_size": 64}
 
 
