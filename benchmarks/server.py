@@ -30,7 +30,7 @@ from tests.server.running import Engine, start, wait_until
 
 
 def served_over_direct(engine: Engine, seconds: float, steps: int = 50) -> float:
-    """A job of so many seconds, with 50 steps and checkpoints of 4 MB as for ten large views."""
+    """A job of so many seconds, with a checkpoint in each of its 50 steps."""
     asked = {"steps": steps, "sleep": seconds / steps}
     begin = time.perf_counter()
     for _ in walk(WalkConfig(**asked), {}):

@@ -17,7 +17,7 @@ from syncsde_engine.errors import OutOfMemory, SyncSDEError
 from . import faults
 from .blobs import BlobStore
 from .checkpoint import Checkpoint, Unusable
-from .errors import disk_full, is_disk_full
+from .errors import MissingBlob, disk_full, is_disk_full
 from .pipes import Message, Pipes
 
 MOST_AT_ONCE = 10  # trajectories in the networks, if batch_size is left open
@@ -74,7 +74,7 @@ class Attempt:
         if getattr(config, "device", None) == "auto":
             config = dataclasses.replace(config, device=self._device)
         self._config = config
-        inputs = {name: self._store.read(blob) for name, blob in self._request["inputs"].items()}
+        inputs = {name: self._read(name, blob) for name, blob in self._request["inputs"].items()}
         try:
             return self._follow(config, inputs)
         except OutOfMemory:
@@ -121,6 +121,16 @@ class Attempt:
             return None
         finally:
             steps.close()
+
+    def _read(self, name: str, sha256: str) -> bytes:
+        try:
+            return self._store.read(sha256)
+        except FileNotFoundError:
+            raise MissingBlob(
+                f"The blob {sha256} is not here any more.",
+                hint="Upload it and submit the job again.",
+                field=f"inputs.{name}",
+            ) from None
 
     def _resume(self) -> tasks.Saved | None:
         try:

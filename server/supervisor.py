@@ -145,6 +145,7 @@ class Supervisor:
         if self._claim is not None:
             return
         self._resume_paused()
+        self._room.sweep()
         if self._failed_starts >= MAX_FAILED_STARTS:
             # Waiting for ever would be worse than to say that nothing works here.
             while (claim := self._jobs.claim()) is not None:
@@ -165,7 +166,6 @@ class Supervisor:
                 )
             else:
                 self._load_model(self._worker)
-                self._room.sweep()
 
     def _load_model(self, worker: Worker) -> None:
         """Nothing is to be done yet: let the worker load what will probably be needed."""

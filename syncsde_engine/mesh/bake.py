@@ -130,8 +130,8 @@ def _positions(scene: Scene, size: int, place: Tensor, face: Tensor) -> Tensor:
         weight *= torch.where(weight.sum(1, keepdim=True) < 0, -1, 1)
         weight.clamp_(min=0)  # a centre that only the snapped triangle covers is at its edge
         weight /= weight.sum(1, keepdim=True).clamp(min=1e-30)
-        a, b, c = (weight[:, i, None] * points[triangles[face[chunk], i]] for i in range(3))
-        position[chunk] = (a + b + c).float()
+        corner = points[triangles[face[chunk]].long()].double()  # (., 3, 3)
+        position[chunk] = (weight[..., None] * corner).sum(1).float()
     return position
 
 

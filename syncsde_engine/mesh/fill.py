@@ -23,7 +23,7 @@ from .bake import Baked, Texels
 # Views that are synchronised by their latents end in a halo of what lies behind. Texels of less
 # trust than this are no donors, and turn into what would be filled there.
 TRUSTED = 1 / 16
-NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
+NEIGHBORS = (1, 4, 32)  # candidates; each number for points that are refused all before
 GRAY = 0.5  # of a surface that nobody saw at all
 CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at least this size
 CELLS = 8  # that it then blends

@@ -41,7 +41,9 @@ def clear_objects(maps: ViewMaps) -> Shown:
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
         objects.append(clear(scene, face, depth, camera, size))
     shown = torch.stack(objects)
-    slender = np.setdiff1d(scene.mesh.owners("object"), shown.unique().cpu().numpy())
+    met = np.zeros(len(scene.mesh.objects) + 1, bool)
+    met[shown.cpu().numpy().ravel()] = True  # the last is that of -1
+    slender = np.setdiff1d(scene.mesh.owners("object"), np.flatnonzero(met))
     if len(slender):
         owner = object_of(scene, maps.face)
         shown = owner.where(torch.isin(owner, torch.from_numpy(slender).to(owner)), shown)

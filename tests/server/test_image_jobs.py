@@ -7,7 +7,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import pickle
+import signal
 import struct
 import sys
 import zlib
@@ -124,6 +126,24 @@ def test_the_engine_process_gives_the_same_bytes(
     assert report["parameters"] == asked
     stages = [e.data["stage"] for e in engine.client.events(done.id) if e.type == "progress"]
     assert list(dict.fromkeys(stages)) == ["load", "views", "write"]
+
+
+def test_killed_worker_ends_in_the_same_bytes(engine: Engine, tiny_model: Path) -> None:
+    """The real sampler goes on from its checkpoint, with fresh noise in every step."""
+    asked = {**WIDE, "steps": 200, "sampler": "ddpm", "batch_size": 1}
+    direct = in_process("wide", {**asked, "model": str(tiny_model)}, {})
+    job = engine.client.submit(JobRequest("wide", {**asked, "model": tiny_model.name}))
+    path = engine.folder / "checkpoints" / f"{job.id}.safetensors"
+    wait_until(path.exists, 60)
+    os.kill(engine.worker, signal.SIGKILL)
+    done = engine.client.finish(job.id)
+    assert (done.state, done.attempts) == (JobState.DONE, 2)
+    events = engine.client.events(job.id)
+    assert [event.data["code"] for event in events if event.type == "notice"] == ["resumed"]
+    assert any(event.data.get("preview") for event in events)
+    result = done.result or {}
+    assert engine.client.get_blob(result["image.png"]["sha256"]) == direct["image.png"]
+    assert not path.exists()
 
 
 NO_PICTURES = {

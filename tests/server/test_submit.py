@@ -90,6 +90,18 @@ def test_inputs(engine):
     assert (raised.value.code, raised.value.field) == ("missing_blob", "inputs.more")
 
 
+def test_input_that_is_gone(engine):
+    """Somebody cleaned up the folder while the job waited."""
+    blocker = engine.count(steps=1000, sleep=0.05)
+    data = engine.client.put_blob(packed(b"soon gone"))
+    job = engine.client.submit(JobRequest("copy", {}, {"data": data}))
+    (engine.folder / "blobs" / data).unlink()
+    engine.client.cancel(blocker.id)
+    job = engine.finish(job)
+    assert (job.state, job.error["code"]) == (JobState.FAILED, "missing_blob")
+    assert job.error["field"] == "inputs.data"
+
+
 def test_jobs_wait_for_their_turn(engine):
     jobs = [engine.count(steps=2, sleep=0.01) for _ in range(5)]
     ended = [engine.finish(job) for job in jobs]
