@@ -388,7 +388,9 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
             f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
         )
     if parameters.get("quality") == "draft":
-        parameters = DRAFT | parameters
+        own = parameters.get("viewpoints")  # then no rings are added
+        draft = {name: value for name, value in DRAFT.items() if not own or name != "cameras"}
+        parameters = {**draft, **parameters}
     known = {field.name for field in dataclasses.fields(CONFIGS[task])}
     for name in parameters:
         if name not in known:

@@ -72,7 +72,7 @@ def _train(options: argparse.Namespace) -> int:
     options.run.mkdir(parents=True, exist_ok=True)
     plan = _plan(options)
     if options.source:
-        start_from(options.source, options.run)
+        start_from(options.source, options.run, plan)
     clock = Clock(options.minutes)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: clock.stop())

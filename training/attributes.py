@@ -40,7 +40,6 @@ CLASSES: dict[str, tuple[str, ...]] = {
 }
 _SEEDS = 7_000_000_000  # no run's data set has these
 _BATCH = 64
-_STEPS = 1500
 _RATE = 1e-3
 
 
@@ -62,11 +61,11 @@ def attributes(scene: Scene, caption: str) -> dict[str, str]:
     }
 
 
-def teach(text: CLIPTextModel, tokenizer: CLIPTokenizer, plan: Plan, steps: int = _STEPS) -> float:
-    """Train `text` in place to tell all attributes in the states from the last word on.
+def teach(text: CLIPTextModel, tokenizer: CLIPTokenizer, plan: Plan) -> float:
+    """Train `text` in place to tell all attributes in its states from the last word on.
 
     Those are most of the states that the UNet looks at. Returns the share of attributes that a
-    linear map reads from fresh captions.
+    linear map reads from captions of the last step.
     """
     torch.manual_seed(plan.seed)
     heads = nn.ModuleDict(
@@ -74,9 +73,10 @@ def teach(text: CLIPTextModel, tokenizer: CLIPTokenizer, plan: Plan, steps: int 
     )
     parameters = [*text.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, _RATE, weight_decay=0.01)
-    falling = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    falling = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=plan.text_steps)
     right = 0.0
-    for step in range(steps):
+    text.train()
+    for step in range(plan.text_steps):
         ids, labels = _captions(tokenizer, plan, step)
         states = text(ids).last_hidden_state
         ended = (ids == tokenizer.eos_token_id).cumsum(1) > 0
@@ -95,7 +95,8 @@ def teach(text: CLIPTextModel, tokenizer: CLIPTokenizer, plan: Plan, steps: int 
         right = sum(hits) / len(hits)
         if (step + 1) % 250 == 0:
             named = ", ".join(f"{n} {h:.2f}" for n, h in zip(CLASSES, hits, strict=True))
-            log.info("text: step %d of %d, %s", step + 1, steps, named)
+            log.info("text: step %d of %d, %s", step + 1, plan.text_steps, named)
+    text.eval()
     return right
 
 

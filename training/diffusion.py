@@ -15,6 +15,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from .attributes import teach
 from .batches import Batch, Batches
 from .checkpoint import Average, load_checkpoint
 from .loop import Clock, Stage
@@ -38,14 +39,17 @@ def train_unet(
     clock: Clock,
     device: torch.device,
 ) -> bool:
-    """First phase, without depth: cheaper, and the ControlNet will inherit the features."""
+    """First phase, without depth: cheaper, and the ControlNet will inherit the features.
+
+    The text encoder is taught alone before, in a minute.
+    """
     torch.manual_seed(plan.seed)
-    modules: dict[str, nn.Module] = {
-        "text": make_text_encoder(plan, tokenizer).to(device),
-        "unet": make_unet(plan).to(device),
-    }
+    text, path = make_text_encoder(plan, tokenizer), folder / "unet.pt"
+    if not path.exists():
+        teach(text, tokenizer, plan)
+    modules: dict[str, nn.Module] = {"text": text.to(device), "unet": make_unet(plan).to(device)}
     stage = Stage(
-        "unet", folder / "unet.pt", modules, _optimizer(modules, plan),
+        "unet", path, modules, _optimizer(modules, plan),
         Average(modules.values(), plan.average), plan.unet_steps, cool_down=0.0,
     )  # fmt: skip
     stage.resume()

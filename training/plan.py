@@ -29,6 +29,7 @@ class Plan:
     text_length: int = 32
     text_width: int = 128
     text_layers: int = 2
+    text_steps: int = 900  # in which the text encoder learns what captions speak of
     # autoencoder
     vae_widths: tuple[int, ...] = (16, 32, 64, 128)
     vae_steps: int = 3400
@@ -100,6 +101,7 @@ PRESETS: dict[str, Plan] = {
         vocabulary=560,
         text_width=32,
         text_layers=1,
+        text_steps=3,
         vae_widths=(16, 16, 16, 16),
         vae_steps=3,
         vae_batch=2,

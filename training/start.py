@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -14,14 +15,19 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from .attributes import fold, teach
 from .checkpoint import save_checkpoint
+from .plan import Plan
 
 START = "start.pt"
 
 
-def start_from(model: Path, folder: Path) -> None:
+def start_from(model: Path, folder: Path, plan: Plan) -> None:
     """Bring a model into a new run: tokenizer and autoencoder stay as they are, the text encoder,
     the UNet and the ControlNet train on. The plan's widths must be the model's.
+
+    With `text_steps` in the plan the text encoder is taught first, and the UNet is made to read it
+    as before, as nearly as a linear map can.
 
     Args:
         model: exported folder.
@@ -30,8 +36,9 @@ def start_from(model: Path, folder: Path) -> None:
     if (folder / START).exists():
         return
     single = {"torch_dtype": torch.float32}
+    tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
     for name, part in (
-        ("tokenizer", CLIPTokenizer.from_pretrained(model / "tokenizer")),
+        ("tokenizer", tokenizer),
         ("vae", AutoencoderKL.from_pretrained(model / "vae", **single)),
     ):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -41,5 +48,9 @@ def start_from(model: Path, folder: Path) -> None:
         "unet": UNet2DConditionModel.from_pretrained(model / "unet", **single),
         "controlnet": ControlNetModel.from_pretrained(model / "controlnet", **single),
     }
+    if plan.text_steps:
+        before = copy.deepcopy(modules["text"])
+        teach(modules["text"], tokenizer, plan)
+        fold(before, modules["text"], [modules["unet"], modules["controlnet"]], tokenizer, plan)
     states = {name: module.state_dict() for name, module in modules.items()}
     save_checkpoint(folder / START, {"modules": states})

@@ -69,6 +69,7 @@ class Baked:
     texels: Texels
     color: Tensor  # (T, 3) float32; 0 where nothing was seen
     weight: Tensor  # (T,) float32, sum of the views' weights; 0 where nothing was seen
+    trust: Tensor  # (T,) float32 in [0, 1], low where all see it flat or beside a silhouette
     views: Tensor  # (T,) int32, bit j % 32 for every view j that has a say
     coverage: Coverage
     disagreement: float  # mean absolute RGB difference of views that see the same texel
@@ -129,8 +130,8 @@ def _positions(scene: Scene, size: int, place: Tensor, face: Tensor) -> Tensor:
         weight *= torch.where(weight.sum(1, keepdim=True) < 0, -1, 1)
         weight.clamp_(min=0)  # a centre that only the snapped triangle covers is at its edge
         weight /= weight.sum(1, keepdim=True).clamp(min=1e-30)
-        parts = (weight[:, i, None] * points[triangles[face[chunk], i]] for i in range(3))
-        position[chunk] = sum(parts).float()
+        corner = points[triangles[face[chunk]].long()].double()  # (., 3, 3)
+        position[chunk] = (weight[..., None] * corner).sum(1).float()
     return position
 
 
@@ -153,6 +154,7 @@ def bake(scene: Scene, images: Tensor, texels: Texels, maps: ViewMaps | None = N
         texels,
         found.color,
         found.weight,
+        found.trust,
         found.views,
         Coverage(seen, 1 - seen - filled, filled),
         float(found.difference[0]) / pairs if pairs > 0 else 0.0,

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from .bake import Baked, Texels
 
-# Views that are synchronised by their latents end in a halo of the backdrop. Texels of less weight
-# than this (at full say a cosine of 0.18) are no donors, and turn into what would be filled there.
-TRUSTED = 3e-5
-NEIGHBORS = (4, 32)  # candidates; the second number for points that are refused all of the first
+# Views that are synchronised by their latents end in a halo of what lies behind. Texels of less
+# trust than this are no donors, and turn into what would be filled there.
+TRUSTED = 1 / 16
+NEIGHBORS = (1, 4, 32)  # candidates; each number for points that are refused all before
 GRAY = 0.5  # of a surface that nobody saw at all
 CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at least this size
 CELLS = 8  # that it then blends
@@ -43,13 +43,13 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
     donor is ever of another object.
     """
     texels = baked.texels
-    color, weight = baked.color.cpu().numpy(), baked.weight.cpu().numpy()
+    color = baked.color.cpu().numpy()
     if how == "uv":
-        color = fill_uv(color, weight > 0, texels)
+        color = fill_uv(color, baked.weight.cpu().numpy() > 0, texels)
     else:
-        color = fill_surface(color, weight, texels, smooth=how == "smooth")
+        color = fill_surface(color, baked.trust.cpu().numpy(), texels, smooth=how == "smooth")
     texture = texels.spread(torch.from_numpy(color).to(texels.place.device)).cpu()
-    del color, weight
+    del color
     used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
     for image, chart in zip(texture, used, strict=True):
         fill_gutters(image.numpy(), chart.numpy())
@@ -57,29 +57,67 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
 
 
 def fill_surface(
-    color: Colors, weight: NDArray[np.float32], texels: Texels, *, smooth: bool = False
+    color: Colors, trust: NDArray[np.float32], texels: Texels, *, smooth: bool = False
 ) -> Colors:
-    """Colours (T, 3) of all texels from those that have one, by their weights (T,)."""
+    """Colours (T, 3) of all texels, from those that have one, by how far they are trusted (T,)."""
     color = color.copy()
-    position = texels.position.cpu().numpy()
     for mine in by_object(texels):
-        trusted = weight[mine] >= TRUSTED
+        trusted = trust[mine] >= TRUSTED
         if not trusted.any():
-            trusted = weight[mine] > 0
+            trusted = trust[mine] > 0
         wanted = mine[~trusted]
         if not trusted.any():
             color[wanted] = GRAY
         elif len(wanted):
             donors = rim(mine[trusted], texels)
-            nearest = nearest_donors(donors, wanted, texels)
-            found = color[nearest]
             if smooth:
-                away = np.linalg.norm(position[wanted] - position[nearest], axis=1)
-                near = np.clip(away / (2 * CELL), 0, 1)[:, None]
-                found += near * (blend(color, donors, wanted, away, texels) - found)
-            own = np.minimum(weight[wanted] / TRUSTED, 1)[:, None] ** 0.25
+                found = _smoothly(color, donors, wanted, texels)
+            else:
+                found = color[nearest_donors(donors, wanted, texels)]
+            own = np.minimum(trust[wanted] / TRUSTED, 1)[:, None] ** 0.25
             color[wanted] = own * color[wanted] + (1 - own) * found
     return color
+
+
+def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Colors:
+    """Colours (W, 3) of wanted texels, from the nearest donor over into the blend of many.
+
+    Away from the donors the blend changes so little from texel to texel that every other texel of
+    every other row is enough; those between are the mean of their neighbours.
+    """
+    position = texels.position.cpu().numpy()
+    row, column = np.divmod(texels.place.cpu().numpy()[wanted], texels.size)
+    coarse = (row % 2 == 0) & (column % 2 == 0)
+    found = np.empty((len(wanted), 3), np.float32)
+    away = np.zeros(len(wanted), np.float32)
+
+    def look(some: NDArray[np.bool_]) -> None:
+        these = wanted[some]
+        nearest = nearest_donors(donors, these, texels)
+        away[some] = np.linalg.norm(position[these] - position[nearest], axis=1)
+        near = np.clip(away[some] / (2 * CELL), 0, 1)[:, None]
+        single, many = color[nearest], blend(color, donors, these, away[some], texels)
+        found[some] = single + near * (many - single)
+
+    look(coarse)
+    number = np.full((texels.textures * texels.size + 1, texels.size + 1), -1, np.int32)
+    number[row[coarse], column[coarse]] = np.flatnonzero(coarse)
+    between = np.flatnonzero(~coarse)
+    row, column = row[between], column[between]
+    corners = [
+        (r, c)
+        for r in (row - row % 2, row + row % 2)
+        for c in (column - column % 2, column + column % 2)
+    ]
+    beside = np.stack([number[corner] for corner in corners])  # (4, B)
+    apart = np.linalg.norm(position[wanted[between]] - position[wanted[beside]], axis=2)
+    plain = ((beside >= 0) & (away[beside] > 2 * CELL) & (apart < CELL)).all(axis=0)
+    found[between[plain]] = found[beside[:, plain]].mean(axis=0)
+    rest = np.zeros(len(wanted), bool)
+    rest[between[~plain]] = True
+    if rest.any():
+        look(rest)
+    return found
 
 
 def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .project import Scene, see, texel
-from .sight import FREE, MOST_TAPS, POWER, SHARE, gather_texels, lenses
+from .sight import FLAT, FREE, MOST_TAPS, POWER, SHARE, gather_texels, lenses
 from .silhouettes import Shown
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Gathered(NamedTuple):
     color: Tensor  # (T, 3) float32, the weighted mean
     weight: Tensor  # (T,) float32, sum
     best: Tensor  # (T,) float32, largest cosine of those that see it; 0 if none does
+    trust: Tensor  # (T,) float32, the largest say of those that do not see it too flat
     views: Tensor  # (T,) int32, bit j % 32 for every view with at least SHARE of the weight
     difference: Tensor  # (2,) float64: weighted sum over pairs of views, and of the weights
 
@@ -65,26 +66,28 @@ def _gather_torch(
     for start in range(0, len(texels.place), CHUNK):
         chunk = slice(start, start + CHUNK)
         looks = [_look(scene, texels, chunk, images, shown, sides, j) for j in range(len(images))]
-        color, cos, weight = (torch.stack(part) for part in zip(*looks, strict=True))
+        color, cos, say = (torch.stack(part) for part in zip(*looks, strict=True))
+        weight = cos**POWER * say
         total = weight.sum(0)
         mean = (color * weight[..., None]).sum(0) / total.clamp(min=1e-30)[:, None]
         bits = torch.zeros_like(texels.face[chunk])
         for j in range(len(images)):
             bits |= (weight[j] > SHARE * total).int() << (j % 32)
-        parts.append((mean, total, cos.amax(0), bits))
+        trust = (cos**POWER / FLAT).clamp(max=1) * say
+        parts.append((mean, total, cos.amax(0), trust.amax(0), bits))
         for a in range(len(images)):
             for b in range(a + 1, len(images)):
                 shared = (weight[a] * weight[b]).double()
                 difference[0] += (shared * (color[a] - color[b]).abs().mean(1)).sum()
                 difference[1] += shared.sum()
-    color, weight, best, views = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Gathered(color, weight, best, views, difference)
+    color, weight, best, trust, views = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Gathered(color, weight, best, trust, views, difference)
 
 
 def _look(
     scene: Scene, texels: Texels, chunk: slice, images: Tensor, shown: Shown, sides: Tensor, j: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour (P, 3), cosine (P,) and weight (P,) that view j has for a chunk of texels."""
+    """Colour (P, 3), cosine (P,) and say (P,) that view j has for a chunk of texels."""
     camera, position = scene.cameras[j], texels.position[chunk]
     normal, owner = texels.normal(chunk), texels.owner(chunk)
     sides = sides.index_select(0, texels.face[chunk])
@@ -119,7 +122,7 @@ def _look(
             count += seen > 0
         mean = total / count.clamp(min=1)[:, None]
         color[many] = torch.where(count[:, None] > 0, mean, color[many])
-    return color, cos, cos**POWER * say
+    return color, cos, say
 
 
 def _gather_numba(
@@ -129,7 +132,7 @@ def _gather_numba(
     assert gather_texels is not None
     count = len(texels.place)
     color = np.zeros((count, 3), np.float32)
-    weight, best = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    weight, best, trust = (np.zeros(count, np.float32) for _ in range(3))
     views = np.zeros(count, np.int32)
     blocks = np.zeros((max(1, min(count, 256)), 2))
     gather_texels(
@@ -147,8 +150,9 @@ def _gather_numba(
         color,
         weight,
         best,
+        trust,
         views,
         blocks,
     )
-    results = (color, weight, best, views, blocks.sum(axis=0))
+    results = (color, weight, best, trust, views, blocks.sum(axis=0))
     return Gathered(*(torch.from_numpy(array).to(images.device) for array in results))

@@ -235,17 +235,17 @@ def _pair_numba(
     target = np.zeros((len(shown), len(position)), np.int64)
     cosine = np.zeros(target.shape, np.float32)
     pair_pixels(
-        position.numpy(),
-        face.numpy(),
-        owner.numpy(),
-        scene.normals.numpy(),
+        position.cpu().numpy(),
+        face.cpu().numpy(),
+        owner.cpu().numpy(),
+        scene.normals.cpu().numpy(),
         lenses(scene.cameras),
-        scene.depth.numpy(),
-        shown.numpy(),
+        scene.depth.cpu().numpy(),
+        shown.cpu().numpy(),
         target,
         cosine,
     )
-    return torch.from_numpy(target), torch.from_numpy(cosine)
+    return torch.from_numpy(target).to(position.device), torch.from_numpy(cosine).to(position)
 
 
 def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:

@@ -19,6 +19,7 @@ MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen
 BIAS = 1e-3  # of the unit radius
 BIAS_PIXELS = 1.5  # of a depth map, along the slope of the surface
 POWER = 6  # of the cosine: the weight of a view in the bake
+FLAT = 4.8e-4  # weight at 0.28 (74 degrees), from which on a view is trusted as far as it has a say
 MOST_TAPS = 4  # along each side of a texel
 FREE = 1.25  # pixels that a texel may span before it takes more than one tap
 SHARE = 0.05  # of the weight, from which on a view has a say
@@ -166,6 +167,7 @@ def _gather_kernel(  # noqa: ANN202
     color,  # noqa: ANN001
     weight,  # noqa: ANN001
     best,  # noqa: ANN001
+    trust,  # noqa: ANN001
     views,  # noqa: ANN001
     blocks,  # noqa: ANN001
 ):
@@ -209,7 +211,9 @@ def _gather_kernel(  # noqa: ANN202
                     if good > 0:
                         red, green, blue = reds / good, greens / good, blues / good
                 samples[found, 0], samples[found, 1], samples[found, 2] = red, green, blue
-                shares[found] = cos**POWER * say[j, int(py * height), int(px * width)]
+                voice = say[j, int(py * height), int(px * width)]
+                shares[found] = cos**POWER * voice
+                trust[t] = max(trust[t], min(cos**POWER / FLAT, 1.0) * voice)
                 painters[found] = j
                 total += shares[found]
                 best[t] = max(best[t], cos)

@@ -31,18 +31,30 @@ class Shown(NamedTuple):
 
 
 def clear_objects(maps: ViewMaps) -> Shown:
-    """Look which object the pixels of all views show."""
+    """Look which object the pixels of all views show.
+
+    Of objects too slender to have such pixels, in no view, all pixels are taken.
+    """
     scene, size = maps.scene, maps.size
-    reach = max(1, round(FADE * size))
-    objects, says = [], []
+    objects = []
     for camera, face, depth in zip(scene.cameras, maps.face, maps.depth, strict=True):
         clear = _clear_numba if _clear is not None and not depth.is_cuda else _clear_torch
-        shown = clear(scene, face, depth, camera, size)
-        edge = ndimage.distance_transform_cdt(shown.cpu().numpy() >= 0, metric="chessboard")
-        say = torch.from_numpy((np.minimum(np.asarray(edge), reach) / reach) ** 2)
-        objects.append(shown)
-        says.append(say.float().to(depth.device))
-    return Shown(torch.stack(objects), torch.stack(says))
+        objects.append(clear(scene, face, depth, camera, size))
+    shown = torch.stack(objects)
+    met = np.zeros(len(scene.mesh.objects) + 1, bool)
+    met[shown.cpu().numpy().ravel()] = True  # the last is that of -1
+    slender = np.setdiff1d(scene.mesh.owners("object"), np.flatnonzero(met))
+    if len(slender):
+        owner = object_of(scene, maps.face)
+        shown = owner.where(torch.isin(owner, torch.from_numpy(slender).to(owner)), shown)
+    return Shown(shown, torch.stack([_say(image, max(1, round(FADE * size))) for image in shown]))
+
+
+def _say(shown: Tensor, reach: int) -> Tensor:
+    clear = shown.cpu().numpy() >= 0
+    edge = np.asarray(ndimage.distance_transform_cdt(clear, metric="chessboard"))
+    edge = np.where(edge < 0, reach, np.minimum(edge, reach))  # -1: there is no edge
+    return torch.from_numpy(edge.astype(np.float32) / reach).to(shown.device) ** 2
 
 
 def _clear_torch(scene: Scene, face: Tensor, depth: Tensor, camera: Camera, size: int) -> Tensor:
@@ -68,16 +80,16 @@ def _clear_numba(scene: Scene, face: Tensor, depth: Tensor, camera: Camera, size
     rays = rays_of(camera, size).direction.expand(3, *face.shape).contiguous()
     shown = np.full(face.shape, -1, np.int32)
     _clear(
-        face.numpy(),
-        depth.numpy(),
+        face.cpu().numpy(),
+        depth.cpu().numpy(),
         rays.numpy(),
-        scene.normals.numpy(),
+        scene.normals.cpu().numpy(),
         scene.mesh.owners("object"),
         camera.footprint(1.0, size),
         camera.orthographic,
         shown,
     )
-    return torch.from_numpy(shown)
+    return torch.from_numpy(shown).to(face.device)
 
 
 def _clear_kernel(face, depth, rays, normals, objects, pixel, parallel, shown) -> None:  # noqa: ANN001

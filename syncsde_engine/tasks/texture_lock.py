@@ -82,15 +82,15 @@ class Lock:
         place = baked.texels.place.cpu().numpy()
         kept = self.kept.reshape(-1)[place]
         color = baked.color.cpu().numpy().copy()
-        old = self.textures.reshape(-1, 3)[place] / np.float32(255)
-        weight = baked.weight.cpu().numpy()
-        _shade(color, old, kept, weight, baked)
+        old = self.textures.reshape(-1, 3)[place].astype(np.float32) / 255
+        _shade(color, old, kept, baked)
         color[kept] = old[kept]
-        weight = np.where(kept, np.float32(1), weight)
+        known = torch.from_numpy(kept).to(device)
         return replace(
             baked,
             color=torch.from_numpy(color).to(device),
-            weight=torch.from_numpy(weight).to(device),
+            weight=baked.weight.masked_fill(known, 1.0),
+            trust=baked.trust.masked_fill(known, 1.0),
         )
 
     def restore(self, textures: Tensor) -> Tensor:
@@ -188,19 +188,14 @@ def _behind(overlap: Overlap, known: Tensor) -> Overlap:
 
 
 def _shade(
-    color: NDArray[np.float32],
-    old: NDArray[np.float32],
-    kept: NDArray[np.bool_],
-    weight: NDArray[np.float32],
-    baked: Baked,
+    color: NDArray[np.float32], old: NDArray[np.float32], kept: NDArray[np.bool_], baked: Baked
 ) -> None:
     """Take what the views say too dark or too light of kept texels out of the new ones beside."""
-    texels = baked.texels
+    texels, trust = baked.texels, baked.trust.cpu().numpy()
     error = old - color
     for mine in by_object(texels):
-        known = mine[kept[mine] & (weight[mine] >= TRUSTED)]
-        donors = rim(known, texels)
-        wanted = mine[~kept[mine] & (weight[mine] > 0)]
+        donors = rim(mine[kept[mine] & (trust[mine] >= TRUSTED)], texels)
+        wanted = mine[~kept[mine] & (trust[mine] > 0)]
         if len(donors) == 0 or len(wanted) == 0:
             continue
         away = distance_to(donors, wanted, texels, REACH)

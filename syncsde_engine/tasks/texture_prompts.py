@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,10 +19,13 @@ from ..mesh.project import Scene, ViewMaps, depth_control
 from ..models.attention import Attend
 from ..models.catalogue import Settings
 from ..models.loading import Model
-from ..regions import RegionalDenoiser, guided_rows, regions
+from ..regions import RegionalDenoiser, Regions, guided_rows, regions
 from ..sampler import Denoiser
 
+log = logging.getLogger(__name__)
+
 SHOWN_NAMES = 20  # in an error
+FEW_CELLS = 16  # latent cells in which hardly anything can be seen
 
 
 def view_prompts(
@@ -71,6 +75,20 @@ def prompt_of_faces(config: TextureConfig, mesh: Mesh) -> Tensor:
     return torch.from_numpy(prompt)
 
 
+def warn_of_small_parts(config: TextureConfig, parts: Regions) -> None:
+    """Say which prompts have too little room in every view to be followed."""
+    cells = parts.share.sum((1, 2, 3))
+    for number, (name, _) in enumerate(config.prompt_for, start=1):
+        most = round(max(cells[parts.prompt == number].tolist(), default=0.0))
+        if most < FEW_CELLS:
+            log.warning(
+                "%r takes %s of a view: it may not follow its prompt; raise view_size, or add "
+                "cameras that are closer",
+                name,
+                f"at most {most} latent cells" if most else "too little",
+            )
+
+
 def denoiser_of(
     config: TextureConfig,
     settings: Settings,
@@ -92,6 +110,7 @@ def denoiser_of(
     parts = regions(prompt.to(maps.face.device)[maps.face.long()], model.scale)
     texts = [prompts]
     texts += [view_prompts(config, settings, cameras, text)[0] for _, text in config.prompt_for]
+    warn_of_small_parts(config, parts)
     pairs = zip(parts.view.tolist(), parts.prompt.tolist(), strict=True)
     asked = [texts[number][view] for view, number in pairs] + (unwanted if scale != 1 else [])
     rows = guided_rows(parts, scale)

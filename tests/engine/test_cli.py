@@ -55,6 +55,17 @@ def test_no_scale_is_too_small_or_too_large(texture, tmp_path, size):
     assert json.loads((tmp_path / "out" / "report.json").read_text())["coverage"]["seen"] > 0.5
 
 
+def test_a_prompt_for_a_part_is_a_flag_or_a_field(texture, tmp_path, capsys):
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"prompt_for": [["ball", "gold"]]}))
+    assert texture("--prompt-for", "ball", "gold") == 0
+    flag = (tmp_path / "out" / "texture.png").read_bytes()
+    assert texture("--job", str(job)) == 0
+    assert (tmp_path / "out" / "texture.png").read_bytes() == flag
+    assert texture("--prompt-for", "bal", "gold") == 2
+    assert "Do you mean 'ball'?" in capsys.readouterr().err
+
+
 def test_a_finished_texture_is_gone_on_with(texture, tmp_path, capsys):
     """The mesh of the first run is the input of the second, whose job file says the rest."""
     first, mask = tmp_path / "out", tmp_path / "mask.png"

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
@@ -16,8 +17,13 @@ from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.io import load, to_safetensors
 from syncsde_engine.models.catalogue import Settings
+from syncsde_engine.regions import regions
 from syncsde_engine.tasks import run
-from syncsde_engine.tasks.texture_prompts import prompt_of_faces, view_prompts
+from syncsde_engine.tasks.texture_prompts import (
+    prompt_of_faces,
+    view_prompts,
+    warn_of_small_parts,
+)
 from tests import meshes
 from tests.mesh.shapes import join, quad
 
@@ -248,6 +254,18 @@ def test_prompts_for_parts_change_those_parts(terse_model, tmp_path):
     assert changed["right"] > 2 * changed["left"]
 
 
+def test_parts_too_small_for_a_prompt_are_told(caplog):
+    config = build("texture", {"prompt": "a", "prompt_for": [["eye", "b"], ["hat", "c"]]})
+    owner = torch.zeros(2, 32, 32, dtype=torch.int64)
+    owner[0, :8, :8], owner[1, 8:12, :4] = 1, 1
+    warn_of_small_parts(config, regions(owner, 4))
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(":")[0] for text in told] == [
+        "'eye' takes at most 4 latent cells of a view",
+        "'hat' takes too little of a view",
+    ]
+
+
 def test_a_name_that_the_mesh_does_not_have_is_told_before_anything_is_loaded(mesh):
     config = build("texture", {**SMALL, "model": "absent", "prompt_for": [["bal", "gold"]]})
     with pytest.raises(InvalidRequest, match=r"'bal' .* Do you mean 'ball'") as caught:
@@ -360,3 +378,9 @@ def test_a_camera_that_is_of_no_use_is_told(texture, viewpoint, sentence):
     with pytest.raises(InvalidRequest, match=sentence) as caught:
         texture(viewpoints=[viewpoint])
     assert caught.value.field == "viewpoints"
+
+
+def test_a_draft_has_no_rings_beside_given_cameras():
+    view = {"position": [0, 0, 3]}
+    draft = build("texture", {"prompt": "moss", "quality": "draft", "viewpoints": [view]})
+    assert (draft.cameras, draft.steps) == (None, 12)

@@ -120,6 +120,8 @@ def test_both_ways_to_gather_agree(scene: Scene, monkeypatch: pytest.MonkeyPatch
     differs = (compiled.weight - plain.weight).abs() > 1e-4  # a point on the edge of a pixel
     differs |= (compiled.color - plain.color).abs().amax(1) > 1e-3  # or one of several taps
     assert differs.sum() < 0.001 * len(plain.texels.place)
+    assert (compiled.trust - plain.trust)[~differs].abs().max() < 1e-3
+    assert (compiled.views[~differs] != plain.views[~differs]).float().mean() < 0.01
     assert compiled.disagreement == pytest.approx(plain.disagreement, rel=1e-3)
 
 

@@ -19,7 +19,7 @@ def holed(scene: Scene):
     position = baked.texels.position
     seen = position[:, 1] < 0.4
     assert 0.1 < seen.float().mean() < 0.9
-    return replace(baked, color=position * seen[:, None], weight=seen.float())
+    return replace(baked, color=position * seen[:, None], weight=seen.float(), trust=seen.float())
 
 
 def test_unseen_texels_take_the_nearest_colour_on_the_surface(holed):
@@ -77,7 +77,7 @@ def test_gutters_extend_the_nearest_used_texel():
 
 def test_a_surface_that_nobody_saw_is_gray(scene: Scene):
     baked = bake(scene, torch.zeros(10, 3, 64, 64), used_texels(scene, 64))
-    blank = replace(baked, weight=torch.zeros_like(baked.weight))
+    blank = replace(baked, trust=torch.zeros_like(baked.trust))
     assert (fill(blank) == 0.5).all()
 
 

@@ -13,12 +13,14 @@ from syncsde_engine.mesh import gather as gathering
 from syncsde_engine.mesh import project, silhouettes
 from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.cameras import paper_cameras
+from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.fill import fill
+from syncsde_engine.mesh.mesh import Mesh, normalise
 from syncsde_engine.mesh.project import object_of, observe, view_maps, view_to_view
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
 from syncsde_engine.tasks.texture_files import files_of, texture_files
-from tests.mesh.shapes import quad, touching
+from tests.mesh.shapes import icosphere, join, plain_uvs, quad, touching
 
 SIDE = 128
 COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
@@ -65,12 +67,32 @@ def test_every_texel_has_the_colour_of_its_object(scene, views, compiled, monkey
     torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
 
 
+def test_an_object_as_thin_as_a_pixel_has_its_colour():
+    """Beside it every view shows something else, so none of its pixels is beyond doubt."""
+    box = replace(plain_uvs(icosphere(3)), textures=("one",))
+    wire = trimesh.creation.cylinder(0.006, segment=[[-1.3, -1, 0], [-1.3, 1, 0]])
+    wire = Mesh(wire.vertices.astype(np.float32), wire.faces.astype(np.int32))
+    both = chart_unwrap(join(box, plain_uvs(wire)), 128, 4)
+    owner = np.repeat(np.int32([0, 1]), [len(box.triangles), len(wire.triangles)])
+    mesh, _ = normalise(replace(both, face_object=owner, objects=("box", "wire")))
+    scene = observe(mesh, paper_cameras(), rasterizer("builtin"))
+    owners = object_of(scene, view_maps(scene, SIDE).face)
+    assert 0 < (owners == 1).sum() < 2000
+    views = torch.cat([COLORS[:2], torch.ones(1, 3)])[owners.long()].movedim(-1, 1)
+    texels = used_texels(scene, 128)
+    filled = fill(bake(scene, views.contiguous(), texels)).view(-1, 3)[texels.place]
+    thin = filled[texels.owner() == 1]
+    assert len(thin) > 20
+    assert thin[:, 1].mean() > 0.4, "its own green, if mixed with what is beside"
+    assert (filled[texels.owner() == 0] - COLORS[0]).abs().max() < 1e-5
+
+
 def test_an_object_that_nobody_saw_takes_no_colour_from_others(scene, views):
     """It becomes gray; so does its gutter, which is nearest to it."""
     texels = used_texels(scene, 96)
     baked = bake(scene, views, texels)
-    weight = baked.weight.where(texels.owner() != 2, 0.0)
-    filled = fill(replace(baked, weight=weight)).view(-1, 3)[texels.place]
+    trust = baked.trust.where(texels.owner() != 2, 0.0)
+    filled = fill(replace(baked, trust=trust)).view(-1, 3)[texels.place]
     assert (filled[texels.owner() == 2] == 0.5).all()
     assert (filled[texels.owner() == 1] - COLORS[1]).abs().max() < 1e-5
 

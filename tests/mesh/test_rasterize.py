@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,24 +226,53 @@ def test_an_absent_backend_asked_for_by_name_is_an_error():
         rasterizer("nvdiffrast", "cpu")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(
+needs_nvdiffrast = pytest.mark.skipif(
     not torch.cuda.is_available() or importlib.util.find_spec("nvdiffrast") is None,
     reason="needs CUDA and nvdiffrast",
 )
-def test_nvdiffrast_agrees_with_builtin():
-    mesh, cameras, size = lumpy(4), paper_cameras(), 256
-    ours = raster_of(mesh, cameras, size, BACKENDS[0])
+
+
+@pytest.mark.gpu
+@needs_nvdiffrast
+@pytest.mark.parametrize("lens", [{}, {"ortho_scale": 2.0, "aspect": 1.5}], ids=["paper", "ortho"])
+def test_nvdiffrast_agrees_with_builtin(lens, record_property):
+    mesh, short = lumpy(4), 256
+    cameras = tuple(replace(camera, **lens) for camera in paper_cameras())
+    size = cameras[0].frame(short)
+    ours = raster_of(mesh, cameras, short, BACKENDS[0])
     clip = clip_positions(torch.tensor(mesh.positions), cameras)
-    other = rasterizer("nvdiffrast", "cuda").rasterize(
-        clip, torch.tensor(mesh.triangles), (size, size)
-    )
+    other = rasterizer("nvdiffrast", "cuda").rasterize(clip, torch.tensor(mesh.triangles), size)
     seen, other_seen = ours.face >= 0, other.face.cpu() >= 0
-    assert (seen != other_seen).float().mean() < 1e-3
     common = seen & other_seen
     positions, triangles = torch.tensor(mesh.positions), torch.tensor(mesh.triangles)
     point = interpolate(positions, ours, triangles)[common]
     other_point = interpolate(positions.cuda(), other, triangles.cuda()).cpu()[common]
-    footprint = 2 * np.tan(np.radians(30)) * 3 / size
-    assert (point - other_point).norm(dim=-1).median() < 1.5 * footprint / 16
-    assert ((ours.w - other.w.cpu())[common].abs() < 1e-2).float().mean() > 0.999
+    depth, other_depth = view_depth(cameras, ours), view_depth(cameras, other).cpu()
+    same = common & (ours.face == other.face.cpu())
+    apart = {
+        "coverage": (seen != other_seen).float().mean(),
+        "ids": (ours.face != other.face.cpu())[common].float().mean(),
+        "points": (point - other_point).norm(dim=-1).median(),
+        "depth": (depth - other_depth)[common].abs().quantile(0.999),
+        "barycentrics": (ours.bary - other.bary.cpu())[same].abs().quantile(0.99),
+    }
+    for name, figure in apart.items():
+        record_property(name, f"{float(figure):.2e}")
+    footprint = 2 * np.tan(np.radians(30)) * 3 / short
+    assert apart["coverage"] < 1e-3
+    assert apart["ids"] < 0.06, "it snaps to 1/16 of a pixel"
+    assert apart["points"] < 1.5 * footprint / 16
+    assert apart["depth"] < 1e-2
+    assert apart["barycentrics"] < 1e-3
+
+
+@pytest.mark.gpu
+@needs_nvdiffrast
+def test_nvdiffrast_rows_begin_at_the_top_and_edges_are_covered_once(record_property):
+    corners = np.array([[2.5, 2.5], [6.5, 2.5], [6.5, 5.5], [2.5, 5.5]])
+    clip, triangles = from_pixels(corners, 8), torch.tensor([[0, 1, 2], [0, 2, 3]]).int()
+    covered = rasterizer("nvdiffrast", "cuda").rasterize(clip, triangles, (8, 8)).face[0].cpu() >= 0
+    record_property("rows", covered.any(1).nonzero().flatten().tolist())
+    record_property("columns", covered.any(0).nonzero().flatten().tolist())
+    assert covered[3:5, 3:6].all(), "rows count from the top"
+    assert covered.sum() == 3 * 4, "of opposite edges through pixel centres one is covered"

@@ -49,7 +49,7 @@ def test_a_known_texture_comes_back(name):
     known = replace(
         bake(scene, torch.zeros(10, 3, 64, 64), texels),
         color=pattern(texels.position),
-        weight=torch.ones(len(texels.place)),
+        trust=torch.ones(len(texels.place)),
     )
     views = render(scene, fill(known), VIEW)
     baked = bake(scene, views, texels)

@@ -36,7 +36,7 @@ def begin(folder: Path, models: Path) -> Engine:
 
 def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     mesh = to_safetensors(load(meshes.save_obj_with_uvs(tmp_path / "ball.obj")))
-    given = {**SMALL, "model": str(tiny_model)}
+    given = {**SMALL, "model": str(tiny_model), "prompt_for": [["ball", "gold"]]}
     generator = run("texture", build("texture", given), {"mesh": mesh})
     try:
         while True:
@@ -48,7 +48,7 @@ def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
     try:
         client = engine.client
         inputs = {"mesh": client.put_blob(mesh)}
-        parameters = {**SMALL, "model": tiny_model.name}
+        parameters = {**given, "model": tiny_model.name}
         job = client.submit(JobRequest("texture", parameters, inputs))
         done = wait_until(lambda: (now := client.job(job.id)).state.ended and now, 120)
         assert done.state == JobState.DONE, done.error

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blender's cameras arrive at the engine as they see the object."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 
@@ -64,3 +67,21 @@ def test_a_name_that_is_no_camera_is_told(bpy, addon, camera):
     camera.data.type = "PANO"
     with pytest.raises(addon.viewpoints.CameraError, match="panoramic"):
         addon.viewpoints.read(bpy.context, obj, camera.name)
+
+
+def test_a_camera_paints_its_view(bpy, camera, real_engine, tmp_path):
+    result = bpy.ops.syncsde.texture(
+        prompt="moss",
+        model=os.path.basename(os.environ.get("SYNCSDE_TEST_MODEL", "mini")),
+        steps=1,
+        view_size=64,
+        texture_size=64,
+        viewpoints=camera.name,
+        directory=str(tmp_path),
+    )
+    assert result == {"FINISHED"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    (seen,) = report["cameras"]
+    x, y, z = camera.location - bpy.context.object.location
+    assert seen["position"] == pytest.approx([x, z, -y], abs=1e-4)
+    assert 0.05 < report["coverage"]["seen"] < 0.6
