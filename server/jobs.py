@@ -239,6 +239,7 @@ class Jobs:
         with self._transaction():
             for row in self._in_state(JobState.PAUSED):
                 self._wait(row, JobState.QUEUED)
+            self._announce()
 
     def recover(self, error: Json) -> None:
         """Once at start: jobs that ran when the last engine was killed are interrupted."""
@@ -346,7 +347,9 @@ class Jobs:
         return row if all(is_here(file["sha256"]) for file in files) else None
 
     def _in_state(self, state: JobState) -> list[sqlite3.Row]:
-        return self._db.execute("SELECT * FROM jobs WHERE state = ?", (state,)).fetchall()
+        return self._db.execute(
+            "SELECT * FROM jobs WHERE state = ? ORDER BY turn DESC", (state,)
+        ).fetchall()
 
     def _cancel(self, row: sqlite3.Row) -> None:
         if not JobState(row["state"]).ended:
@@ -361,11 +364,14 @@ class Jobs:
             self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
 
     def _wait(self, row: sqlite3.Row, state: JobState, error: Json | None = None) -> None:
+        """Let a job wait that was begun: in the queue it comes before all of its priority."""
         if row["cancel_asked"]:
             return self._end(row["id"], JobState.CANCELLED)
         reason = rows.dump(error) if state == JobState.PAUSED else None
         self._db.execute(
-            "UPDATE jobs SET state = ?, error = ? WHERE id = ?", (state, reason, row["id"])
+            "UPDATE jobs SET state = ?, error = ?, turn = (SELECT min(turn) - 1 FROM jobs)"
+            " WHERE id = ?",
+            (state, reason, row["id"]),
         )
         self._record_state(row["id"], error)
 

@@ -86,6 +86,11 @@ class JobTable(RuleBasedStateMachine):
                 assert claim.attempt == job.attempts
                 job.become("running")
 
+    def goes_first(self, job: str) -> None:
+        """What was begun goes on before all others of its priority."""
+        self.order.remove(job)
+        self.order.insert(0, job)
+
     @precondition(lambda self: self.running())
     @rule(state=st.sampled_from(["done", "failed"]))
     def end(self, state):
@@ -98,7 +103,7 @@ class JobTable(RuleBasedStateMachine):
     def crash(self, pause):
         job = self.running()
         self.jobs.interrupted(job, ERROR, pause=pause)
-        self._interrupted(self.known[job], "paused" if pause else "queued")
+        self._interrupted(job, "paused" if pause else "queued")
 
     @precondition(lambda self: self.running())
     @rule()
@@ -107,13 +112,14 @@ class JobTable(RuleBasedStateMachine):
         self.jobs.released(job)
         self.known[job].attempts -= 1
         self.known[job].wait("queued")
+        self.goes_first(job)
 
     @rule()
     def room_again(self):
         self.jobs.resume_paused()
-        for job in self.known.values():
-            if job.state == "paused":
-                job.wait("queued")
+        for job in reversed([each for each in self.order if self.known[each].state == "paused"]):
+            self.known[job].wait("queued")
+            self.goes_first(job)
 
     @rule()
     def restart(self):
@@ -122,7 +128,7 @@ class JobTable(RuleBasedStateMachine):
         running = self.running()
         self.jobs.recover(ERROR)
         if running is not None:
-            self._interrupted(self.known[running], "queued")
+            self._interrupted(running, "queued")
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
@@ -167,11 +173,13 @@ class JobTable(RuleBasedStateMachine):
         places = {each: found[each].place for each in found if found[each].place}
         assert sorted(places, key=lambda each: places[each]) == self.queue()
 
-    def _interrupted(self, job: Known, state: str) -> None:
+    def _interrupted(self, name: str, state: str) -> None:
+        job = self.known[name]
         if job.attempts >= MAX_ATTEMPTS and not job.cancel:
             job.become("failed")
         else:
             job.wait(state)
+            self.goes_first(name)
 
     def _cancelled(self, job: Known) -> None:
         if job.state in ("queued", "paused"):
@@ -181,4 +189,4 @@ class JobTable(RuleBasedStateMachine):
 
 
 TestJobTable = JobTable.TestCase
-TestJobTable.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestJobTable.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
