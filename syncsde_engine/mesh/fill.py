@@ -204,7 +204,9 @@ def rim(donors: Index, texels: Texels) -> Index:
     return donors[~inner.reshape(-1)[place]]
 
 
-def blend(color: Colors, donors: Index, wanted: Index, away: Points, texels: Texels) -> Colors:
+def blend(
+    color: Colors, donors: Index, wanted: Index, away: NDArray[np.float32], texels: Texels
+) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 
     Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
