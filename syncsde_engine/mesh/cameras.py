@@ -56,7 +56,7 @@ class Camera:
     @property
     def eye(self) -> Float64:
         """Where the camera stands, (3,) float64."""
-        return np.array(self.target, np.float64) + self.distance * self.toward
+        return np.add(self.target, np.multiply(self.distance, self.toward))
 
     @property
     def basis(self) -> Float64:

@@ -102,19 +102,15 @@ def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Co
     look(coarse)
     number = np.full((texels.textures * texels.size + 1, texels.size + 1), -1, np.int32)
     number[row[coarse], column[coarse]] = np.flatnonzero(coarse)
-    between = np.flatnonzero(~coarse)
-    row, column = row[between], column[between]
-    corners = [
-        (r, c)
-        for r in (row - row % 2, row + row % 2)
-        for c in (column - column % 2, column + column % 2)
-    ]
-    beside = np.stack([number[corner] for corner in corners])  # (4, B)
-    apart = np.linalg.norm(position[wanted[between]] - position[wanted[beside]], axis=2)
-    plain = ((beside >= 0) & (away[beside] > 2 * CELL) & (apart < CELL)).all(axis=0)
-    found[between[plain]] = found[beside[:, plain]].mean(axis=0)
-    rest = np.zeros(len(wanted), bool)
-    rest[between[~plain]] = True
+    rest = ~coarse
+    for part in _parts(np.flatnonzero(~coarse)):
+        r, c = row[part], column[part]
+        corners = [(r + i, c + j) for i in (-(r % 2), r % 2) for j in (-(c % 2), c % 2)]
+        beside = np.stack([number[corner] for corner in corners])  # (4, P)
+        apart = np.linalg.norm(position[wanted[part]] - position[wanted[beside]], axis=2)
+        plain = ((beside >= 0) & (away[beside] > 2 * CELL) & (apart < CELL)).all(axis=0)
+        found[part[plain]] = found[beside[:, plain]].mean(axis=0)
+        rest[part[plain]] = False
     if rest.any():
         look(rest)
     return found
@@ -208,7 +204,9 @@ def rim(donors: Index, texels: Texels) -> Index:
     return donors[~inner.reshape(-1)[place]]
 
 
-def blend(color: Colors, donors: Index, wanted: Index, away: Points, texels: Texels) -> Colors:
+def blend(
+    color: Colors, donors: Index, wanted: Index, away: NDArray[np.float32], texels: Texels
+) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 
     Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
