@@ -49,14 +49,13 @@ class Camera:
         """From the target to the camera, (3,) float64 of length 1."""
         azimuth, elevation = np.radians(self.azimuth), np.radians(self.elevation)
         horizontal = np.cos(elevation)
-        return np.array(
-            [horizontal * np.sin(azimuth), np.sin(elevation), horizontal * np.cos(azimuth)]
-        )
+        x, y, z = horizontal * np.sin(azimuth), np.sin(elevation), horizontal * np.cos(azimuth)
+        return np.array([x, y, z], np.float64)
 
     @property
     def eye(self) -> Float64:
         """Where the camera stands, (3,) float64."""
-        return np.add(self.target, np.multiply(self.distance, self.toward))
+        return np.array(self.target) + self.distance * self.toward
 
     @property
     def basis(self) -> Float64:
@@ -66,7 +65,8 @@ class Camera:
         forward = -self.toward
         up = np.cross(right, forward)
         turned = np.cos(roll) * right + np.sin(roll) * up
-        return np.stack([turned, np.cross(turned, forward), forward])
+        axes = np.stack([turned, np.cross(turned, forward), forward])
+        return axes.astype(np.float64)
 
     @property
     def orthographic(self) -> bool:
