@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The libraries annotate less than they accept and return.
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 """Teaching the text encoder what captions speak of, before any picture is drawn.
 
 Through the UNet alone the encoder learns this slowly: after 8500 steps a linear probe read the
@@ -79,7 +79,7 @@ def teach(text: CLIPTextModel, tokenizer: CLIPTokenizer, plan: Plan) -> float:
     for step in range(plan.text_steps):
         ids, labels = _captions(tokenizer, plan, step)
         states = text(ids).last_hidden_state
-        ended = (ids == tokenizer.eos_token_id).cumsum(1) > 0
+        ended = ids.eq(tokenizer.eos_token_id).cumsum(1) > 0
         weight = ended / ended.sum(1, keepdim=True)
         losses, hits = [], []
         for name, head in heads.items():

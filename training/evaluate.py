@@ -152,16 +152,19 @@ def followed(asked: Views, drawn: Tensor) -> list[Figure]:
             edges_found(depths, asked.real),
             edges_found(wrong, drawn),
         ),
-        Figure("silhouette, intersection over union", *(
-            silhouette_iou(views, depths) for views in (drawn, asked.real)
-        ), silhouette_iou(drawn, wrong)),
+        Figure(
+            "silhouette, intersection over union",
+            silhouette_iou(drawn, depths),
+            silhouette_iou(asked.real, depths),
+            silhouette_iou(drawn, wrong),
+        ),
         Figure(
             "backdrop, mean absolute error",
             backdrop_error(drawn, depths),
             backdrop_error(asked.real, depths),
             None,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def edges_found(depths: Tensor, views: Tensor) -> float:

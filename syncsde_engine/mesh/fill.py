@@ -205,7 +205,7 @@ def rim(donors: Index, texels: Texels) -> Index:
 
 
 def blend(
-    color: Colors, donors: Index, wanted: Index, away: NDArray[np.float32], texels: Texels
+    color: Colors, donors: Index, wanted: Index, away: NDArray[np.floating], texels: Texels
 ) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 

@@ -82,7 +82,7 @@ class Lock:
         place = baked.texels.place.cpu().numpy()
         kept = self.kept.reshape(-1)[place]
         color = baked.color.cpu().numpy().copy()
-        old = self.textures.reshape(-1, 3)[place].astype(np.float32) / 255
+        old = (self.textures.reshape(-1, 3)[place] / 255).astype(np.float32)
         _shade(color, old, kept, baked)
         color[kept] = old[kept]
         known = torch.from_numpy(kept).to(device)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Texture meshes with several prompts and draw them from three sides: one sheet to look at.
 
-.venv/bin/python tools/gallery.py gallery.png MESH [MESH ...] [--prompt TEXT ...] \
+.venv/bin/python benchmarks/gallery.py gallery.png MESH [MESH ...] [--prompt TEXT ...] \
         [--set NAME=JSON]
 """
 
