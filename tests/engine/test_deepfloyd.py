@@ -169,7 +169,7 @@ def test_the_upscaler_enlarges_the_last_view(first, second, monkeypatch):
     given = {"prompt": ("a", "b"), "transform": ("rotate_cw",), "steps": 2, "sampler": "ddpm"}
     given |= {"model": str(first), "upscaler": str(second)}
     running = tasks.run("ambiguous", AmbiguousConfig(**given), {})
-    states = [progress.state for progress in running if progress.state is not None]
+    states = [p.state for p in running if p.stage == "views" and p.state is not None]
     small = states[-1].y[-1:]
     sample, _, level = recorders[0].given[0]
     assert level.tolist() == [250, 250]

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from blender_addon.protocol import JobState
 from syncsde_server.attempt import no_memory, smaller_batch
+from tests.server.running import wait_until
 
 
 def notices(engine, job):
@@ -48,9 +50,13 @@ def test_bomb_fails_its_job_alone(engine):
 
 def test_limit_of_the_worker(starting):
     engine = starting("--memory", "0.4")
-    with open(f"/proc/{engine.worker}/limits") as limits:
-        data = next(line for line in limits if line.startswith("Max data size"))
-    assert data.split()[3] == "400000000"
+
+    def limit():
+        lines = Path(f"/proc/{engine.worker}/limits").read_text().splitlines()
+        return next(line for line in lines if line.startswith("Max data size")).split()[3]
+
+    # A worker limits itself as soon as it runs.
+    assert wait_until(lambda: (now := limit()) != "unlimited" and now, 30) == "400000000"
 
 
 @pytest.mark.parametrize(
