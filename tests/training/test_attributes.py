@@ -66,11 +66,14 @@ def test_a_network_reads_a_linear_change_of_its_words_as_before(smoke_plan, toke
     changed = copy.deepcopy(unet)
     ids = tokenizer(["a red brick vase"], padding="max_length", max_length=32, return_tensors="pt")
     kept = fold(before, after, [changed], tokenizer, smoke_plan)
-    assert kept == pytest.approx(1, abs=1e-4)
+    assert kept > 0.9
     noisy, time = torch.randn(1, 4, 8, 8), torch.tensor([500])
     with torch.no_grad():
         expected = unet(noisy, time, before(ids.input_ids)[0]).sample
         told = changed(noisy, time, after(ids.input_ids)[0]).sample
         other = unet(noisy, time, after(ids.input_ids)[0]).sample
-    assert torch.allclose(told, expected, atol=1e-4)
-    assert not torch.allclose(other, expected, atol=1e-3)
+    assert (told - expected).abs().mean() < 0.2 * (other - expected).abs().mean()
+    # States that lie in a few directions must not blow the weights up: such networks never learn.
+    largest = max(float(p.norm()) for name, p in changed.named_parameters() if "attn2.to_" in name)
+    usual = max(float(p.norm()) for name, p in unet.named_parameters() if "attn2.to_" in name)
+    assert largest < 3 * usual
