@@ -136,8 +136,8 @@ def fold(
     batches = [_captions(tokenizer, plan, step)[0] for step in range(1_000_000, 1_000_012)]
     ids = torch.cat(batches)
     old, new = (text(ids).last_hidden_state.flatten(0, 1).double() for text in (before, after))
-    # No offset: keys and values have none. A little ridge, because a layer norm leaves directions in
-    # which states hardly differ: without it the weights grow a thousandfold and learn no more.
+    # No offset: keys and values have none. A little ridge, because after a layer norm states hardly
+    # differ in some directions: without it weights grow a thousandfold and learn no more.
     covariance = new.T @ new
     ridge = _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
     matrix = torch.linalg.solve(covariance + ridge, new.T @ old)  # new @ matrix is about old
