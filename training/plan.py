@@ -82,6 +82,7 @@ PRESETS: dict[str, Plan] = {
     ),
     "further": Plan(  # from an exported model, for the image tasks; half an hour of a core
         seed=2,
+        text_steps=0,
         images=3072,
         rendered=(0.30, 0.08, 0.42, 0.20),
         shares=(0.5, 0.06, 0.28, 0.16),
