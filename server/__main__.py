@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = WORKER_COMMA
 
 
 def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
+    os.umask(0o077)  # prompts and pictures are nobody else's business
     folder: Path = (arguments.state_dir or protocol.state_dir()).absolute()
     check_folders(arguments.models_dir)
     try:
@@ -75,7 +76,7 @@ def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
         raise UnusableState(
             str(error) if ours else f"{folder} cannot be used: {error.strerror or error}.",
             hint="Use another --state-dir.",
-        ) from (None if ours else error)
+        ) from None
 
 
 def _run(folder: Path, arguments: argparse.Namespace, worker: Sequence[str]) -> int:

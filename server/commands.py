@@ -76,8 +76,7 @@ def submit(argv: Sequence[str]) -> int:
         if "output" not in options:
             console.say(job.id)
             return 0
-        engine = _follow(options, engine, job.id, console)
-        return _write(engine, engine.job(job.id), options.output, console)
+        return _fetch(options, engine, job.id, console)
 
 
 def jobs(argv: Sequence[str]) -> int:
@@ -111,7 +110,12 @@ def cancel(argv: Sequence[str]) -> int:
     with _engine(options) as engine:
         ids = engine.cancel_mine() if options.all else []
         for each in options.job:
-            ids.append(engine.cancel(_find(engine, each)).id)
+            job = engine.job(_find(engine, each))
+            if job.state.ended:
+                console.event("ended", job=job.id, state=job.state)
+                console.say(f"{job.id} had ended already: {job.state}")
+            else:
+                ids.append(engine.cancel(job.id).id)
     for each in ids:
         console.event("cancelled", job=each)
         console.say(f"{each} cancelled")
@@ -127,9 +131,21 @@ def result(argv: Sequence[str]) -> int:
     options = command.parse_args(argv)
     console = Console(options.json)
     with _engine(options) as engine:
-        job_id = _find(engine, options.job)
+        return _fetch(options, engine, _find(engine, options.job), console)
+
+
+def _fetch(options: argparse.Namespace, engine: Client, job_id: str, console: Console) -> int:
+    """Wait for a job and write its files; when that is interrupted, the job goes on."""
+    try:
         engine = _follow(options, engine, job_id, console)
-        return _write(engine, engine.job(job_id), options.output, console)
+    except KeyboardInterrupt:
+        console.event("left", job=job_id)
+        console.say(
+            f"Job {job_id} goes on: fetch it with syncsde result {job_id[:12]} --output DIR, "
+            f"or end it with syncsde cancel {job_id[:12]}."
+        )
+        return CANCELLED
+    return _write(engine, engine.job(job_id), options.output, console)
 
 
 def _add_engine(command: argparse._ActionsContainer) -> None:
@@ -166,7 +182,11 @@ def _find(engine: Client, beginning: str) -> str:
         return beginning
     found = [job.id for job in engine.jobs() if job.id.startswith(beginning)]
     if len(found) != 1:
-        raise EngineError("not_found", f"{len(found)} jobs have an id with {beginning!r}.")
+        raise EngineError(
+            "not_found",
+            f"{len(found) or 'No'} jobs have an id that begins with {beginning!r}.",
+            "Take one from syncsde jobs.",
+        )
     return found[0]
 
 

@@ -358,10 +358,11 @@ class Jobs:
                 self._end(row["id"], JobState.CANCELLED)
 
     def _interrupt(self, row: sqlite3.Row, error: Json, pause: bool) -> None:
-        if row["attempts"] >= MAX_ATTEMPTS and not row["cancel_asked"]:
-            self._end(row["id"], JobState.FAILED, error=error)
-        else:
-            self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
+        if pause:  # for what is no fault of the job; the attempt does not count
+            self._db.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (row["id"],))
+        elif row["attempts"] >= MAX_ATTEMPTS and not row["cancel_asked"]:
+            return self._end(row["id"], JobState.FAILED, error=error)
+        self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
 
     def _wait(self, row: sqlite3.Row, state: JobState, error: Json | None = None) -> None:
         """Let a job wait that was begun: in the queue it comes before all of its priority."""

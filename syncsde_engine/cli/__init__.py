@@ -91,7 +91,9 @@ def add_command(commands: argparse._SubParsersAction, task: str) -> argparse.Arg
 def add_files(command: argparse.ArgumentParser, compared: bool) -> None:
     inside = ", in the folder of each run" if compared else ""
     files = command.add_argument_group("results")
-    files.add_argument("--output", type=Path, required=True, metavar="DIR", help="result folder")
+    files.add_argument(
+        "--output", type=result_folder, required=True, metavar="DIR", help="result folder"
+    )
     files.add_argument(
         "--save-latents",
         type=Path,
@@ -106,6 +108,12 @@ def add_files(command: argparse.ArgumentParser, compared: bool) -> None:
     )
     files.add_argument("--json", action="store_true", help="one JSON object a line as progress")
     files.add_argument("-h", "--help", action="help", help="show this and leave")
+
+
+def result_folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the folder has no name")
+    return Path(text)
 
 
 def run_task(options: argparse.Namespace, console: Console) -> int:

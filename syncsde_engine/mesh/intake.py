@@ -217,7 +217,10 @@ def _measure(work: Mesh, usable: Bools, textures: list[Texture]) -> list[str]:
                 "that lie over each other: they show what is painted on the first of them."
             )
         if found.mirrored > WORTH_TELLING:
-            told.append(f"{found.mirrored:.1f} % of the texture {texture.name!r} is mirrored.")
+            told.append(
+                f"{found.mirrored:.1f} % of the texture {texture.name!r} is mirrored: patterns "
+                "and letters painted there look the other way round on the texture."
+            )
     return told
 
 

@@ -72,6 +72,23 @@ def test_cancel(real, tiny_model, capsys):
         assert real.client.finish(job).state == "cancelled"
     assert syncsde("result", ids[0], *place, "--output", "nowhere") == 5
     assert not Path("nowhere").exists()
+    capsys.readouterr()
+    assert syncsde("cancel", ids[0], *place) == 0
+    assert "had ended already: cancelled" in capsys.readouterr().out
+
+
+def test_an_interrupted_wait_leaves_the_job(real, tiny_model, capsys, monkeypatch, tmp_path):
+    place = ["--state-dir", str(real.folder)]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("syncsde_server.commands._follow", interrupted)
+    asked = [*WIDE, "--model", tiny_model.name, "--seed", "11", "--output", str(tmp_path / "out")]
+    assert syncsde("submit", "wide", *asked, *place) == 5
+    told = capsys.readouterr().out
+    assert "goes on" in told
+    assert real.client.finish(told.split()[1]).state == "done"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +96,7 @@ def test_cancel(real, tiny_model, capsys):
     [
         (["cancel"], 2, "Name the jobs to cancel"),
         (["cancel", "123", "--all"], 2, "Name the jobs"),
-        (["result", "fffff", "--output", "x"], 2, "0 jobs have an id"),
+        (["result", "fffff", "--output", "x"], 2, "No jobs have an id"),
         (["submit", "wide", *WIDE, "--model", "absent"], 3, "There is no model 'absent'"),
         (["submit", "wide", *WIDE, "--model", "/etc"], 3, "takes names, not paths"),
         (["submit", "wide", *WIDE, "--priority", "101"], 2, "priority"),

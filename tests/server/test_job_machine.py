@@ -103,7 +103,12 @@ class JobTable(RuleBasedStateMachine):
     def crash(self, pause):
         job = self.running()
         self.jobs.interrupted(job, ERROR, pause=pause)
-        self._interrupted(job, "paused" if pause else "queued")
+        if pause:  # no fault of the job
+            self.known[job].attempts -= 1
+            self.known[job].wait("paused")
+            self.goes_first(job)
+        else:
+            self._interrupted(job, "queued")
 
     @precondition(lambda self: self.running())
     @rule()

@@ -78,6 +78,17 @@ def test_paused_job_is_resumed_or_cancelled(jobs):
     assert jobs.claim().id == first
 
 
+def test_pauses_are_no_attempts(jobs):
+    job = submitted(jobs)
+    for _ in range(10):
+        jobs.claim()
+        jobs.interrupted(job, ERROR, pause=True)
+        assert jobs.get(job).state == JobState.PAUSED
+        jobs.resume_paused()
+    jobs.claim()
+    assert jobs.get(job).attempts == 1
+
+
 def test_events_are_numbered_without_gaps(jobs):
     one, other = submitted(jobs), submitted(jobs)
     jobs.claim()
