@@ -30,7 +30,7 @@ def main(source: str, target: str, size: int, padding: int, seconds: float) -> N
     atlas.generate(pack_options=options)
     _, uv_triangles, uvs = atlas.get_mesh(0)
     (ax, ay), (bx, by), (cx, cy) = uvs[uv_triangles].transpose(1, 2, 0)
-    if ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)).sum() < 0:  # its v runs down
+    if ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)).sum() < 0:  # most are mirrored
         uvs[:, 1] = 1 - uvs[:, 1]
     np.savez(target, uvs=uvs.astype(np.float32), uv_triangles=uv_triangles.astype(np.int32))
 
