@@ -15,7 +15,7 @@ from blender_addon.protocol import (
     SHA256_PATTERN,
     JobRequest,
 )
-from syncsde_engine.config import build, check_inputs
+from syncsde_engine.config import build, check_inputs, without_duplicates
 from syncsde_engine.errors import InvalidRequest
 
 from .errors import Refused
@@ -92,16 +92,6 @@ def invalid(first: Any) -> InvalidRequest:
     """Make one of pydantic's error entries ours."""
     field = ".".join(str(part) for part in first["loc"]) or "body"
     return InvalidRequest(f"{field}: {first['msg']}.", field=field)
-
-
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object; raises ValueError if a name is given twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice[:64]!r} is given twice")
-    return found
 
 
 def _constant(name: str) -> Any:

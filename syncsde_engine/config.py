@@ -403,6 +403,16 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
         raise explain(error, schema(task)["properties"]) from None
 
 
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object; raises ValueError if a name is given twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:64]!r} is given twice")
+    return found
+
+
 def check_inputs(task: str, given: Mapping[str, Any]) -> None:
     """Raise InvalidRequest for an input that is missing or that the task does not know."""
     config = CONFIGS[task]

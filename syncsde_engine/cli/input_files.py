@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import CONFIGS, MOST_LAYERS
+from ..config import CONFIGS, MOST_LAYERS, without_duplicates
 from ..errors import InvalidRequest
 
 MOST_BYTES = 2**31  # of one input file
@@ -43,7 +43,7 @@ def read_list(path: str) -> list[Any]:
 
 def read_json(path: Path, field: str | None) -> Any:
     try:
-        return json.loads(read_file(path, field))
+        return json.loads(read_file(path, field), object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field=field) from None
 

@@ -477,3 +477,15 @@ def test_a_cancelled_run_writes_nothing(tiny_model, obj, tmp_path, number):
     assert time.monotonic() - started < 20
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == [obj.name]
+
+
+def test_a_name_given_twice_in_a_job_file_is_refused(tmp_path, capsys):
+    path = tmp_path / "twice.json"
+    path.write_text('{"prompt": "a", "prompt": "b"}')
+    assert main(["wide", "--job", str(path), "--output", str(tmp_path / "out")]) == 2
+    assert "the name 'prompt' is given twice" in capsys.readouterr().err
+
+
+def test_a_result_folder_has_a_name(capsys):
+    assert main(["wide", "--prompt", "a", "--output", ""]) == 2
+    assert "the folder has no name" in capsys.readouterr().err
