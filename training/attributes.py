@@ -23,6 +23,7 @@ from .landscapes import PLACES, SKIES
 from .materials import COLORABLE, COLORS, MATERIALS
 from .plan import Plan
 from .scenes import KINDS, Scene, draw_scene
+from .tokenizer import encode
 
 log = logging.getLogger(__name__)
 
@@ -110,14 +111,7 @@ def _captions(tokenizer: CLIPTokenizer, plan: Plan, step: int) -> tuple[Tensor, 
         name: torch.tensor([classes.index(one[name]) for one in said])
         for name, classes in CLASSES.items()
     }
-    encoded = tokenizer(
-        captions,
-        padding="max_length",
-        truncation=True,
-        max_length=plan.text_length,
-        return_tensors="pt",
-    )
-    return encoded.input_ids, labels
+    return encode(tokenizer, captions, plan), labels
 
 
 @torch.no_grad()

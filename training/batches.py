@@ -24,6 +24,7 @@ from .data import Renders
 from .networks import LATENT_CHANNELS, LATENT_SCALE
 from .plan import Plan
 from .scenes import KINDS
+from .tokenizer import encode
 
 log = logging.getLogger(__name__)
 
@@ -134,14 +135,7 @@ class Batches:
 
     def tokens(self, captions: list[str]) -> Tensor:
         """(N, text_length) long."""
-        encoded = self._tokenizer(
-            captions,
-            padding="max_length",
-            truncation=True,
-            max_length=self._plan.text_length,
-            return_tensors="pt",
-        )
-        return encoded.input_ids
+        return encode(self._tokenizer, captions, self._plan)
 
     def _collect(
         self, rows: list[int], captions: list[str], window: int, rng: Random, dropped: float

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from .captions import write_caption
@@ -45,6 +46,18 @@ def train_tokenizer(plan: Plan) -> CLIPTokenizer:
         merges=merges,
         model_max_length=plan.text_length,
     )
+
+
+def encode(tokenizer: CLIPTokenizer, captions: list[str], plan: Plan) -> Tensor:
+    """Token ids, (N, text_length) long; what is longer is cut."""
+    encoded = tokenizer(
+        captions,
+        padding="max_length",
+        truncation=True,
+        max_length=plan.text_length,
+        return_tensors="pt",
+    )
+    return encoded.input_ids
 
 
 def _captions(seed: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidMesh
-from .gather import gather
+from .gather import CHUNK, gather
 from .mesh import check_uvs
 from .project import Scene, ViewMaps, view_maps
 from .raster import uv_clip
@@ -24,7 +24,6 @@ from .sight import place_texels
 from .silhouettes import clear_objects
 
 GRAZING_COS = 0.3  # seen under a flatter angle only (72 degrees), a texel counts as grazing
-CHUNK = 1 << 18  # texels at once, without numba
 
 
 @dataclass(frozen=True)
