@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from syncsde_server.jobs import Jobs
 from tests.server.running import COMMAND, Engine, start
 
 
@@ -29,3 +30,11 @@ def starting(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
     yield begin
     for each in started:
         each.end()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """A job store of this test's own."""
+    opened = Jobs(tmp_path / "jobs.sqlite")
+    yield opened
+    opened.close()

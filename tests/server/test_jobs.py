@@ -19,13 +19,6 @@ def request(steps: int = 1, key: str | None = None) -> JobRequest:
     return JobRequest("count", {"steps": steps}, {"data": "0" * 64}, key)
 
 
-@pytest.fixture
-def jobs(tmp_path):
-    opened = Jobs(tmp_path / "jobs.sqlite")
-    yield opened
-    opened.close()
-
-
 def submitted(jobs: Jobs, **settings) -> str:
     return jobs.submit(request(**settings))[0].id
 

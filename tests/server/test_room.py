@@ -27,13 +27,6 @@ DAY = 86400.0
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    opened = Jobs(tmp_path / "jobs.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def store(tmp_path):
     return BlobStore(tmp_path / "blobs", quota=1000)
 

@@ -37,13 +37,6 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    opened = Jobs(tmp_path / "jobs.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def supervise(jobs, tmp_path):
     """Start a supervisor, with the counting worker unless told otherwise; it is stopped after."""
     started: list[Supervisor] = []
