@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from syncsde_engine.memory import give_back
 from syncsde_engine.mesh.bake import bake, used_texels
 from syncsde_engine.mesh.cameras import clip_positions, paper_cameras
 from syncsde_engine.mesh.fill import fill
@@ -93,7 +94,9 @@ def run(mesh: Mesh, size: int, measure: Callable[[str, Callable[[], Any]], Any])
     measure("coupling", lambda: view_to_view(scene, LATENT))
     maps = measure("maps", lambda: view_maps(scene, VIEW))
     measure("depth control", lambda: depth_control(maps))
+    give_back()
     baked = measure("bake", lambda: bake(scene, images, texels, maps))
+    give_back()
     measure("fill", lambda: fill(baked))
 
 

@@ -141,12 +141,14 @@ class Batches:
         self, rows: list[int], captions: list[str], window: int, rng: Random, dropped: float
     ) -> Batch:
         latents, depths, plain = [], [], []
-        span, pixels = self._plan.size // LATENT_SCALE - window, window * LATENT_SCALE
+        span = self._plan.size // LATENT_SCALE - window
         for row in rows:
-            top, left = rng.randint(0, span), rng.randint(0, span)
-            latents.append(self._latents[row][:, top : top + window, left : left + window])
-            y, x = top * LATENT_SCALE, left * LATENT_SCALE
-            depth = self._renders.depth(row)[y : y + pixels, x : x + pixels]
+            # Of two windows the one with more of the object: what is behind it is soon learned.
+            whole = self._renders.depth(row)
+            corners = [(rng.randint(0, span), rng.randint(0, span)) for _ in range(2)]
+            cuts = [(_cut(whole, corner, window, LATENT_SCALE), corner) for corner in corners]
+            depth, corner = max(cuts, key=lambda cut: np.count_nonzero(cut[0]))
+            latents.append(_cut(self._latents[row], corner, window))
             depths.append(np.zeros_like(depth) if rng.random() < dropped else depth)
             plain.append(self._renders.scenes[row].kind == "object")
         generator = torch.Generator().manual_seed(rng.randrange(1 << 40))
@@ -171,3 +173,9 @@ class Batches:
             known[:, None, None, None] & (covered == 0), self._plan.background_weight, 1.0
         )
         return weight / weight.mean()
+
+
+def _cut(image: np.ndarray, corner: tuple[int, int], window: int, scale: int = 1) -> np.ndarray:
+    """A square window of an image (..., H, W) that has `scale` pixels per latent cell."""
+    top, left = (scale * cells for cells in corner)
+    return image[..., top : top + scale * window, left : left + scale * window]

@@ -42,8 +42,12 @@ WORDS: dict[str, tuple[str, ...]] = {
     "stone": ("stone", "stone", "stone block"),
     "gold": ("golden", "gold"),
     "lava": ("lava", "molten lava"),
+    "dotted": ("dotted", "polka dot", "spotted"),
+    "scaly": ("scaly", "scaly", "dragon scale"),
+    "ice": ("ice", "icy", "frozen ice"),
+    "cracked clay": ("cracked clay", "cracked clay", "cracked mud"),
 }
-_SUBSTANCES = {"checker", "striped", "plain"}  # nothing is "made of checker"
+_SUBSTANCES = {"checker", "striped", "dotted", "scaly", "plain"}  # nothing is "made of checker"
 _SHADES = {"gray": ("gray", "grey"), "red": ("red", "red", "crimson")}
 UNCONDITIONAL = 0.12
 
@@ -91,7 +95,7 @@ def _material(material: str, color: str, rng: Random) -> str:
     word = rng.choice(WORDS.get(material, (material,)))
     if material not in COLORABLE:
         return word
-    if material in ("checker", "striped") and color != "white" and rng.random() < 0.3:
+    if material in ("checker", "striped", "dotted") and color != "white" and rng.random() < 0.3:
         pair = (_shade(color, rng), "white")
         return f"{' and '.join(pair if rng.random() < 0.5 else pair[::-1])} {word}"
     return f"{_shade(color, rng)} {word}"

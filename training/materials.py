@@ -8,6 +8,7 @@ not learned.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -187,6 +188,66 @@ def _lava(surface: Surface, color: Tensor) -> Tensor:
     return _mix(crust, glow, (heat * 1.6).clamp(0, 1))
 
 
+def _dotted(surface: Surface, color: Tensor) -> Tensor:
+    u, v = _unrolled(surface)
+    row = v * surface.scale / 0.40 + surface.offset[1]
+    column = u * surface.scale / 0.46 + 0.5 * (torch.floor(row) % 2) + surface.offset[0]
+    beside = (column - torch.floor(column) - 0.5) * 0.46
+    above = (row - torch.floor(row) - 0.5) * 0.40
+    dot = soft_step(0.125 - torch.hypot(beside, above), 0.03)
+    return _mix(color, _contrast(color), dot)
+
+
+def _scaly(surface: Surface, color: Tensor) -> Tensor:
+    width, height, radius = 0.42, 0.24, 0.27
+    u, v = _unrolled(surface)
+    v = v * surface.scale / height + surface.offset[1]
+    u = u * surface.scale / width + surface.offset[0]
+    first = torch.floor(v)
+    shade = torch.zeros_like(u)
+    # Every scale hangs over those of the row below it, so the upper rows are laid last.
+    for row in (first - 1, first, first + 1):
+        column = u + 0.5 * (row % 2)
+        beside = (column - torch.floor(column) - 0.5) * width
+        reach = torch.hypot(beside, (v - row - 0.5) * height) / radius
+        own = (
+            1.1 - 0.75 * reach.clamp(0, 1) ** 3 + 0.2 * (cell_value(torch.floor(column), row) - 0.5)
+        )
+        shade = torch.where(reach < 1, own, shade)
+    return (color * 0.9 + 0.05) * shade.clamp(min=0.25)
+
+
+def _ice(surface: Surface, color: Tensor) -> Tensor:
+    depth = soft_step(fractal_noise(surface.pattern * 1.6, 2) - 0.5, 0.35)
+    body = _mix(_rgb((0.36, 0.68, 0.90), color), _rgb((0.78, 0.93, 0.99), color), depth)
+    cracks = (fractal_noise(surface.pattern * 1.3 + 57, 2) - 0.5).abs()
+    return _mix(body, _rgb((0.98, 1.0, 1.0), color), 1 - soft_step(cracks - 0.02, 0.03))
+
+
+def _cracked_clay(surface: Surface, color: Tensor) -> Tensor:
+    to_border, shade = _crazing(surface.pattern * 2.5)
+    clay = _rgb((0.78, 0.48, 0.32), color) * (0.82 + 0.3 * shade)
+    clay = clay * (0.93 + 0.14 * value_noise(surface.pattern * 6))
+    return _mix(_rgb((0.20, 0.10, 0.06), color), clay, soft_step(to_border - 0.13, 0.08))
+
+
+def _crazing(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Worley cells: distance to the border, about (N,) in [0, 1], and a random number per cell."""
+    home = torch.floor(points)
+    nearest = torch.full_like(points[0], torch.inf)
+    second, shade = nearest.clone(), torch.zeros_like(nearest)
+    for i, j, k in itertools.product((-1, 0, 1), repeat=3):
+        cell = home + _rgb((i, j, k), points)
+        x, y, z = cell
+        seat = cell + torch.stack([cell_value(x, y, z + 7 * axis) for axis in range(3)])
+        away = (points - seat).norm(dim=0)
+        closer = away < nearest
+        second = torch.where(closer, nearest, torch.minimum(second, away))
+        shade = torch.where(closer, cell_value(x, y, z + 23), shade)
+        nearest = torch.where(closer, away, nearest)
+    return second - nearest, shade
+
+
 MATERIALS: dict[str, Callable[[Surface, Tensor], Tensor]] = {
     "plain": _plain,
     "brick": _brick,
@@ -200,11 +261,16 @@ MATERIALS: dict[str, Callable[[Surface, Tensor], Tensor]] = {
     "stone": _stone,
     "gold": _gold,
     "lava": _lava,
+    "dotted": _dotted,
+    "scaly": _scaly,
+    "ice": _ice,
+    "cracked clay": _cracked_clay,
 }
-COLORABLE = frozenset({"plain", "brick", "marble", "checker", "striped"})
+COLORABLE = frozenset({"plain", "brick", "marble", "checker", "striped", "dotted", "scaly"})
 # Never rendered for training: what the model makes of them shows whether it combines.
 HELD_OUT_PAIRS = frozenset(
     {("brick", "purple"), ("marble", "teal"), ("checker", "orange"), ("striped", "brown"),
-     ("plain", "pink"), ("brick", "green"), ("checker", "blue"), ("striped", "purple")}
+     ("plain", "pink"), ("brick", "green"), ("checker", "blue"), ("striped", "purple"),
+     ("dotted", "red"), ("scaly", "yellow")}
 )  # fmt: skip
 WALL_MATERIALS = tuple(name for name in MATERIALS if name not in ("plain", "gold"))

@@ -32,7 +32,7 @@ class Texels:
 
     textures: int  # K
     size: int  # of a texture's side
-    place: Tensor  # (T,) int64, (texture * size + row) * size + column, ascending; at least one
+    place: Tensor  # (T,) integer, (texture * size + row) * size + column, ascending; at least one
     face: Tensor  # (T,) int32; where texture triangles overlap the lowest face
     position: Tensor  # (T, 3) float32, in the space of the normalised mesh
     normals: Tensor  # (F, 3) float32 of the faces, geometric, as in Scene.normals
@@ -86,12 +86,14 @@ def used_texels(scene: Scene, size: int) -> Texels:
     texture_of = torch.tensor(scene.mesh.owners("texture"))
     rasterizer = BuiltinRasterizer(device)
     places, faces = [], []
+    fits = len(scene.mesh.textures) * size**2 < 2**31  # nearly always, and half as large
+    kind = torch.int32 if fits else torch.int64
     for k in range(len(scene.mesh.textures)):
         mine = (texture_of == k).nonzero()[:, 0]
         face = rasterizer.cover(clip, corners[mine], (size, size)).flatten()
         place = (face >= 0).nonzero()[:, 0]
         faces.append(mine.int()[face[place]])
-        places.append(place.add_(k * size * size))
+        places.append(place.add_(k * size * size).to(kind))
     place, face = torch.cat(places), torch.cat(faces)
     if len(place) == 0:
         raise InvalidMesh(

@@ -19,6 +19,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from .bake import Baked, Texels
+from .nearest import nearest_chosen
 
 # Views that are synchronised by their latents end in a halo of what lies behind. Texels of less
 # trust than this are no donors, and turn into what would be filled there.
@@ -29,10 +30,10 @@ CELL = 0.02  # of the unit radius: smooth filling averages donors in cells of at
 CELLS = 8  # that it then blends
 
 STRIP = 256  # rows of gutters at once
-CHUNK = 1 << 18  # texels to fill at once
+CHUNK = 1 << 16  # texels to fill at once
 
 Colors = NDArray[np.float32]
-Index = NDArray[np.int64]
+Index = NDArray[np.integer]  # int32 for most texels of a texture, for their size in memory
 Points = NDArray[np.float64]
 
 
@@ -42,14 +43,15 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
     Surface takes the color of the nearest donor, smooth blends several, uv is the paper's way. No
     donor is ever of another object.
     """
-    texels = baked.texels
-    color = baked.color.cpu().numpy()
+    color, texels = baked.color.cpu().numpy(), baked.texels
+    texture = texels.spread(baked.color).cpu()
+    flat, place = texture.view(-1, 3).numpy(), texels.place.cpu().numpy()
     if how == "uv":
-        color = fill_uv(color, baked.weight.cpu().numpy() > 0, texels)
+        found = fill_uv(color, baked.weight.cpu().numpy() > 0, texels)
     else:
-        color = fill_surface(color, baked.trust.cpu().numpy(), texels, smooth=how == "smooth")
-    texture = texels.spread(torch.from_numpy(color).to(texels.place.device)).cpu()
-    del color
+        found = fill_surface(color, baked.trust.cpu().numpy(), texels, smooth=how == "smooth")
+    for wanted, values in found:
+        flat[place[wanted]] = values
     used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
     for image, chart in zip(texture, used, strict=True):
         fill_gutters(image.numpy(), chart.numpy())
@@ -58,25 +60,31 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
 
 def fill_surface(
     color: Colors, trust: NDArray[np.float32], texels: Texels, *, smooth: bool = False
-) -> Colors:
-    """Colours (T, 3) of all texels, from those that have one, by how far they are trusted (T,)."""
-    color = color.copy()
+) -> Iterator[tuple[Index, Colors]]:
+    """Texels (W,) that are to be filled, and their colours (W, 3), one object after another.
+
+    Args:
+        color: (T, 3) of all texels, of which those are donors that are
+        trust: (T,) far enough.
+    """
     for mine in by_object(texels):
         trusted = trust[mine] >= TRUSTED
         if not trusted.any():
             trusted = trust[mine] > 0
-        wanted = mine[~trusted]
-        if not trusted.any():
-            color[wanted] = GRAY
+        donors, wanted = mine[trusted], mine[~trusted]
+        del mine, trusted  # as large as all texels together
+        if len(donors) == 0:
+            yield wanted, np.full((len(wanted), 3), GRAY, np.float32)
         elif len(wanted):
-            donors = rim(mine[trusted], texels)
+            donors = rim(donors, texels)
             if smooth:
                 found = _smoothly(color, donors, wanted, texels)
             else:
                 found = color[nearest_donors(donors, wanted, texels)]
-            own = np.minimum(trust[wanted] / TRUSTED, 1)[:, None] ** 0.25
-            color[wanted] = own * color[wanted] + (1 - own) * found
-    return color
+            halo = np.flatnonzero(trust[wanted])
+            own = (trust[wanted[halo]] / TRUSTED)[:, None] ** 0.25
+            found[halo] += own * (color[wanted[halo]] - found[halo])
+            yield wanted, found
 
 
 def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Colors:
@@ -85,13 +93,14 @@ def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Co
     Away from the donors the blend changes so little from texel to texel that every other texel of
     every other row is enough; those between are the mean of their neighbours.
     """
-    position = texels.position.cpu().numpy()
-    row, column = np.divmod(texels.place.cpu().numpy()[wanted], texels.size)
-    coarse = (row % 2 == 0) & (column % 2 == 0)
+    position, place = texels.position.cpu().numpy(), texels.place.cpu().numpy()
     found = np.empty((len(wanted), 3), np.float32)
     away = np.zeros(len(wanted), np.float32)
 
-    def look(some: NDArray[np.bool_]) -> None:
+    def spot(some: Index) -> tuple[Index, Index]:
+        return np.divmod(place[wanted[some]], texels.size)
+
+    def look(some: Index) -> None:
         these = wanted[some]
         nearest = nearest_donors(donors, these, texels)
         away[some] = np.linalg.norm(position[these] - position[nearest], axis=1)
@@ -99,20 +108,27 @@ def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Co
         single, many = color[nearest], blend(color, donors, these, away[some], texels)
         found[some] = single + near * (many - single)
 
+    between = np.zeros(len(wanted), bool)
+    for part in _parts(np.arange(len(wanted), dtype=np.int32)):
+        row, column = spot(part)
+        between[part] = (row | column) & 1
+    number = np.full((texels.textures * texels.size // 2 + 1, texels.size // 2 + 1), -1, np.int32)
+    coarse = np.flatnonzero(~between)
     look(coarse)
-    number = np.full((texels.textures * texels.size + 1, texels.size + 1), -1, np.int32)
-    number[row[coarse], column[coarse]] = np.flatnonzero(coarse)
-    rest = ~coarse
-    for part in _parts(np.flatnonzero(~coarse)):
-        r, c = row[part], column[part]
-        corners = [(r + i, c + j) for i in (-(r % 2), r % 2) for j in (-(c % 2), c % 2)]
+    for part in _parts(coarse):
+        row, column = spot(part)
+        number[row // 2, column // 2] = part
+    rest = between.copy()
+    for part in _parts(np.flatnonzero(between)):
+        row, column = spot(part)
+        corners = [(y // 2, x // 2) for y in (row, row + 1) for x in (column, column + 1)]
         beside = np.stack([number[corner] for corner in corners])  # (4, P)
         apart = np.linalg.norm(position[wanted[part]] - position[wanted[beside]], axis=2)
         plain = ((beside >= 0) & (away[beside] > 2 * CELL) & (apart < CELL)).all(axis=0)
         found[part[plain]] = found[beside[:, plain]].mean(axis=0)
         rest[part[plain]] = False
     if rest.any():
-        look(rest)
+        look(np.flatnonzero(rest))
     return found
 
 
@@ -139,49 +155,43 @@ def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
     return chosen
 
 
-def fill_uv(color: Colors, painted: NDArray[np.bool_], texels: Texels) -> Colors:
-    """Colours (T, 3) of all texels from the nearest of those `painted` (T,) in the texture."""
-    color = color.copy()
+def fill_uv(
+    color: Colors, painted: NDArray[np.bool_], texels: Texels
+) -> Iterator[tuple[Index, Colors]]:
+    """As `fill_surface`, from the nearest of those `painted` (T,) in the texture."""
     place, area = texels.place.cpu().numpy(), texels.size**2
     for mine in by_object(texels):
         for k in np.unique(place[mine] // area):
             here = mine[place[mine] // area == k]
             donors, wanted = here[painted[here]], here[~painted[here]]
             if len(donors) == 0:
-                color[wanted] = GRAY
+                yield wanted, np.full((len(wanted), 3), GRAY, np.float32)
                 continue
             number = np.full(area, -1)
             number[place[donors] - k * area] = donors
             number = number.reshape(texels.size, texels.size)
-            row, column = _nearest(number >= 0)
+            row, column = nearest_chosen(number >= 0)
             spot = np.divmod(place[wanted] - k * area, texels.size)
-            color[wanted] = color[number[row[spot], column[spot]]]
-    return color
+            yield wanted, color[number[row[spot], column[spot]]]
 
 
 def fill_gutters(texture: Colors, used: NDArray[np.bool_]) -> None:
     """Extend the charts over an image (H, W, 3), in place, so that filtering shows no seams."""
     if used.any() and not used.all():
-        row, column = _nearest(used)
+        row, column = nearest_chosen(used)
         for strip in range(0, len(texture), STRIP):  # what is gathered at once stays small
             here = slice(strip, strip + STRIP)
             free = ~used[here]
             texture[here][free] = texture[row[here][free], column[here][free]]
 
 
-def _nearest(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Row and column (2, H, W) of the nearest chosen pixel."""
-    nearest = ndimage.distance_transform_edt(~chosen, return_distances=False, return_indices=True)
-    return np.asarray(nearest)
-
-
 def by_object(texels: Texels) -> Iterator[Index]:
     """The texels of each object."""
     owner = texels.owner().cpu().numpy()
     if (owner == owner[0]).all():
-        yield np.arange(len(owner))
+        yield np.arange(len(owner), dtype=np.int32)
         return
-    order = np.argsort(owner, kind="stable")
+    order = np.argsort(owner, kind="stable").astype(np.int32)
     yield from np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
 
 
@@ -198,10 +208,11 @@ def rim(donors: Index, texels: Texels) -> Index:
     The nearest point of a painted region lies there: it is 0.06 % farther than among all of them.
     """
     image = np.zeros((texels.textures, texels.size, texels.size), bool)
-    place = texels.place.cpu().numpy()[donors]
-    image.reshape(-1)[place] = True
-    inner = np.asarray(ndimage.binary_erosion(image, np.ones((1, 3, 3))), bool)
-    return donors[~inner.reshape(-1)[place]]
+    flat, place = image.reshape(-1), texels.place.cpu().numpy()
+    for part in _parts(donors):
+        flat[place[part]] = True
+    image ^= ndimage.binary_erosion(image, np.ones((1, 3, 3)))
+    return np.concatenate([part[flat[place[part]]] for part in _parts(donors)])
 
 
 def blend(

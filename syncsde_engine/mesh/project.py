@@ -287,6 +287,7 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
         side = image.shape[axis]
         pad = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
         padded = torch.nn.functional.pad(image, pad, mode="reflect")
-        parts = [padded.narrow(axis, k, side) * share for k, share in enumerate(kernel.tolist())]
-        image = sum(parts[1:], parts[0])
+        image = torch.zeros_like(image)
+        for k, share in enumerate(kernel.tolist()):
+            image.add_(padded.narrow(axis, k, side), alpha=share)
     return image

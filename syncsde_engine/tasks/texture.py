@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from ..config import TextureConfig
+from ..memory import give_back
 from ..mesh import io
 from ..mesh.bake import bake, used_texels
 from ..mesh.fill import fill
@@ -79,7 +80,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("decode"):
         views = model.decode(y)
     with session.clock.measure("bake"):
+        give_back()
         baked = bake(scene, views, texels, maps)
+        give_back()
         painted = baked if lock is None else lock.onto(baked)
         filled = fill(painted, config.fill)
         if lock is not None:
