@@ -28,6 +28,8 @@ from .tokenizer import encode
 
 log = logging.getLogger(__name__)
 
+FIRST_STEP = 900  # samplers of ten steps and more begin from here on
+
 
 class Batch(NamedTuple):
     latents: Tensor  # (N, 4, w, w) float32, clean
@@ -36,6 +38,7 @@ class Batch(NamedTuple):
     tokens: Tensor  # (N, text_length) long
     depth: Tensor | None  # (N, 3, 8 w, 8 w) float32 in [0, 1]; None goes without the ControlNet
     weight: Tensor  # (N, 1, w, w) float32, mean about 1
+    signal: Tensor  # (N, 1, 1, 1) float32: 0 where the picture is left out of its noisy state, or 1
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(*(None if tensor is None else change(tensor) for tensor in self))
@@ -106,8 +109,8 @@ class Batches:
         alone = (objects * plan.alone, *others)
         if rng.random() * sum(plan.shares) < sum(alone):
             batch = self._draw(alone, cells, rng)
-            noisier = (batch.timesteps / 1000) ** (1 / plan.alone_noisier)
-            return batch._replace(depth=None, timesteps=(1000 * noisier).long())
+            noisier = 1000 * (batch.timesteps / 1000) ** (1 / plan.alone_noisier)
+            return batch._replace(depth=None, timesteps=noisier.long())
         whole = rng.random() < plan.whole_view_share
         return self._draw((1.0, 0.0, 0.0, 0.0), cells if whole else plan.window, rng)
 
@@ -120,7 +123,21 @@ class Batches:
             "" if rng.random() < UNCONDITIONAL else write_caption(self._renders.scenes[row], rng)
             for row in rows
         ]
-        return self._collect(rows, captions, window, rng, plan.depth_dropped)
+        return self._begun(self._collect(rows, captions, window, rng, plan.depth_dropped), rng)
+
+    def _begun(self, batch: Batch, rng: Random) -> Batch:
+        """Show a share of the batch as a sampler's first step has it: noise and nothing else.
+
+        At the schedule's end 7 % of the picture are left in it. The mean of a hundred cells tells
+        their colour by that; a network that has always seen it trusts it more than the caption,
+        and a sampler, which starts from noise alone, gets a mixture of the prompt and of gray.
+        """
+        first = torch.tensor([rng.random() < self._plan.first_steps for _ in batch.timesteps])
+        late = torch.tensor([rng.randrange(FIRST_STEP, 1000) for _ in batch.timesteps])
+        return batch._replace(
+            timesteps=torch.where(first, late, batch.timesteps),
+            signal=torch.where(first[:, None, None, None], 0.0, batch.signal),
+        )
 
     def validation(self, kind: str, count: int, window: int) -> Batch | None:
         """Held-back views of a kind, always the same windows, captions, times and noise."""
@@ -161,6 +178,7 @@ class Batches:
             tokens=self.tokens(captions),
             depth=depth.expand(-1, 3, -1, -1).contiguous(),
             weight=self._weight(depth, torch.tensor(plain)),
+            signal=torch.ones(len(rows), 1, 1, 1),
         )
 
     def _weight(self, depth: Tensor, plain: Tensor) -> Tensor:

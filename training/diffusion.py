@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from .attributes import teach
-from .batches import Batch, Batches
+from .batches import FIRST_STEP, Batch, Batches
 from .checkpoint import Average, load_checkpoint
 from .loop import Clock, Stage
 from .networks import LATENT_SCALE, make_controlnet, make_scheduler, make_text_encoder, make_unet
@@ -99,6 +99,10 @@ def train_jointly(
     stage.resume()
     losses = _Losses(modules, device)
     blind = objects._replace(depth=torch.zeros_like(objects.depth))
+    begun = objects._replace(
+        timesteps=torch.full_like(objects.timesteps, (FIRST_STEP + 1000) // 2),
+        signal=torch.zeros_like(objects.signal),
+    )
     alone = _held_back(batches, plan.size // LATENT_SCALE)
 
     def check(step: int) -> str:
@@ -107,6 +111,7 @@ def train_jointly(
             raise RuntimeError(f"depth has no effect: {with_depth:.4f} with, {without:.4f} without")
         return (
             f"held back: objects {with_depth:.4f}, without depth {without:.4f}, "
+            f"from noise alone {losses.mean(begun):.4f}, "
             f"through the UNet alone {losses.texts(alone)}"
         )
 
@@ -185,7 +190,8 @@ class _Losses:
     def of(self, batch: Batch) -> Tensor:
         batch = batch.each(lambda tensor: tensor.to(self._device))
         alpha = self._alphas[batch.timesteps][:, None, None, None]
-        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
+        shown = batch.signal * batch.latents
+        noisy = alpha.sqrt() * shown + (1 - alpha).sqrt() * batch.noise
         target = alpha.sqrt() * batch.noise - (1 - alpha).sqrt() * batch.latents
         with torch.autocast(self._device.type, torch.bfloat16):
             text = self._modules["text"](batch.tokens)[0]

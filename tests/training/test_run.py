@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from training.__main__ import main
 from training.autoencoder import chroma_correlation, whiten
-from training.batches import Batches
+from training.batches import FIRST_STEP, Batches
 from training.data import Renders
 from training.draw import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
@@ -112,11 +112,22 @@ def test_views_without_depth_are_whole_and_objects_with_depth_mostly_windows(bat
 
 def test_views_without_depth_are_seen_at_noisier_times(batches):
     def mean_time(exponent):
-        few = batches(shares=(0, 0, 1, 0), alone_noisier=exponent)
+        few = batches(shares=(0, 0, 1, 0), alone_noisier=exponent, first_steps=0.0)
         return sum(few.joint(step).timesteps.item() for step in range(300)) / 300
 
     assert mean_time(1.0) == pytest.approx(500, abs=50)
     assert mean_time(2.0) == pytest.approx(1000 * 2 / 3, abs=50)  # mean of the square root of u
+
+
+def test_a_share_of_the_samples_begins_as_samplers_do(batches):
+    drawn = [batches(first_steps=0.3, batch=16).joint(step) for step in range(60)]
+    signal = torch.cat([batch.signal.flatten() for batch in drawn])
+    times = torch.cat([batch.timesteps for batch in drawn])
+    assert ((signal == 0) | (signal == 1)).all()
+    assert (signal == 0).float().mean() == pytest.approx(0.3, abs=0.06)
+    assert times[signal == 0].min() >= FIRST_STEP
+    assert times[signal == 1].min() < 200
+    assert batches().validation("object", 4, 8).signal.all()
 
 
 def test_held_back_views_are_of_the_kind_asked_for(batches, run, smoke_plan):
