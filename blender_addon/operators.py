@@ -4,7 +4,7 @@
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
@@ -55,6 +55,12 @@ def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [o for o in context.view_layer.objects if o in picked and o.type == "MESH"]
 
 
+def selected_cameras(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The selected camera objects, in the order of the view layer."""
+    picked = context.selected_objects
+    return [o for o in context.view_layer.objects if o in picked and o.type == "CAMERA"]
+
+
 def why_not(context: bpy.types.Context) -> str:
     """Say why what is chosen cannot be textured, or nothing if it can."""
     if context.object is None or context.object.type != "MESH":
@@ -83,10 +89,7 @@ class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, 
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
-        settings = context.scene.syncsde
-        names = properties.fields(TextureParameters)
-        own = {"prompt_for": "\n".join(own_prompts(chosen(context)))}
-        properties.fill(self, {name: getattr(settings, name) for name in names} | own)
+        properties.fill(self, of_panel(context))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -115,6 +118,16 @@ class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, 
             also=textures.FILES,
         )
         return begin(self, request, results.OntoObjects(targets, images.shorten(self.prompt)))
+
+
+def of_panel(context: bpy.types.Context) -> dict[str, Any]:
+    """What the panel says of the next texture, as the operator takes it."""
+    settings = context.scene.syncsde
+    values = {name: getattr(settings, name) for name in properties.fields(TextureParameters)}
+    values["prompt_for"] = "\n".join(own_prompts(chosen(context)))
+    if settings.selected_cameras:
+        values["viewpoints"] = "\n".join(camera.name for camera in selected_cameras(context))
+    return values
 
 
 def read_objects(

@@ -9,9 +9,15 @@ from collections.abc import Sequence
 import bpy
 
 from . import engine, material, preferences, session
-from .operators import chosen, why_not
+from .operators import chosen, selected_cameras, why_not
 
 MOST_PROMPTS = 8  # objects whose own prompts are shown
+VIEWS = ("cameras", "extra_cameras", "selected_cameras", "fov", "orthographic", "view_size")
+SURFACE = ("texture_size", "uv", "fill")
+SAMPLING = (
+    "negative_prompt", "guidance_scale", "control_scale", "strategy", "inverse_lambda",
+    "synchronized_share", "sources", "model", "device",
+)  # fmt: skip
 
 
 class SYNCSDE_PT_texture(bpy.types.Panel):
@@ -45,6 +51,65 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         elif any(material.is_textured(obj) for obj in chosen(context)):
             layout.operator("syncsde.remove_texture", icon="TRASH")
         draw_error(context, layout, ("texture",))
+
+
+class SYNCSDE_PT_views(bpy.types.Panel):
+    """From where the objects are painted."""
+
+    bl_idname = "SYNCSDE_PT_views"
+    bl_label = "Views"
+    bl_parent_id = "SYNCSDE_PT_texture"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SyncSDE"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        draw_settings(self.layout, context, VIEWS)
+        if context.scene.syncsde.selected_cameras:
+            count = len(selected_cameras(context))
+            text = f"{count} selected" if count else "Select cameras beside the objects"
+            draw_message(context, self.layout, text, "CAMERA_DATA")
+
+
+class SYNCSDE_PT_surface(bpy.types.Panel):
+    """What the views are baked into."""
+
+    bl_idname = "SYNCSDE_PT_surface"
+    bl_label = "Surface"
+    bl_parent_id = "SYNCSDE_PT_texture"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SyncSDE"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        draw_settings(self.layout, context, SURFACE)
+
+
+class SYNCSDE_PT_sampling(bpy.types.Panel):
+    """How the views are drawn and made to agree."""
+
+    bl_idname = "SYNCSDE_PT_sampling"
+    bl_label = "Sampling"
+    bl_parent_id = "SYNCSDE_PT_texture"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SyncSDE"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        draw_settings(self.layout, context, SAMPLING)
+
+
+def draw_settings(
+    layout: bpy.types.UILayout, context: bpy.types.Context, names: Sequence[str]
+) -> None:
+    """Draw some of the scene's settings, one below the other."""
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    for name in names:
+        layout.prop(context.scene.syncsde, name)
 
 
 def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
@@ -81,9 +146,14 @@ def draw_message(
         column.label(text=line, icon="BLANK1" if index else icon)
 
 
+PANELS = (SYNCSDE_PT_texture, SYNCSDE_PT_views, SYNCSDE_PT_surface, SYNCSDE_PT_sampling)
+
+
 def register() -> None:
-    bpy.utils.register_class(SYNCSDE_PT_texture)
+    for panel in PANELS:
+        bpy.utils.register_class(panel)
 
 
 def unregister() -> None:
-    bpy.utils.unregister_class(SYNCSDE_PT_texture)
+    for panel in reversed(PANELS):
+        bpy.utils.unregister_class(panel)

@@ -195,6 +195,13 @@ class TextureLines:
 class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
 
+    selected_cameras: BoolProperty(
+        name="Selected Cameras",
+        description="Paint from the selected camera objects, in place of the ten views or beside "
+        "the rings",
+        default=False,
+    )
+
 
 def register() -> None:
     bpy.utils.register_class(SYNCSDE_PG_texture)

@@ -72,6 +72,18 @@ def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
     assert draw()[-1] == "syncsde.remove_texture"
 
 
+def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engine):
+    settings = bpy.context.scene.syncsde
+    assert draw("views")[:3] == ["cameras", "extra_cameras", "selected_cameras"]
+    settings.selected_cameras = True
+    assert " ".join(draw("views")).endswith("Select cameras beside the objects")
+    bpy.ops.object.camera_add()
+    suzanne.select_set(True)
+    assert draw("views")[-1] == "1 selected"
+    assert "texture_size" in draw("surface")
+    assert {"strategy", "inverse_lambda", "model"} <= set(draw("sampling"))
+
+
 def test_says_why_nothing_can_be_textured(draw, bpy, an_engine):
     assert draw()[-1] == "Select a mesh object"
     bpy.ops.object.camera_add()

@@ -85,3 +85,12 @@ def test_a_camera_paints_its_view(bpy, camera, real_engine, tmp_path):
     x, y, z = camera.location - bpy.context.object.location
     assert seen["position"] == pytest.approx([x, z, -y], abs=1e-4)
     assert 0.05 < report["coverage"]["seen"] < 0.6
+
+
+def test_the_panel_takes_the_selected_cameras(bpy, addon, camera):
+    camera.select_set(True)
+    assert "viewpoints" not in addon.operators.of_panel(bpy.context)
+    bpy.context.scene.syncsde.selected_cameras = True
+    assert addon.operators.of_panel(bpy.context)["viewpoints"] == camera.name
+    camera.select_set(False)
+    assert addon.operators.of_panel(bpy.context)["viewpoints"] == ""
