@@ -29,6 +29,8 @@ from .tokenizer import encode
 log = logging.getLogger(__name__)
 
 FIRST_STEP = 900  # samplers of ten steps and more begin from here on
+FAINT_STEP = 600  # and know from about here on where each stripe is
+_COARSE = 9  # cells, over which patterns average out
 
 
 class Batch(NamedTuple):
@@ -38,7 +40,7 @@ class Batch(NamedTuple):
     tokens: Tensor  # (N, text_length) long
     depth: Tensor | None  # (N, 3, 8 w, 8 w) float32 in [0, 1]; None goes without the ControlNet
     weight: Tensor  # (N, 1, w, w) float32, mean about 1
-    signal: Tensor  # (N, 1, 1, 1) float32: 0 where the picture is left out of its noisy state, or 1
+    shown: Tensor  # like latents: what of the picture is in its noisy state, usually all
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(*(None if tensor is None else change(tensor) for tensor in self))
@@ -123,21 +125,31 @@ class Batches:
             "" if rng.random() < UNCONDITIONAL else write_caption(self._renders.scenes[row], rng)
             for row in rows
         ]
-        return self._begun(self._collect(rows, captions, window, rng, plan.depth_dropped), rng)
+        batch = self._collect(rows, captions, window, rng, plan.depth_dropped)
+        return self._as_sampled(batch, rng)
 
-    def _begun(self, batch: Batch, rng: Random) -> Batch:
-        """Show a share of the batch as a sampler's first step has it: noise and nothing else.
+    def _as_sampled(self, batch: Batch, rng: Random) -> Batch:
+        """Show a part of the batch in states that only a sampler comes through.
 
-        At the schedule's end 7 % of the picture are left in it. The mean of a hundred cells tells
-        their colour by that; a network that has always seen it trusts it more than the caption,
-        and a sampler, which starts from noise alone, gets a mixture of the prompt and of gray.
+        At the schedule's end 7 % of a picture are left in its noise, and over a hundred cells that
+        tells the colour, and where each stripe is. A network that has always seen it trusts it
+        more than the caption. But a sampler starts from noise alone, and goes on with a first guess
+        that has the right colour and no pattern: so `first_steps` of the samples show noise alone,
+        and `faint` have too little of their pattern.
         """
-        first = torch.tensor([rng.random() < self._plan.first_steps for _ in batch.timesteps])
-        late = torch.tensor([rng.randrange(FIRST_STEP, 1000) for _ in batch.timesteps])
-        return batch._replace(
-            timesteps=torch.where(first, late, batch.timesteps),
-            signal=torch.where(first[:, None, None, None], 0.0, batch.signal),
-        )
+        plan, several = self._plan, (-1, 1, 1, 1)
+        count = len(batch.timesteps)
+        odds = (plan.first_steps, plan.faint, 1 - plan.first_steps - plan.faint)
+        modes = rng.choices(("first", "faint", "usual"), odds, k=count)
+        first = torch.tensor([mode == "first" for mode in modes])
+        faint = torch.tensor([mode == "faint" for mode in modes])
+        late = torch.tensor([rng.randrange(FIRST_STEP, 1000) for _ in modes])
+        middle = torch.tensor([rng.randrange(FAINT_STEP, 1000) for _ in modes])
+        timesteps = late.where(first, middle.where(faint, batch.timesteps))
+        share = torch.tensor([rng.random() for _ in modes]).where(faint, 1.0).view(several)
+        shown = _coarse(batch.latents, batch.depth).lerp(batch.latents, share)
+        shown = shown.masked_fill(first.view(several), 0.0)
+        return batch._replace(timesteps=timesteps, shown=shown)
 
     def validation(self, kind: str, count: int, window: int) -> Batch | None:
         """Held-back views of a kind, always the same windows, captions, times and noise."""
@@ -178,7 +190,7 @@ class Batches:
             tokens=self.tokens(captions),
             depth=depth.expand(-1, 3, -1, -1).contiguous(),
             weight=self._weight(depth, torch.tensor(plain)),
-            signal=torch.ones(len(rows), 1, 1, 1),
+            shown=clean,
         )
 
     def _weight(self, depth: Tensor, plain: Tensor) -> Tensor:
@@ -197,3 +209,17 @@ def _cut(image: np.ndarray, corner: tuple[int, int], window: int, scale: int = 1
     """A square window of an image (..., H, W) that has `scale` pixels per latent cell."""
     top, left = (scale * cells for cells in corner)
     return image[..., top : top + scale * window, left : left + scale * window]
+
+
+def _coarse(latents: Tensor, depth: Tensor | None) -> Tensor:
+    """Means over surroundings, of the object and of what is behind it apart."""
+    inside = torch.zeros_like(latents[:, :1])
+    if depth is not None:
+        inside = F.max_pool2d((depth[:, :1] > 0).float(), LATENT_SCALE)
+    mean = torch.zeros_like(latents)
+    for part in (inside, 1 - inside):
+        total, count = (
+            F.avg_pool2d(values, _COARSE, 1, _COARSE // 2) for values in (latents * part, part)
+        )
+        mean += part * total / count.clamp(min=1e-6)
+    return mean

@@ -101,7 +101,7 @@ def train_jointly(
     blind = objects._replace(depth=torch.zeros_like(objects.depth))
     begun = objects._replace(
         timesteps=torch.full_like(objects.timesteps, (FIRST_STEP + 1000) // 2),
-        signal=torch.zeros_like(objects.signal),
+        shown=torch.zeros_like(objects.shown),
     )
     alone = _held_back(batches, plan.size // LATENT_SCALE)
 
@@ -190,8 +190,7 @@ class _Losses:
     def of(self, batch: Batch) -> Tensor:
         batch = batch.each(lambda tensor: tensor.to(self._device))
         alpha = self._alphas[batch.timesteps][:, None, None, None]
-        shown = batch.signal * batch.latents
-        noisy = alpha.sqrt() * shown + (1 - alpha).sqrt() * batch.noise
+        noisy = alpha.sqrt() * batch.shown + (1 - alpha).sqrt() * batch.noise
         target = alpha.sqrt() * batch.noise - (1 - alpha).sqrt() * batch.latents
         with torch.autocast(self._device.type, torch.bfloat16):
             text = self._modules["text"](batch.tokens)[0]

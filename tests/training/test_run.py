@@ -11,9 +11,10 @@ from diffusers import ControlNetModel, DDIMScheduler
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from training import batches as batching
 from training.__main__ import main
 from training.autoencoder import chroma_correlation, whiten
-from training.batches import FIRST_STEP, Batches
+from training.batches import FAINT_STEP, FIRST_STEP, Batches
 from training.data import Renders
 from training.draw import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
@@ -112,22 +113,37 @@ def test_views_without_depth_are_whole_and_objects_with_depth_mostly_windows(bat
 
 def test_views_without_depth_are_seen_at_noisier_times(batches):
     def mean_time(exponent):
-        few = batches(shares=(0, 0, 1, 0), alone_noisier=exponent, first_steps=0.0)
+        few = batches(shares=(0, 0, 1, 0), alone_noisier=exponent, first_steps=0, faint=0)
         return sum(few.joint(step).timesteps.item() for step in range(300)) / 300
 
     assert mean_time(1.0) == pytest.approx(500, abs=50)
     assert mean_time(2.0) == pytest.approx(1000 * 2 / 3, abs=50)  # mean of the square root of u
 
 
-def test_a_share_of_the_samples_begins_as_samplers_do(batches):
-    drawn = [batches(first_steps=0.3, batch=16).joint(step) for step in range(60)]
-    signal = torch.cat([batch.signal.flatten() for batch in drawn])
+def test_a_share_of_the_samples_is_as_samplers_see_it(batches):
+    few = batches(first_steps=0.3, faint=0.3, batch=16)
+    drawn = [few.joint(step) for step in range(60)]
     times = torch.cat([batch.timesteps for batch in drawn])
-    assert ((signal == 0) | (signal == 1)).all()
-    assert (signal == 0).float().mean() == pytest.approx(0.3, abs=0.06)
-    assert times[signal == 0].min() >= FIRST_STEP
-    assert times[signal == 1].min() < 200
-    assert batches().validation("object", 4, 8).signal.all()
+    blank = torch.cat([(batch.shown == 0).all((1, 2, 3)) for batch in drawn])
+    whole = torch.cat([(batch.shown == batch.latents).all((1, 2, 3)) for batch in drawn])
+    assert blank.float().mean() == pytest.approx(0.3, abs=0.06)
+    assert whole.float().mean() == pytest.approx(0.4, abs=0.06)
+    assert times[blank].min() >= FIRST_STEP
+    assert times[~whole].min() >= FAINT_STEP
+    assert times[whole].min() < 200
+    held_back = batches().validation("object", 4, 8)
+    assert torch.equal(held_back.shown, held_back.latents)
+
+
+def test_a_faint_pattern_keeps_the_colours_of_object_and_background():
+    stripes = torch.arange(24) % 4 < 2
+    inside = torch.zeros(24, 24, dtype=torch.bool)
+    inside[4:20, 4:20] = True
+    latents = torch.where(inside, torch.where(stripes, 3.0, 1.0), -5.0).expand(1, 4, -1, -1)
+    depth = inside.float().repeat_interleave(8, 0).repeat_interleave(8, 1)
+    coarse = batching._coarse(latents, depth.expand(1, 3, -1, -1))
+    assert (coarse[..., inside] - 2).abs().max() < 0.5
+    assert (coarse[..., ~inside] + 5).abs().max() < 1e-5
 
 
 def test_held_back_views_are_of_the_kind_asked_for(batches, run, smoke_plan):
