@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from pathlib import Path
 
 from blender_addon import protocol
 from syncsde_engine import __version__
-from syncsde_engine.errors import InvalidRequest, SyncSDEError
+from syncsde_engine.errors import SyncSDEError
 
 from .blobs import BlobStore
 from .changes import Changes
+from .door import Door, bind
 from .errors import DiskFull, UnusableState, is_disk_full
 from .files import keep_checkpoints, remove_parts
 from .jobs import Jobs
@@ -38,17 +40,16 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None, worker: Sequence[str] = WORKER_COMMAND) -> int:
-    """Serve until the parent closes our stdin or a signal comes; return the exit code.
+    """Run the engine that the Blender add-on talks to, until its parent or a signal ends it.
 
     `worker` is the command that starts a worker process, which speaks as `worker.py` does; the
     engine adds where the files are and the device.
     """
-    arguments = parser().parse_args(argv)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
-        return _serve(arguments, worker)
+        return _serve(parser().parse_args(argv), worker)
     except SyncSDEError as error:
         log.error("%s", error, exc_info=error.__cause__)
         print(json.dumps({"error": error.as_dict()}), flush=True)
@@ -61,10 +62,13 @@ def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
     os.umask(0o077)  # prompts and pictures are nobody else's business
     folder: Path = (arguments.state_dir or protocol.state_dir()).absolute()
     check_folders(arguments.models_dir)
+    door = Door(arguments.host, arguments.name, arguments.certificate, arguments.key)
+    door.check()
     try:
-        protocol.make_private(folder)
-        with only_engine(folder):
-            return _run(folder, arguments, worker)
+        with closing(bind(door.host, arguments.port)) as listener:
+            protocol.make_private(folder)
+            with only_engine(folder):
+                return _run(folder, arguments, worker, door, listener)
     except sqlite3.DatabaseError as error:
         if is_disk_full(error):
             raise DiskFull(f"There is no room in {folder}.") from error
@@ -79,7 +83,13 @@ def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
         ) from None
 
 
-def _run(folder: Path, arguments: argparse.Namespace, worker: Sequence[str]) -> int:
+def _run(
+    folder: Path,
+    arguments: argparse.Namespace,
+    worker: Sequence[str],
+    door: Door,
+    listener: socket.socket,
+) -> int:
     token = secrets.token_urlsafe(32)
     with ExitStack() as stack:
         handler = keep_log(folder, [token])
@@ -105,16 +115,8 @@ def _run(folder: Path, arguments: argparse.Namespace, worker: Sequence[str]) -> 
         # Only now, so that the worker imports torch while we import the web framework.
         os.environ["FASTAPI_OTEL_AUTO_CONFIGURE"] = "false"
         from .engine import Engine
-        from .serving import Door, Server, bind
+        from .serving import Server
 
-        door = Door(arguments.host, arguments.name, arguments.certificate, arguments.key)
-        door.check()
-        try:
-            listener = bind(door.host, arguments.port)
-        except (OSError, OverflowError) as error:
-            raise InvalidRequest(
-                f"Port {arguments.port} of {door.host} cannot be used: {error}.", field="port"
-            ) from None
         connection = protocol.Connection(
             protocol=protocol.PROTOCOL,
             host=door.host,

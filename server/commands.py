@@ -20,6 +20,7 @@ from syncsde_engine.cli.console import Console
 from syncsde_engine.cli.flags import Parser, add_task, parameters, whole
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import InvalidRequest, SyncSDEError
+from syncsde_engine.tasks import Progress
 
 OWNER = "cli"  # of all jobs that come from command lines
 POLL = 20.0  # seconds that the engine may wait before it says that nothing is new
@@ -196,22 +197,25 @@ def _follow(options: argparse.Namespace, engine: Client, job_id: str, console: C
     One that is gone, and with it nothing, is waited for as long as PATIENCE.
     """
     after, ended, heard = 0, False, time.monotonic()
-    while not ended:
-        try:
-            events = engine.events(job_id, after, wait=POLL)
-        except EngineError as error:
-            if error.code != "unreachable" or time.monotonic() - heard > PATIENCE:
-                raise
-            time.sleep(1.0)
-            engine = find_engine(_folder(options), OWNER) or engine
-            continue
-        heard = time.monotonic()
-        for event in events:
-            after = event.number
-            console.event(event.type, job=job_id, **event.data)
-            if event.type == "notice":
-                console.say(event.data["message"])
-            ended = event.type == "state" and JobState(event.data["state"]).ended
+    with console.showing() as show:
+        while not ended:
+            try:
+                events = engine.events(job_id, after, wait=POLL)
+            except EngineError as error:
+                if error.code != "unreachable" or time.monotonic() - heard > PATIENCE:
+                    raise
+                time.sleep(1.0)
+                engine = find_engine(_folder(options), OWNER) or engine
+                continue
+            heard = time.monotonic()
+            for event in events:
+                after = event.number
+                console.event(event.type, job=job_id, **event.data)
+                if event.type == "progress" and not console.as_json:
+                    show(Progress(*(event.data[name] for name in ("stage", "step", "total"))))
+                if event.type == "notice":
+                    console.say(event.data["message"])
+                ended = event.type == "state" and JobState(event.data["state"]).ended
     return engine
 
 

@@ -51,7 +51,7 @@ class Finding:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the findings; 0 if nothing is wrong, else 3."""
+    """Find out what works here; 0 if nothing is wrong, else 3."""
     command = Parser(prog="syncsde doctor", description="Find out what works here.")
     command.add_argument("--state-dir", type=Path, default=None, metavar="DIR")
     command.add_argument("--json", action="store_true", default=False, help="as one JSON object")

@@ -9,18 +9,26 @@ import re
 from pathlib import Path
 
 from blender_addon import protocol
+from syncsde_engine.cli.flags import Parser, whole
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="syncsde serve", description="Run the engine that the Blender add-on talks to."
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="TCP port; 0 takes a free one")
-    add("--state-dir", type=Path, help="folder of jobs, files and the connection file")
+    add("--port", type=whole, default=0, help="TCP port; 0 takes a free one")
+    add(
+        "--state-dir",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="folder of jobs, files and the connection file",
+    )
     add(
         "--stay",
         action="store_true",
+        default=False,
         help="stay when stdin is closed and no client is left, that is: without a parent",
     )
     add(
@@ -42,11 +50,12 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--memory",
         type=_size,
+        default=None,
         metavar="GB",
         help="the most that the worker may take (Linux); default: what the machine has, "
         "without limit where there is CUDA",
     )
-    add("--metrics", action="store_true", help="figures for Prometheus at /metrics")
+    add("--metrics", action="store_true", default=False, help="figures for Prometheus at /metrics")
     network = parser.add_argument_group("other machines", "Only with TLS; the token is needed too.")
     network.add_argument(
         "--host", default=protocol.HOST, help="address to listen at; default: this machine only"
@@ -57,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="a name by which clients call this machine (may be repeated)",
     )
-    network.add_argument("--certificate", type=Path, metavar="FILE", help="PEM")
-    network.add_argument("--key", type=Path, metavar="FILE", help="PEM")
+    for name in ("--certificate", "--key"):
+        network.add_argument(name, type=Path, default=None, metavar="FILE", help="PEM")
     return parser
 
 

@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--steps", type=int, default=25)
     evaluation.add_argument("--guidance-scale", type=float, default=3.0)
     evaluation.add_argument("--repeats", type=int, default=2, help="views of every prompt")
+    evaluation.add_argument(
+        "--judge", type=Path, metavar="FILE", help="keep the judge here, for the next evaluation"
+    )
     evaluation.set_defaults(command=_evaluate)
     return parser
 
@@ -115,6 +118,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.steps,
         options.guidance_scale,
         options.repeats,
+        options.judge,
     )
     print((options.out / "figures.md").read_text())
     return 0

@@ -22,7 +22,7 @@ from torch import Tensor
 from .autoencoder import reconstruct
 from .checkpoint import replace_file
 from .draw import draw_sheet, draw_views, load_pipeline
-from .judge import Judge, read, share, train_judge
+from .judge import Judge, load_judge, read, share
 from .kernel_distance import Features, kernel_distance
 from .materials import COLORABLE, COLORS, HELD_OUT_PAIRS, MATERIALS
 from .render import Camera, Paint, smooth_edges, trace
@@ -54,12 +54,18 @@ class Views(NamedTuple):
 
 
 def evaluate(
-    model: Path, out: Path, size: int, steps: int, guidance_scale: float, repeats: int
+    model: Path,
+    out: Path,
+    size: int,
+    steps: int,
+    guidance_scale: float,
+    repeats: int,
+    judge_file: Path | None = None,
 ) -> list[Figure]:
     """Write `figures.json`, `figures.md` and `sheet.png` into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(model)
-    judge = train_judge()
+    judge = load_judge(judge_file)
     asked, other = real_views(size, repeats, 0), real_views(size, repeats, 1)
     drawn = draw_views(pipeline, asked.prompts, asked.depths, steps, guidance_scale, 0)
     figures = [

@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoint import load_checkpoint, save_checkpoint
 from .materials import COLORABLE, COLORS, MATERIALS
 from .scenes import Scene, draw_scene, render_scene
 
@@ -69,6 +71,19 @@ def train_judge(pictures: int = 6000, epochs: int = 8, seed: int = 0) -> Judge:
         falling.step()
         if step % 200 == 0:
             log.info("judge: step %d of %d, loss %.3f", step, steps, loss.item())
+    return judge.eval().requires_grad_(False)
+
+
+def load_judge(path: Path | None) -> Judge:
+    """A judge from a file, which a new one is written to if it is not there."""
+    state = load_checkpoint(path) if path else None
+    if state is None:
+        judge = train_judge()
+        if path:
+            save_checkpoint(path, judge.state_dict())
+        return judge
+    judge = Judge()
+    judge.load_state_dict(state)
     return judge.eval().requires_grad_(False)
 
 

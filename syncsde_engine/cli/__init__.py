@@ -11,6 +11,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for command in importlib.metadata.entry_points(group=COMMANDS):
             if arguments[:1] == [command.name]:
                 return command.load()(arguments[1:])
-        options = parser().parse_args(arguments)
+        options = parser(described=arguments[:1] in ([], ["-h"], ["--help"])).parse_args(arguments)
         return options.command(options, console)
     except SyncSDEError as error:
         console.error(error)
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CANCELLED
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(*, described: bool = False) -> argparse.ArgumentParser:
+    """Make the parser; `described` loads other packages' commands to say what they do."""
     main = Parser(prog="syncsde", description="Synchronised diffusion for meshes and images.")
     main.add_argument("--version", action="version", version=f"syncsde {__version__}")
     commands = main.add_subparsers(metavar="COMMAND", required=True, title="commands")
@@ -74,15 +76,20 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(command=run_comparison)
     models.add_to(commands)
     for command in importlib.metadata.entry_points(group=COMMANDS):
-        commands.add_parser(command.name, help=f"see syncsde {command.name} --help")
+        commands.add_parser(command.name, help=about(command.load()) if described else None)
     return main
 
 
+def about(thing: object) -> str:
+    """The first line of its documentation, as a help text."""
+    line = re.split(r"\n|; | \(", thing.__doc__ or "")[0].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
 def add_command(commands: argparse._SubParsersAction, task: str) -> argparse.ArgumentParser:
-    about = (CONFIGS[task].__doc__ or "").partition("\n")[0]
-    short = about.partition(" (")[0].rstrip(".")
+    documented = (CONFIGS[task].__doc__ or "").partition("\n")[0]
     command = commands.add_parser(
-        task, help=short[:1].lower() + short[1:], description=about, add_help=False
+        task, help=about(CONFIGS[task]), description=documented, add_help=False
     )
     command.set_defaults(task=task)
     return command

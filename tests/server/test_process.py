@@ -17,7 +17,7 @@ import pytest
 
 from blender_addon import protocol
 from blender_addon.client import CLIENT, find_engine, last_words
-from syncsde_server.serving import bind
+from syncsde_server.door import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
 

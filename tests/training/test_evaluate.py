@@ -4,8 +4,9 @@
 import pytest
 import torch
 
+from training import judge as judging
 from training.evaluate import Figure, followed, markdown, real_views, words
-from training.judge import read, share, train_judge
+from training.judge import Judge, load_judge, read, share, train_judge
 from training.kernel_distance import kernel_distance
 from training.materials import COLORABLE, COLORS, HELD_OUT_PAIRS, MATERIALS
 from training.scenes import draw_scene
@@ -59,13 +60,22 @@ def test_the_judge_learns_to_read_plain_colours():
     assert share(["a", "b", "c", "c"], ["a", "b", "b", "c"]) == 0.75
 
 
+def test_a_judge_is_kept_for_the_next_evaluation(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(judging, "train_judge", lambda: made.append(Judge()) or made[-1].eval())
+    views = torch.rand(4, 3, 64, 64)
+    first, again = (load_judge(tmp_path / "judge.pt") for _ in range(2))
+    assert len(made) == 1
+    assert torch.equal(first(views)[0], again(views)[0])
+
+
 def test_held_out_pairs_are_never_rendered():
     scenes = [draw_scene(seed) for seed in range(4000)]
     pairs = {(scene.material, scene.color) for scene in scenes}
     pairs |= {scene.wall for scene in scenes}
     assert not pairs & HELD_OUT_PAIRS
     named = {pair for pair in pairs if pair and pair[0] in COLORABLE}
-    assert len(named) == 60 - len(HELD_OUT_PAIRS)
+    assert len(named) == len(COLORABLE) * len(COLORS) - len(HELD_OUT_PAIRS)
 
 
 def test_the_table_leaves_out_what_is_not_known():
