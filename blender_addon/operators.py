@@ -3,6 +3,7 @@
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from . import (
 from .client import tensors_to_bytes
 from .export_mesh import MeshError, export, join
 from .job import Request
-from .properties_texture import TextureLines, TextureParameters
+from .properties_texture import TextureImages, TextureLines, TextureParameters
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -71,7 +72,9 @@ def why_not(context: bpy.types.Context) -> str:
     return ""
 
 
-class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, bpy.types.Operator):
+class SYNCSDE_OT_texture(
+    TextureParameters, TextureLines, TextureImages, properties.KeptFiles, bpy.types.Operator
+):
     """Generate textures for the selected objects from the prompt"""
 
     bl_idname = "syncsde.texture"
@@ -101,17 +104,25 @@ class SYNCSDE_OT_texture(TextureParameters, TextureLines, properties.KeptFiles, 
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, context.object, self.viewpoints)
             prompts = [prompt_of(line) for line in self.prompt_for.splitlines() if line.strip()]
-        except (engine.NotInstalled, MeshError, viewpoints.CameraError) as error:
+            pictures = kept_pictures(self.keep, self.keep_mask)
+        except (
+            engine.NotInstalled, MeshError, viewpoints.CameraError, images.ImageError
+        ) as error:  # fmt: skip
             return fail(self, "texture", str(error))
         parameters = properties.to_job(self, TextureParameters)
         parameters |= {"viewpoints": cameras, "prompt_for": prompts}
+        if "keep" in pictures:
+            parameters["texture_size"] = len(pictures["keep"])
         if self.uv == "unwrap":  # done, by Blender, in a UV layer
             parameters["uv"] = "auto"
         request = Request(
             program=program,
             task="texture",
             parameters=parameters,
-            inputs={"mesh": lambda: tensors_to_bytes(tensors)},
+            inputs={
+                "mesh": lambda: tensors_to_bytes(tensors),
+                **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+            },
             directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
             file=textures.REPORT,
             keep_all=bool(self.directory),
@@ -125,6 +136,9 @@ def of_panel(context: bpy.types.Context) -> dict[str, Any]:
     settings = context.scene.syncsde
     values = {name: getattr(settings, name) for name in properties.fields(TextureParameters)}
     values["prompt_for"] = "\n".join(own_prompts(chosen(context)))
+    for name in properties.fields(TextureImages):
+        image = getattr(settings, name)
+        values[name] = image.name if image else ""
     if settings.selected_cameras:
         values["viewpoints"] = "\n".join(camera.name for camera in selected_cameras(context))
     return values
@@ -148,6 +162,16 @@ def read_objects(
         parts.append(part)
         targets.append(textures.Target(obj.name, obj.session_uid, part.uv_layer, uv_filepath))
     return join([target.name for target in targets], parts), targets
+
+
+def kept_pictures(keep: str, mask: str) -> dict[str, np.ndarray]:
+    """The pixels of the images that are named, by the engine's names. Raises ImageError."""
+    named = {"keep": keep, "keep_mask": mask}
+    return {
+        name: images.read(images.find(image), is_mask=name == "keep_mask")
+        for name, image in named.items()
+        if image
+    }
 
 
 def own_prompts(objects: Sequence[bpy.types.Object]) -> list[str]:

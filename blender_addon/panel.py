@@ -85,6 +85,12 @@ class SYNCSDE_PT_surface(bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         draw_settings(self.layout, context, SURFACE)
+        settings = context.scene.syncsde
+        self.layout.template_ID(settings, "keep", open="image.open", text="Keep")
+        if settings.keep:
+            self.layout.template_ID(
+                settings, "keep_mask", new="image.new", open="image.open", text="Keep Mask"
+            )
 
 
 class SYNCSDE_PT_sampling(bpy.types.Panel):

@@ -3,7 +3,14 @@
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
 
 from . import suggestions
 from .properties import SamplingParameters
@@ -192,8 +199,36 @@ class TextureLines:
     )
 
 
+class TextureImages:
+    """The images that the operator takes, by their names: only a part of a texture is new."""
+
+    keep: StringProperty(
+        name="Keep",
+        description="Name of the image of a texture to paint on: what the mask shows, or what is "
+        "opaque, stays as it is. The new texture has its size",
+        default="",
+    )
+    keep_mask: StringProperty(
+        name="Keep Mask",
+        description="Name of the image that is white where the texture stays and black where it "
+        "is painted anew",
+        default="",
+    )
+
+
 class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
+
+    keep: PointerProperty(
+        type=bpy.types.Image,
+        name="Keep",
+        description="Texture to paint on: what the mask shows, or what is opaque, stays as it is",
+    )
+    keep_mask: PointerProperty(
+        type=bpy.types.Image,
+        name="Keep Mask",
+        description="White where the texture stays, black where it is painted anew",
+    )
 
     selected_cameras: BoolProperty(
         name="Selected Cameras",
@@ -205,7 +240,7 @@ class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
 
 def register() -> None:
     bpy.utils.register_class(SYNCSDE_PG_texture)
-    bpy.types.Scene.syncsde = bpy.props.PointerProperty(type=SYNCSDE_PG_texture)
+    bpy.types.Scene.syncsde = PointerProperty(type=SYNCSDE_PG_texture)
     for owner in (bpy.types.Object, bpy.types.Material):
         owner.syncsde_prompt = StringProperty(
             name="Own Prompt",

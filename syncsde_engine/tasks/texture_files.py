@@ -20,6 +20,7 @@ from ..mesh.render import render
 from . import Artifacts
 
 SHEET_CELL = 160  # pixels
+ACROSS = 12  # of them, at most
 LONGEST_NAME = 100  # characters
 
 
@@ -51,14 +52,13 @@ def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: s
     labels = [f"{i} {camera.direction}" for i, camera in enumerate(scene.cameras)]
     names = ["texture"] if len(painted) == 1 else mesh.textures
     charts = list(zip(names, painted, strict=True))
-    across = max(len(views), 8)
+    rows = [
+        [(f"{what} {label}", image) for label, image in zip(labels, pictured, strict=True)]
+        for what, pictured in (("depth", depths), ("view", images), ("result", renders))
+    ]
     sheet = pictures.contact_sheet(
-        [
-            [(f"depth {label}", image) for label, image in zip(labels, depths, strict=True)],
-            [(f"view {label}", image) for label, image in zip(labels, images, strict=True)],
-            [(f"result {label}", image) for label, image in zip(labels, renders, strict=True)],
-            *(charts[start : start + across] for start in range(0, len(charts), across)),
-        ],
+        [row[start : start + ACROSS] for start in range(0, len(labels), ACROSS) for row in rows]
+        + [charts[start : start + ACROSS] for start in range(0, len(charts), ACROSS)],
         title,
         SHEET_CELL,
     )

@@ -80,7 +80,9 @@ def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engi
     bpy.ops.object.camera_add()
     suzanne.select_set(True)
     assert draw("views")[-1] == "1 selected"
-    assert "texture_size" in draw("surface")
+    assert draw("surface")[-2:] == ["fill", "keep"]
+    settings.keep = bpy.data.images.new("Old", 4, 4)
+    assert draw("surface")[-1] == "keep_mask"
     assert {"strategy", "inverse_lambda", "model"} <= set(draw("sampling"))
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+import numpy as np
 import pytest
 
 # Small enough for a test; $SYNCSDE_TEST_MODEL may stand for the embedded model.
@@ -73,6 +74,24 @@ def test_texture_comes_back_and_mesh_stays(bpy, addon, suzanne, real_engine, con
     assert parameters["synchronized_share"] == 0.8
     assert addon.session.last_error == ""
     assert not addon.session.is_running()
+
+
+def test_a_part_of_a_texture_is_painted_anew(bpy, addon, suzanne, real_engine, an_image, tmp_path):
+    assert bpy.ops.syncsde.texture(**SMALL) == {"FINISHED"}
+    before = np.array(bpy.data.images[SMALL["prompt"]].pixels).reshape(128, 128, 4)
+    mask = np.zeros((128, 128, 4))
+    mask[..., 3], mask[:64] = 1, 1  # the upper half stays
+    an_image("Upper Half", mask)
+    anew = {**SMALL, "prompt": "lava", "texture_size": 64}  # the image has another size
+    kept = {"keep": SMALL["prompt"], "keep_mask": "Upper Half"}
+    assert bpy.ops.syncsde.texture(**anew, **kept, directory=str(tmp_path)) == {"FINISHED"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["kept"] == {"compared": 64 * 128, "changed": 0}
+    after = np.array(bpy.data.images["lava"].pixels).reshape(128, 128, 4)
+    assert (after[64:] == before[64:]).all()
+    assert (after[:64] != before[:64]).any()
+    with pytest.raises(RuntimeError, match="no image 'Nowhere'"):
+        bpy.ops.syncsde.texture(**anew, keep="Nowhere")
 
 
 def test_mesh_without_uvs_gets_one_new_layer(bpy, addon, real_engine, contents_of):
