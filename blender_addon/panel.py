@@ -12,12 +12,6 @@ from . import engine, material, preferences, session
 from .operators import chosen, selected_cameras, why_not
 
 MOST_PROMPTS = 8  # objects whose own prompts are shown
-VIEWS = ("cameras", "extra_cameras", "selected_cameras", "fov", "orthographic", "view_size")
-SURFACE = ("texture_size", "uv", "fill")
-SAMPLING = (
-    "negative_prompt", "guidance_scale", "control_scale", "strategy", "inverse_lambda",
-    "synchronized_share", "sources", "model", "device",
-)  # fmt: skip
 
 
 class SYNCSDE_PT_texture(bpy.types.Panel):
@@ -53,38 +47,42 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         draw_error(context, layout, ("texture",))
 
 
-class SYNCSDE_PT_views(bpy.types.Panel):
-    """From where the objects are painted."""
+class Section:
+    """What the further panels of the tab have in common: some of the scene's settings, closed."""
 
-    bl_idname = "SYNCSDE_PT_views"
-    bl_label = "Views"
     bl_parent_id = "SYNCSDE_PT_texture"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "SyncSDE"
     bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+    names: tuple[str, ...] = ()
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context, VIEWS)
+        draw_settings(self.layout, context, self.names)
+
+
+class SYNCSDE_PT_views(Section, bpy.types.Panel):
+    """From where the objects are painted."""
+
+    bl_label = "Views"
+    names = ("cameras", "extra_cameras", "selected_cameras", "fov", "orthographic", "view_size")
+
+    def draw(self, context: bpy.types.Context) -> None:
+        draw_settings(self.layout, context, self.names)
         if context.scene.syncsde.selected_cameras:
             count = len(selected_cameras(context))
             text = f"{count} selected" if count else "Select cameras beside the objects"
             draw_message(context, self.layout, text, "CAMERA_DATA")
 
 
-class SYNCSDE_PT_surface(bpy.types.Panel):
+class SYNCSDE_PT_surface(Section, bpy.types.Panel):
     """What the views are baked into."""
 
-    bl_idname = "SYNCSDE_PT_surface"
     bl_label = "Surface"
-    bl_parent_id = "SYNCSDE_PT_texture"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "SyncSDE"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+    names = ("texture_size", "uv", "fill")
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context, SURFACE)
+        draw_settings(self.layout, context, self.names)
         settings = context.scene.syncsde
         self.layout.template_ID(settings, "keep", open="image.open", text="Keep")
         if settings.keep:
@@ -93,19 +91,14 @@ class SYNCSDE_PT_surface(bpy.types.Panel):
             )
 
 
-class SYNCSDE_PT_sampling(bpy.types.Panel):
+class SYNCSDE_PT_sampling(Section, bpy.types.Panel):
     """How the views are drawn and made to agree."""
 
-    bl_idname = "SYNCSDE_PT_sampling"
     bl_label = "Sampling"
-    bl_parent_id = "SYNCSDE_PT_texture"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "SyncSDE"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
-
-    def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context, SAMPLING)
+    names = (
+        "negative_prompt", "guidance_scale", "control_scale", "strategy", "inverse_lambda",
+        "synchronized_share", "sources", "model", "device",
+    )  # fmt: skip
 
 
 def draw_settings(

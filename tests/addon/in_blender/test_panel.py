@@ -40,8 +40,9 @@ class Layout:
 def draw(bpy, addon):
     def drawn(name="texture"):
         layout = Layout()
-        panel = types.SimpleNamespace(layout=layout)
-        getattr(bpy.types, f"SYNCSDE_PT_{name}").draw(panel, bpy.context)
+        kind = getattr(bpy.types, f"SYNCSDE_PT_{name}")
+        panel = types.SimpleNamespace(layout=layout, names=getattr(kind, "names", ()))
+        kind.draw(panel, bpy.context)
         return layout.drawn
 
     return drawn
