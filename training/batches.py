@@ -29,7 +29,7 @@ from .tokenizer import encode
 log = logging.getLogger(__name__)
 
 FIRST_STEP = 900  # samplers of ten steps and more begin from here on
-FAINT_STEP = 600  # and know from about here on where each stripe is
+FAINT_STEP = 700  # and know from here on where each stripe is
 _COARSE = 9  # cells, over which patterns average out
 
 
@@ -133,23 +133,26 @@ class Batches:
 
         At the schedule's end 7 % of a picture are left in its noise, and over a hundred cells that
         tells the colour, and where each stripe is. A network that has always seen it trusts it
-        more than the caption. But a sampler starts from noise alone, and goes on with a first guess
-        that has the right colour and no pattern: so `first_steps` of the samples show noise alone,
-        and `faint` have too little of their pattern.
+        more than the caption. But a sampler starts from noise alone, in which there is no colour
+        and only by chance a little of any pattern, and goes on with a first guess whose colour is
+        right and whose pattern is weak. So `first_steps` of the samples show no colour and too
+        little of their pattern, and `faint` show their colour and too little of their pattern.
         """
         plan, several = self._plan, (-1, 1, 1, 1)
         count = len(batch.timesteps)
         odds = (plan.first_steps, plan.faint, 1 - plan.first_steps - plan.faint)
         modes = rng.choices(("first", "faint", "usual"), odds, k=count)
         first = torch.tensor([mode == "first" for mode in modes])
-        faint = torch.tensor([mode == "faint" for mode in modes])
+        usual = torch.tensor([mode == "usual" for mode in modes])
         late = torch.tensor([rng.randrange(FIRST_STEP, 1000) for _ in modes])
         middle = torch.tensor([rng.randrange(FAINT_STEP, 1000) for _ in modes])
-        timesteps = late.where(first, middle.where(faint, batch.timesteps))
-        share = torch.tensor([rng.random() for _ in modes]).where(faint, 1.0).view(several)
-        shown = _coarse(batch.latents, batch.depth).lerp(batch.latents, share)
-        shown = shown.masked_fill(first.view(several), 0.0)
-        return batch._replace(timesteps=timesteps, shown=shown)
+        weak = torch.tensor([rng.random() for _ in modes])
+        color = _coarse(batch.latents, batch.depth)
+        pattern = (batch.latents - color) * weak.masked_fill(usual, 1.0).view(several)
+        return batch._replace(
+            timesteps=batch.timesteps.where(usual, late.where(first, middle)),
+            shown=color.masked_fill(first.view(several), 0.0) + pattern,
+        )
 
     def validation(self, kind: str, count: int, window: int) -> Batch | None:
         """Held-back views of a kind, always the same windows, captions, times and noise."""

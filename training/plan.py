@@ -48,8 +48,8 @@ class Plan:
     batch: int = 16
     rate: float = 1e-3
     control_rate: float = 2.0  # times `rate`
-    first_steps: float = 0.12  # share of samples that show noise alone, as samplers begin
-    faint: float = 0.2  # and of those that show too little of their pattern
+    first_steps: float = 0.1  # share of samples without colour, as samplers begin
+    faint: float = 0.3  # and of those that show too little of their pattern
     depth_dropped: float = 0.08
     background_weight: float = 0.7
     cool_down: float = 0.3  # share of a stage's steps
