@@ -7,6 +7,7 @@ import io
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .mesh import Mesh, check_uvs
+from .shading import corner_normals
 
 FLOAT, UNSIGNED_INT = 5126, 5125
 VERTICES, INDICES = 34962, 34963
@@ -24,8 +26,9 @@ def textured_glb(mesh: Mesh, textures: Sequence[NDArray[np.uint8]]) -> bytes:
     """Write a mesh with uvs and its K textures (H, W, 3) uint8, row 0 at v = 1, as a GLB file.
 
     Positions stay as they are (glTF is y up, too). glTF has one index for all, so vertices are
-    split along seams here, and its v runs down from the top row. Materials are matte: base colour
-    only, roughness 1, metallic 0. An object is a mesh with a primitive for each of its textures.
+    split along seams and sharp edges here, and its v runs down from the top row. Materials are
+    matte: base colour only, roughness 1, metallic 0. An object is a mesh with a primitive for each
+    of its textures.
     Faces that glTF cannot hold, of missing or infinite vertices, are left out.
     """
     check_uvs(mesh)
@@ -56,13 +59,19 @@ def _add_object(
 ) -> None:
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
-    corner = mesh.triangles[faces].astype(np.int64) * len(mesh.uvs) + mesh.uv_triangles[faces]
-    distinct, index = np.unique(corner, return_inverse=True)
+    triangles, uv_triangles = mesh.triangles[faces], mesh.uv_triangles[faces]
+    normals = corner_normals(replace(mesh, triangles=triangles)).reshape(-1, 3)
+    vertex = (triangles.astype(np.int64) * len(mesh.uvs) + uv_triangles).ravel()
+    # Two keys of 64 bits, because one does not hold both: normals alike to 1/500 are one.
+    _, split = np.unique(vertex, return_inverse=True)
+    steps = np.rint(normals * 500 + 512).astype(np.int64) @ [1, 1 << 10, 1 << 20]
+    _, first, index = np.unique(split * (1 << 30) + steps, return_index=True, return_inverse=True)
     index = index.reshape(-1, 3)
-    uvs = mesh.uvs[distinct % len(mesh.uvs)]
+    uvs = mesh.uvs[uv_triangles.ravel()[first]]
     uvs[:, 1] = 1 - uvs[:, 1]
     attributes = {
-        "POSITION": file.accessor(mesh.positions[distinct // len(mesh.uvs)], "VEC3"),
+        "POSITION": file.accessor(mesh.positions[triangles.ravel()[first]], "VEC3"),
+        "NORMAL": file.accessor(normals[first], "VEC3"),
         "TEXCOORD_0": file.accessor(uvs, "VEC2"),
     }
     owners = mesh.owners("texture")[faces]

@@ -231,14 +231,15 @@ def test_a_textured_glb_holds_the_picture_and_gltf_coordinates():
     assert material["metallicFactor"] == 0
     assert material["roughnessFactor"] == 1
     arrays = []
-    for accessor, width in zip(document["accessors"], (3, 2, 1), strict=True):
+    for accessor, width in zip(document["accessors"], (3, 3, 2, 1), strict=True):
         view = document["bufferViews"][accessor["bufferView"]]
         dtype = {5125: "<u4", 5126: "<f4"}[accessor["componentType"]]
         part = body[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
         arrays.append(np.frombuffer(part, dtype).reshape(-1, width))
         assert len(arrays[-1]) == accessor["count"]
         assert view["byteOffset"] % 4 == 0
-    positions, uvs, index = arrays
+    positions, normals, uvs, index = arrays
+    assert (normals == [0, 0, 1]).all()
     # glTF: (0, 0) is the upper left corner of the image, so the upper left vertex must have it.
     corner = {tuple(p): tuple(uv) for p, uv in zip(positions.tolist(), uvs.tolist(), strict=True)}
     assert corner == {
