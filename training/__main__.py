@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True)
     card = Path(__file__).with_name("card.md")
     export.add_argument("--card", type=Path, default=card, help="text of the model card")
-    export.add_argument("--version", default="0.2", help="version of the model")
+    export.add_argument("--version", default="0.3", help="version of the model")
     export.set_defaults(command=_export)
 
     evaluation = commands.add_parser("evaluate", help="write one table and one sheet")

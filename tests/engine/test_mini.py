@@ -58,6 +58,8 @@ COLORS = {  # which channels must be strong, which weak
     "a golden statue": ([0, 1], [2]),
     "a mossy stone statue": ([1], [2]),
     "a plain blue statue": ([2], [0]),
+    "a red statue": ([0], [1, 2]),
+    "a green statue": ([1], [0, 2]),
 }
 
 
