@@ -16,11 +16,10 @@ from blender_addon.client import Client, EngineError, find_engine
 from blender_addon.protocol import Job, JobRequest, JobState
 from syncsde_engine import output
 from syncsde_engine.cli import CANCELLED, read_inputs
-from syncsde_engine.cli.console import Console
+from syncsde_engine.cli.console import Console, Progress
 from syncsde_engine.cli.flags import Parser, add_task, parameters, whole
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import InvalidRequest, SyncSDEError
-from syncsde_engine.tasks import Progress
 
 OWNER = "cli"  # of all jobs that come from command lines
 POLL = 20.0  # seconds that the engine may wait before it says that nothing is new

@@ -31,7 +31,7 @@ COMMANDS_TAKE = SERVER_TAKES | {
     "syncsde_engine.cli",
     "syncsde_engine.output",
 }
-COMMANDS = ("commands.py", "doctor.py")
+COMMANDS = ("commands.py", "doctor.py", "options.py")
 # The method, from the bottom up: a module imports only those before it.
 METHOD = [
     "errors",
