@@ -73,4 +73,5 @@ def test_material_is_a_colour_and_a_function_of_space(material):
             assert values.shape == (3, 400)
             assert values.min() > -0.01
             assert values.max() < 1.35
-            assert torch.allclose(albedo(material, color, every_other), values[:, ::2])
+            again = albedo(material, color, every_other)
+            assert torch.allclose(again, values[:, ::2], atol=1e-4)  # steep edges of patterns
