@@ -67,6 +67,14 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
     return (np.clip(color, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def read_named(names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The pixels of Blender's images, by the engine's names for them. Raises ImageError.
+
+    What has "mask" in its name is read as one.
+    """
+    return {each: read(find(name), is_mask="mask" in each) for each, name in names.items()}
+
+
 def to_srgb(linear: np.ndarray) -> np.ndarray:
     """The transfer function of IEC 61966-2-1."""
     linear = np.maximum(linear, 0)

@@ -104,7 +104,8 @@ class SYNCSDE_OT_texture(
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, context.object, self.viewpoints)
             prompts = [prompt_of(line) for line in self.prompt_for.splitlines() if line.strip()]
-            pictures = kept_pictures(self.keep, self.keep_mask)
+            kept = {"keep": self.keep, "keep_mask": self.keep_mask}
+            pictures = images.read_named({each: name for each, name in kept.items() if name})
         except (
             engine.NotInstalled, MeshError, viewpoints.CameraError, images.ImageError
         ) as error:  # fmt: skip
@@ -162,16 +163,6 @@ def read_objects(
         parts.append(part)
         targets.append(textures.Target(obj.name, obj.session_uid, part.uv_layer, uv_filepath))
     return join([target.name for target in targets], parts), targets
-
-
-def kept_pictures(keep: str, mask: str) -> dict[str, np.ndarray]:
-    """The pixels of the images that are named, by the engine's names. Raises ImageError."""
-    named = {"keep": keep, "keep_mask": mask}
-    return {
-        name: images.read(images.find(image), is_mask=name == "keep_mask")
-        for name, image in named.items()
-        if image
-    }
 
 
 def own_prompts(objects: Sequence[bpy.types.Object]) -> list[str]:

@@ -37,10 +37,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     """Start the job that the operator's properties describe."""
     try:
         asked = JOBS[task](operator)
-        inputs = {
-            name: partial(images.png, images.read(images.find(image), is_mask="mask" in name))
-            for name, image in asked.images.items()
-        }
+        pictures = images.read_named(asked.images)
         program = preferences.find_engine_program()
     except (Incomplete, images.ImageError, engine.NotInstalled) as error:
         return fail(operator, task, str(error))
@@ -49,7 +46,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         program=program,
         task=task,
         parameters=asked.parameters,
-        inputs=inputs,
+        inputs={name: partial(images.png, pixels) for name, pixels in pictures.items()},
         directory=Path(bpy.path.abspath(kept)) if kept else session.temporary_folder(),
         file="image.png",
         keep_all=bool(kept),

@@ -58,7 +58,7 @@ class Section:
     names: tuple[str, ...] = ()
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context, self.names)
+        draw_settings(self.layout, context.scene.syncsde, self.names)
 
 
 class SYNCSDE_PT_views(Section, bpy.types.Panel):
@@ -68,7 +68,7 @@ class SYNCSDE_PT_views(Section, bpy.types.Panel):
     names = ("cameras", "extra_cameras", "selected_cameras", "fov", "orthographic", "view_size")
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context, self.names)
+        draw_settings(self.layout, context.scene.syncsde, self.names)
         if context.scene.syncsde.selected_cameras:
             count = len(selected_cameras(context))
             text = f"{count} selected" if count else "Select cameras beside the objects"
@@ -82,7 +82,7 @@ class SYNCSDE_PT_surface(Section, bpy.types.Panel):
     names = ("texture_size", "uv", "fill")
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context, self.names)
+        draw_settings(self.layout, context.scene.syncsde, self.names)
         settings = context.scene.syncsde
         self.layout.template_ID(settings, "keep", open="image.open", text="Keep")
         if settings.keep:
@@ -102,13 +102,13 @@ class SYNCSDE_PT_sampling(Section, bpy.types.Panel):
 
 
 def draw_settings(
-    layout: bpy.types.UILayout, context: bpy.types.Context, names: Sequence[str]
+    layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, names: Sequence[str]
 ) -> None:
-    """Draw some of the scene's settings, one below the other."""
+    """Draw some of the settings, one below the other."""
     layout.use_property_split = True
     layout.use_property_decorate = False
     for name in names:
-        layout.prop(context.scene.syncsde, name)
+        layout.prop(settings, name)
 
 
 def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:

@@ -8,7 +8,7 @@ import types
 import bpy
 
 from .image_jobs import JOBS, Incomplete
-from .panel import draw_engine, draw_error, draw_message
+from .panel import draw_engine, draw_error, draw_message, draw_settings
 
 SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
 MOST_PARTS = {"mask": 8, "wide": 64, "ambiguous": 7}
@@ -59,12 +59,8 @@ class SYNCSDE_PT_image_sampling(bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
         settings = getattr(context.scene.syncsde_image, context.scene.syncsde_image.task)
-        for name in SAMPLING:
-            layout.prop(settings, name)
+        draw_settings(self.layout, settings, SAMPLING)
 
 
 def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:

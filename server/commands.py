@@ -16,7 +16,7 @@ from blender_addon.client import Client, EngineError, find_engine
 from blender_addon.protocol import Job, JobRequest, JobState
 from syncsde_engine import output
 from syncsde_engine.cli import CANCELLED, read_inputs
-from syncsde_engine.cli.console import Console, Progress
+from syncsde_engine.cli.console import Console, Progress, Watcher
 from syncsde_engine.cli.flags import Parser, add_task, parameters, whole
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import InvalidRequest, SyncSDEError
@@ -137,7 +137,8 @@ def result(argv: Sequence[str]) -> int:
 def _fetch(options: argparse.Namespace, engine: Client, job_id: str, console: Console) -> int:
     """Wait for a job and write its files; when that is interrupted, the job goes on."""
     try:
-        engine = _follow(options, engine, job_id, console)
+        with console.showing() as show:
+            engine = _follow(options, engine, job_id, console, show)
     except KeyboardInterrupt:
         console.event("left", job=job_id)
         console.say(
@@ -190,31 +191,32 @@ def _find(engine: Client, beginning: str) -> str:
     return found[0]
 
 
-def _follow(options: argparse.Namespace, engine: Client, job_id: str, console: Console) -> Client:
+def _follow(
+    options: argparse.Namespace, engine: Client, job_id: str, console: Console, show: Watcher
+) -> Client:
     """Show what happens until the job has ended; return the engine, which may be a new one.
 
     One that is gone, and with it nothing, is waited for as long as PATIENCE.
     """
     after, ended, heard = 0, False, time.monotonic()
-    with console.showing() as show:
-        while not ended:
-            try:
-                events = engine.events(job_id, after, wait=POLL)
-            except EngineError as error:
-                if error.code != "unreachable" or time.monotonic() - heard > PATIENCE:
-                    raise
-                time.sleep(1.0)
-                engine = find_engine(_folder(options), OWNER) or engine
-                continue
-            heard = time.monotonic()
-            for event in events:
-                after = event.number
-                console.event(event.type, job=job_id, **event.data)
-                if event.type == "progress" and not console.as_json:
-                    show(Progress(*(event.data[name] for name in ("stage", "step", "total"))))
-                if event.type == "notice":
-                    console.say(event.data["message"])
-                ended = event.type == "state" and JobState(event.data["state"]).ended
+    while not ended:
+        try:
+            events = engine.events(job_id, after, wait=POLL)
+        except EngineError as error:
+            if error.code != "unreachable" or time.monotonic() - heard > PATIENCE:
+                raise
+            time.sleep(1.0)
+            engine = find_engine(_folder(options), OWNER) or engine
+            continue
+        heard = time.monotonic()
+        for event in events:
+            after = event.number
+            console.event(event.type, job=job_id, **event.data)
+            if event.type == "progress" and not console.as_json:
+                show(Progress(*(event.data[name] for name in ("stage", "step", "total"))))
+            if event.type == "notice":
+                console.say(event.data["message"])
+            ended = event.type == "state" and JobState(event.data["state"]).ended
     return engine
 
 

@@ -111,8 +111,8 @@ class Batches:
         alone = (objects * plan.alone, *others)
         if rng.random() * sum(plan.shares) < sum(alone):
             batch = self._draw(alone, cells, rng)
-            noisier = 1000 * (batch.timesteps / 1000) ** (1 / plan.alone_noisier)
-            return batch._replace(depth=None, timesteps=noisier.long())
+            noisier = (batch.timesteps / 1000) ** (1 / plan.alone_noisier)
+            return batch._replace(depth=None, timesteps=(1000 * noisier).long())
         whole = rng.random() < plan.whole_view_share
         return self._draw((1.0, 0.0, 0.0, 0.0), cells if whole else plan.window, rng)
 
@@ -198,8 +198,7 @@ class Batches:
 
     def _weight(self, depth: Tensor, plain: Tensor) -> Tensor:
         """Flat backgrounds are easy and large: they count less than the object on them."""
-        covered = F.max_pool2d((depth > 0).float(), LATENT_SCALE)
-        covered = F.max_pool2d(covered, 3, 1, 1)
+        covered = F.max_pool2d(_covered(depth), 3, 1, 1)
         # A dropped or empty depth map says nothing about what is background.
         known = (covered.amax((1, 2, 3)) > 0) & plain
         weight = torch.where(
@@ -214,11 +213,14 @@ def _cut(image: np.ndarray, corner: tuple[int, int], window: int, scale: int = 1
     return image[..., top : top + scale * window, left : left + scale * window]
 
 
-def _coarse(latents: Tensor, depth: Tensor | None) -> Tensor:
+def _covered(depth: Tensor) -> Tensor:
+    """Latent cells (N, C, w, w) that show anything of the object, 1 or 0."""
+    return F.max_pool2d((depth > 0).float(), LATENT_SCALE)
+
+
+def _coarse(latents: Tensor, depth: Tensor) -> Tensor:
     """Means over surroundings, of the object and of what is behind it apart."""
-    inside = torch.zeros_like(latents[:, :1])
-    if depth is not None:
-        inside = F.max_pool2d((depth[:, :1] > 0).float(), LATENT_SCALE)
+    inside = _covered(depth[:, :1])
     mean = torch.zeros_like(latents)
     for part in (inside, 1 - inside):
         total, count = (

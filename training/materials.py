@@ -80,13 +80,18 @@ def _unrolled(surface: Surface) -> tuple[Tensor, Tensor]:
     return u, v
 
 
+def _bond(surface: Surface, length: float, height: float) -> tuple[Tensor, Tensor]:
+    """Columns and rows of a running bond, (N,): a cell has the size 1, the offset is half of it."""
+    u, v = _unrolled(surface)
+    row = v * surface.scale / height + surface.offset[1]
+    column = u * surface.scale / length + 0.5 * (torch.floor(row) % 2) + surface.offset[0]
+    return column, row
+
+
 def _masonry(surface: Surface, length: float, height: float, gap: float) -> tuple[Tensor, Tensor]:
     """Running-bond blocks: share of mortar and a random number per block, (N,) in [0, 1]."""
-    u, v = _unrolled(surface)
-    v = v * surface.scale / height + surface.offset[1]
-    row = torch.floor(v)
-    u = u * surface.scale / length + 0.5 * (row % 2) + surface.offset[0]
-    column = torch.floor(u)
+    u, v = _bond(surface, length, height)
+    column, row = torch.floor(u), torch.floor(v)
     to_side = torch.minimum(u - column, 1 - (u - column)) * (length / height)
     to_row = torch.minimum(v - row, 1 - (v - row))
     mortar = 1 - soft_step(torch.minimum(to_side, to_row) - gap, 0.07)
@@ -189,11 +194,10 @@ def _lava(surface: Surface, color: Tensor) -> Tensor:
 
 
 def _dotted(surface: Surface, color: Tensor) -> Tensor:
-    u, v = _unrolled(surface)
-    row = v * surface.scale / 0.40 + surface.offset[1]
-    column = u * surface.scale / 0.46 + 0.5 * (torch.floor(row) % 2) + surface.offset[0]
-    beside = (column - torch.floor(column) - 0.5) * 0.46
-    above = (row - torch.floor(row) - 0.5) * 0.40
+    width, height = 0.46, 0.40  # of the cell around a dot
+    column, row = _bond(surface, width, height)
+    beside = (column - torch.floor(column) - 0.5) * width
+    above = (row - torch.floor(row) - 0.5) * height
     dot = soft_step(0.125 - torch.hypot(beside, above), 0.03)
     return _mix(color, _contrast(color), dot)
 

@@ -61,11 +61,12 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
 def fill_surface(
     color: Colors, trust: NDArray[np.float32], texels: Texels, *, smooth: bool = False
 ) -> Iterator[tuple[Index, Colors]]:
-    """Texels (W,) that are to be filled, and their colours (W, 3), one object after another.
+    """Texels (W,) that are not trusted and their new colours (W, 3), one object after another.
 
     Args:
-        color: (T, 3) of all texels, of which those are donors that are
-        trust: (T,) far enough.
+        color: (T, 3) of all texels.
+        trust: (T,) in them. From TRUSTED on a texel gives its colour to others and keeps its own;
+            below, its own colour counts for less the less it is trusted.
     """
     for mine in by_object(texels):
         trusted = trust[mine] >= TRUSTED

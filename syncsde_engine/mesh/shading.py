@@ -6,7 +6,6 @@ from __future__ import annotations
 from math import cos, radians
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .mesh import Float32, Mesh, areas, normals, weld
 
@@ -32,15 +31,12 @@ def corner_normals(mesh: Mesh) -> Float32:
     smooth = np.repeat(normal, 3, axis=0)
     for count in np.unique(counts[counts <= MOST_FACES]).tolist():
         around = starts[counts == count]
-        for some in _parts(around, max(1, _PAIRS // count**2)):
-            corners = order[some[:, None] + np.arange(count)]  # (P, count)
+        size = max(1, _PAIRS // count**2)
+        for first in range(0, len(around), size):
+            corners = order[around[first : first + size, None] + np.arange(count)]  # (P, count)
             faces = corners // 3
             gentle = normal[faces] @ normal[faces].transpose(0, 2, 1) > cos(radians(SHARP))
             smooth[corners] = gentle.astype(np.float32) @ weighted[faces]
     length = np.linalg.norm(smooth, axis=1, keepdims=True)
     smooth = np.where(length > 1e-30, smooth / np.maximum(length, 1e-30), normal.repeat(3, axis=0))
     return smooth.reshape(-1, 3, 3)
-
-
-def _parts(numbers: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    return [numbers[start : start + size] for start in range(0, len(numbers), size)]

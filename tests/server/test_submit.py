@@ -55,7 +55,7 @@ def read_stream(engine, job, last_event_id: int | None = None, stop_after: int |
 
 
 def test_submit_events_result(engine):
-    job = engine.finish(engine.count(steps=4, preview=True))
+    job = engine.finish(engine.count(steps=4, sleep=0.1, preview=True))
     assert job.state == JobState.DONE
     assert job.attempts == 1
     assert job.error is None

@@ -74,4 +74,5 @@ def test_material_is_a_colour_and_a_function_of_space(material):
             assert values.min() > -0.01
             assert values.max() < 1.35
             again = albedo(material, color, every_other)
-            assert torch.allclose(again, values[:, ::2], atol=1e-4)  # steep edges of patterns
+            rounding = 1e-4 if material == "dotted" else 1e-8  # the edges of dots are steep
+            assert torch.allclose(again, values[:, ::2], atol=rounding)
