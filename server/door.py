@@ -73,7 +73,7 @@ def bind(host: str, port: int) -> socket.socket:
         return _bind(host, port)
     except (OSError, OverflowError) as error:
         raise InvalidRequest(
-            f"Port {port} of {host} cannot be used: {error}.", field="port"
+            f"Port {port} of {host} cannot be used: {str(error).rstrip('.')}.", field="port"
         ) from None
 
 

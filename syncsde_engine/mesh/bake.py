@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InvalidMesh
 from .gather import CHUNK, gather
-from .mesh import check_uvs
+from .mesh import Mesh, check_uvs
 from .project import Scene, ViewMaps, view_maps
 from .raster import uv_clip
 from .rasterize_builtin import BuiltinRasterizer
@@ -34,9 +34,17 @@ class Texels:
     size: int  # of a texture's side
     place: Tensor  # (T,) integer, (texture * size + row) * size + column, ascending; at least one
     face: Tensor  # (T,) int32; where texture triangles overlap the lowest face
-    position: Tensor  # (T, 3) float32, in the space of the normalised mesh
+    mesh: Mesh  # normalised
     normals: Tensor  # (F, 3) float32 of the faces, geometric, as in Scene.normals
     objects: Tensor  # (F,) int32 of the faces
+
+    def position(self, texels: Tensor | slice = slice(None)) -> Tensor:
+        """Where on the surface the centres of some texels are, (., 3) float32.
+
+        Made anew each time: those of all texels of a large texture would take 134 MB all the time.
+        """
+        place, face = self.place[texels].cpu(), self.face[texels].cpu()
+        return _positions(self.mesh, self.size, place, face).to(self.place.device)
 
     def normal(self, texels: Tensor | slice = slice(None)) -> Tensor:
         """Normals (., 3) of some texels."""
@@ -106,16 +114,16 @@ def used_texels(scene: Scene, size: int) -> Texels:
         size,
         place.to(device),
         face.to(device),
-        _positions(scene, size, place, face).to(device),
+        scene.mesh,
         scene.normals,
         objects,
     )
 
 
-def _positions(scene: Scene, size: int, place: Tensor, face: Tensor) -> Tensor:
+def _positions(mesh: Mesh, size: int, place: Tensor, face: Tensor) -> Tensor:
     """Where the surface is at texel centres, (T, 3) float32 on the CPU."""
     position = torch.empty(len(place), 3)
-    arrays = (scene.mesh.uvs, scene.mesh.uv_triangles, scene.mesh.positions, scene.mesh.triangles)
+    arrays = (mesh.uvs, mesh.uv_triangles, mesh.positions, mesh.triangles)
     if place_texels is not None:
         place_texels(place.numpy(), face.numpy(), size, *arrays, position.numpy())
         return position

@@ -18,6 +18,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from ..memory import give_back
 from .bake import Baked, Texels
 from .nearest import nearest_chosen
 
@@ -44,12 +45,14 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
     donor is ever of another object.
     """
     color, texels = baked.color.cpu().numpy(), baked.texels
-    texture = texels.spread(baked.color).cpu()
-    flat, place = texture.view(-1, 3).numpy(), texels.place.cpu().numpy()
     if how == "uv":
         found = fill_uv(color, baked.weight.cpu().numpy() > 0, texels)
     else:
         found = fill_surface(color, baked.trust.cpu().numpy(), texels, smooth=how == "smooth")
+    found = list(found)  # before there are images, as large as what finding takes
+    give_back()
+    texture = texels.spread(baked.color).cpu()
+    flat, place = texture.view(-1, 3).numpy(), texels.place.cpu().numpy()
     for wanted, values in found:
         flat[place[wanted]] = values
     used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
@@ -91,60 +94,69 @@ def fill_surface(
 def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Colors:
     """Colours (W, 3) of wanted texels, from the nearest donor over into the blend of many.
 
-    Away from the donors the blend changes so little from texel to texel that every other texel of
-    every other row is enough; those between are the mean of their neighbours.
+    The blend changes so little from texel to texel that every other texel of every other row is
+    enough; between, it is the mean of the four around. Among four that are away from all donors the
+    nearest is of no interest.
     """
-    position, place = texels.position.cpu().numpy(), texels.place.cpu().numpy()
+    place = texels.place.cpu().numpy()
     found = np.empty((len(wanted), 3), np.float32)
-    away = np.zeros(len(wanted), np.float32)
 
     def spot(some: Index) -> tuple[Index, Index]:
         return np.divmod(place[wanted[some]], texels.size)
 
-    def look(some: Index) -> None:
-        these = wanted[some]
-        nearest = nearest_donors(donors, these, texels)
-        away[some] = np.linalg.norm(position[these] - position[nearest], axis=1)
-        near = np.clip(away[some] / (2 * CELL), 0, 1)[:, None]
-        single, many = color[nearest], blend(color, donors, these, away[some], texels)
-        found[some] = single + near * (many - single)
+    def look(some: Index) -> tuple[Colors, Colors, NDArray[np.floating]]:
+        """Where texels are, the colour of the nearest donor, and how far away that is."""
+        here, nearest = points(texels, wanted[some]), nearest_donors(donors, wanted[some], texels)
+        return here, color[nearest], np.linalg.norm(here - points(texels, nearest), axis=1)
 
     between = np.zeros(len(wanted), bool)
     for part in _parts(np.arange(len(wanted), dtype=np.int32)):
         row, column = spot(part)
         between[part] = (row | column) & 1
-    number = np.full((texels.textures * texels.size // 2 + 1, texels.size // 2 + 1), -1, np.int32)
     coarse = np.flatnonzero(~between)
-    look(coarse)
-    for part in _parts(coarse):
-        row, column = spot(part)
+    seats, single, away = look(coarse)
+    many = blend(color, donors, wanted[coarse], away, texels)
+    found[coarse] = _mixed(single, many, away)
+    number = np.full((texels.textures * texels.size // 2 + 1, texels.size // 2 + 1), -1, np.int32)
+    for part in _parts(np.arange(len(coarse), dtype=np.int32)):
+        row, column = spot(coarse[part])
         number[row // 2, column // 2] = part
-    rest = between.copy()
+    near, alone = [], []
     for part in _parts(np.flatnonzero(between)):
         row, column = spot(part)
         corners = [(y // 2, x // 2) for y in (row, row + 1) for x in (column, column + 1)]
         beside = np.stack([number[corner] for corner in corners])  # (4, P)
-        apart = np.linalg.norm(position[wanted[part]] - position[wanted[beside]], axis=2)
-        plain = ((beside >= 0) & (away[beside] > 2 * CELL) & (apart < CELL)).all(axis=0)
-        found[part[plain]] = found[beside[:, plain]].mean(axis=0)
-        rest[part[plain]] = False
-    if rest.any():
-        look(np.flatnonzero(rest))
+        apart = np.linalg.norm(points(texels, wanted[part]) - seats[beside], axis=2)
+        joined = ((beside >= 0) & (apart < CELL)).all(axis=0)
+        found[part[joined]] = many[beside[:, joined]].mean(axis=0)
+        near.append(part[joined & (away[beside] <= 2 * CELL).any(axis=0)])
+        alone.append(part[~joined])
+    near, alone = np.concatenate(near), np.concatenate(alone)
+    for some in (near, alone):
+        if len(some):
+            _, single, away = look(some)
+            if some is alone:
+                found[some] = blend(color, donors, wanted[some], away, texels)
+            found[some] = _mixed(single, found[some], away)
     return found
+
+
+def _mixed(single: Colors, many: Colors, away: NDArray[np.floating]) -> Colors:
+    share = np.clip(away / (2 * CELL), 0, 1).astype(np.float32)
+    return single + share[:, None] * (many - single)
 
 
 def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
     """For each wanted texel the nearest donor that faces the same way, or else the nearest."""
-    position, face = texels.position.cpu().numpy(), texels.face.cpu().numpy()
-    normals = texels.normals.cpu().numpy()
-    tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
+    face, normals = texels.face.cpu().numpy(), texels.normals.cpu().numpy()
+    tree = KDTree(points(texels, donors), compact_nodes=False, balanced_tree=False)
     chosen = np.empty_like(wanted)
     rest = np.arange(len(wanted))
     for candidates in NEIGHBORS:
         refused = []
         for part in _parts(rest):
-            texel = wanted[part]
-            _, nearest = tree.query(position[texel], k=min(candidates, len(donors)), workers=-1)
+            texel, several = wanted[part], min(candidates, len(donors))
+            _, nearest = tree.query(points(texels, texel), k=several, workers=-1)
             nearest = donors[np.reshape(nearest, (len(texel), -1))]
             same_side = np.einsum("tkc,tc->tk", normals[face[nearest]], normals[face[texel]]) > 0
             best = same_side.argmax(axis=1)[:, None]
@@ -198,9 +210,13 @@ def by_object(texels: Texels) -> Iterator[Index]:
 
 def distance_to(donors: Index, wanted: Index, texels: Texels, limit: float) -> NDArray[np.float64]:
     """How far each wanted texel is from the nearest donor; infinite from `limit` on."""
-    position = texels.position.cpu().numpy()
-    tree = KDTree(position[donors], compact_nodes=False, balanced_tree=False)
-    return tree.query(position[wanted], distance_upper_bound=limit, workers=-1)[0]
+    tree = KDTree(points(texels, donors), compact_nodes=False, balanced_tree=False)
+    return tree.query(points(texels, wanted), distance_upper_bound=limit, workers=-1)[0]
+
+
+def points(texels: Texels, some: Index) -> Colors:
+    """Where on the surface some texels are, (., 3)."""
+    return texels.position(torch.from_numpy(some)).cpu().numpy()
 
 
 def rim(donors: Index, texels: Texels) -> Index:
@@ -224,7 +240,7 @@ def blend(
     Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
     blends the two levels whose cells are about half as large as its distance.
     """
-    position = texels.position.cpu().numpy()
+    seats = points(texels, donors)
     level = np.log2(np.maximum(away / (2 * CELL), 1))
     blended = np.zeros((len(wanted), 3), np.float32)
     for coarse in range(int(level.max()) + 2):
@@ -232,11 +248,11 @@ def blend(
         here = np.flatnonzero(share)
         if len(here) == 0:
             continue
-        centers, means = _cells(position[donors], color[donors], CELL * 2**coarse)
+        centers, means = _cells(seats, color[donors], CELL * 2**coarse)
         among = min(CELLS, len(centers))
         tree = KDTree(centers)
         for part in _parts(here):
-            distance, nearest = tree.query(position[wanted[part]], k=among, workers=-1)
+            distance, nearest = tree.query(points(texels, wanted[part]), k=among, workers=-1)
             distance = np.maximum(np.reshape(distance, (len(part), among)), 1e-9)
             nearest = np.reshape(nearest, (len(part), among))
             reach = 1.0001 * distance[:, -1:]

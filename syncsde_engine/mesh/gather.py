@@ -21,7 +21,8 @@ from .silhouettes import Shown
 if TYPE_CHECKING:
     from .bake import Texels
 
-CHUNK = 1 << 18  # texels at once, without numba
+CHUNK = 1 << 18  # texels at once
+BLOCKS = 256  # of a chunk, that threads take in turn
 
 
 class Gathered(NamedTuple):
@@ -65,7 +66,11 @@ def _gather_torch(
     difference = torch.zeros(2, dtype=torch.float64, device=images.device)
     for start in range(0, len(texels.place), CHUNK):
         chunk = slice(start, start + CHUNK)
-        looks = [_look(scene, texels, chunk, images, shown, sides, j) for j in range(len(images))]
+        position = texels.position(chunk)
+        looks = [
+            _look(scene, texels, chunk, position, images, shown, sides, j)
+            for j in range(len(images))
+        ]
         color, cos, say = (torch.stack(part) for part in zip(*looks, strict=True))
         weight = cos**POWER * say
         total = weight.sum(0)
@@ -85,11 +90,17 @@ def _gather_torch(
 
 
 def _look(
-    scene: Scene, texels: Texels, chunk: slice, images: Tensor, shown: Shown, sides: Tensor, j: int
+    scene: Scene,
+    texels: Texels,
+    chunk: slice,
+    position: Tensor,
+    images: Tensor,
+    shown: Shown,
+    sides: Tensor,
+    j: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Colour (P, 3), cosine (P,) and say (P,) that view j has for a chunk of texels."""
-    camera, position = scene.cameras[j], texels.position[chunk]
-    normal, owner = texels.normal(chunk), texels.owner(chunk)
+    camera, normal, owner = scene.cameras[j], texels.normal(chunk), texels.owner(chunk)
     sides = sides.index_select(0, texels.face[chunk])
 
     def at(points: Tensor, some: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,10 +145,8 @@ def _gather_numba(
     color = np.zeros((count, 3), np.float32)
     weight, best, trust = (np.zeros(count, np.float32) for _ in range(3))
     views = np.zeros(count, np.int32)
-    blocks = np.zeros((max(1, min(count, 256)), 2))
-    gather_texels(
-        texels.position.cpu().numpy(),
-        texels.face.cpu().numpy(),
+    face = texels.face.cpu().numpy()
+    seen_with = (
         texels.normals.cpu().numpy(),
         texels.objects.cpu().numpy(),
         sides.cpu().numpy(),
@@ -147,12 +156,14 @@ def _gather_numba(
         shown.object.cpu().numpy(),
         shown.say.cpu().numpy(),
         images.detach().movedim(1, -1).contiguous().cpu().numpy(),
-        color,
-        weight,
-        best,
-        trust,
-        views,
-        blocks,
     )
-    results = (color, weight, best, trust, views, blocks.sum(axis=0))
-    return Gathered(*(torch.from_numpy(array).to(images.device) for array in results))
+    results = (color, weight, best, trust, views)
+    difference = np.zeros(2)
+    for start in range(0, count, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        position, blocks = texels.position(chunk).cpu().numpy(), np.zeros((BLOCKS, 2))
+        parts = [array[chunk] for array in results]
+        gather_texels(position, face[chunk], *seen_with, *parts, blocks)
+        difference += blocks.sum(axis=0)
+    gathered = (torch.from_numpy(array) for array in (*results, difference))
+    return Gathered(*(part.to(images.device) for part in gathered))

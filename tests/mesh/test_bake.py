@@ -82,7 +82,7 @@ def test_the_say_of_a_view_fades_towards_its_edges():
 @pytest.mark.usefixtures("gather")
 def test_known_colours_come_back_from_ten_views(scene: Scene):
     baked = bake(scene, colored_views(scene, 384), used_texels(scene, 256))
-    expected, got = color(baked.texels.position), baked.color
+    expected, got = color(baked.texels.position()), baked.color
     weight = baked.weight
     good = weight > 0.3**6
     assert good.float().mean() > 0.75
@@ -108,7 +108,7 @@ def test_texels_lie_on_their_faces(scene: Scene, compiled: bool, monkeypatch: py
     bary = np.linalg.solve(edges, (np.stack([u, v], 1) - corners[:, 2])[..., None])[..., 0]
     bary = np.hstack([bary, 1 - bary.sum(1, keepdims=True)])
     points = (mesh.positions[mesh.triangles[texels.face]] * bary[..., None]).sum(1)
-    assert np.quantile(np.abs(texels.position.numpy() - points), 0.99) < 1e-3
+    assert np.quantile(np.abs(texels.position().numpy() - points), 0.99) < 1e-3
     assert torch.equal(texels.normal(), scene.normals[texels.face.long()])
 
 

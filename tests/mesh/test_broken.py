@@ -259,7 +259,7 @@ def check_outcome(mesh: Mesh, seconds: float = 0.0):
     taken, texels, maps = paint(mesh, seconds)
     assert (maps.face < len(taken.work.triangles)).all()
     assert len(texels.place) > 0
-    assert np.isfinite(texels.position.numpy()).all()
+    assert np.isfinite(texels.position().numpy()).all()
     assert np.isfinite(taken.work.positions).all()
     used = taken.work.positions[taken.work.triangles]
     assert np.linalg.norm(used, axis=2).max() == pytest.approx(1, abs=1e-5)

@@ -9,6 +9,7 @@ from scipy import ndimage
 from syncsde_engine.mesh import fill as filling
 from syncsde_engine.mesh.bake import Texels, bake, used_texels
 from syncsde_engine.mesh.fill import fill, fill_gutters, fill_surface
+from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.project import Scene, view_maps
 
 
@@ -16,7 +17,7 @@ from syncsde_engine.mesh.project import Scene, view_maps
 def holed(scene: Scene):
     """A bake whose colours are the texels' own positions, unseen above y = 0.4."""
     baked = bake(scene, torch.zeros(10, 3, 64, 64), used_texels(scene, 256))
-    position = baked.texels.position
+    position = baked.texels.position()
     seen = position[:, 1] < 0.4
     assert 0.1 < seen.float().mean() < 0.9
     return replace(baked, color=position * seen[:, None], weight=seen.float(), trust=seen.float())
@@ -25,7 +26,7 @@ def holed(scene: Scene):
 def test_unseen_texels_take_the_nearest_colour_on_the_surface(holed):
     before = holed.color.clone()
     filled = fill(holed, "surface").view(-1, 3)
-    place, position = holed.texels.place, holed.texels.position
+    place, position = holed.texels.place, holed.texels.position()
     seen = holed.weight > 0
     assert torch.equal(filled[place[seen]], before[seen])
     assert torch.equal(holed.color, before)
@@ -40,10 +41,13 @@ def test_unseen_texels_take_the_nearest_colour_on_the_surface(holed):
 def test_donors_face_the_same_way():
     """Two sides of a thin sheet: the hole in one side is filled from that side."""
     side = 32
-    rows, columns = np.divmod(np.arange(side * side), side)
-    front = columns < side // 2
-    x = np.where(front, columns, side - 1 - columns)
-    position = np.stack([x, rows, np.where(front, 0.0, -0.1)], axis=1).astype(np.float32)
+    front = np.arange(side * side) % side < side // 2
+    across = [(0.0, 0.0), (side / 2, 0.0), (side / 2, side), (0.0, side)]
+    sheet = [(x, y, z) for z in (0.0, -0.1) for x, y in across]
+    corners = [(u, v) for u, v in ((0, 1), (0.5, 1), (0.5, 0), (0, 0))]
+    back = [(1 - u, v) for u, v in corners]  # behind a spot of the front lies its mirror image
+    quads = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
+    mesh = Mesh(np.float32(sheet), quads, np.float32(corners + back), quads)
     painted = np.ones((side, side), bool)
     painted[10:20, 0:12] = False  # a hole in front only
     painted[14, 25] = False  # so that the back has donors right behind the hole
@@ -52,11 +56,13 @@ def test_donors_face_the_same_way():
         1,
         side,
         torch.arange(side * side),
-        torch.from_numpy(np.where(front, 0, 1).astype(np.int32)),
-        torch.from_numpy(position),
-        torch.tensor([[0.0, 0, 1], [0, 0, -1]]),
-        torch.zeros(2, dtype=torch.int32),
+        torch.from_numpy(np.where(front, 0, 2).astype(np.int32)),
+        mesh,
+        torch.tensor([[0.0, 0, 1], [0, 0, 1], [0, 0, -1], [0, 0, -1]]),
+        torch.zeros(4, dtype=torch.int32),
     )
+    sides = texels.position().view(side, side, 3).split(side // 2, dim=1)
+    assert (sides[0] - sides[1].flip(1) - torch.tensor([0, 0, 0.1])).abs().max() < 1e-5
     holed = color * painted.reshape(-1, 1)
     ((wanted, found),) = fill_surface(holed, painted.ravel().astype(np.float32), texels)
     assert (wanted == np.flatnonzero(~painted)).all()
@@ -109,7 +115,7 @@ def test_the_surface_is_a_better_guide_than_the_texture(holed, how):
     def apart(how) -> float:
         filled = fill(holed, how).view(-1, 3)[holed.texels.place]
         assert torch.equal(filled[~unseen], holed.color[~unseen])
-        return float((filled - holed.texels.position)[unseen].norm(dim=1).mean())
+        return float((filled - holed.texels.position())[unseen].norm(dim=1).mean())
 
     assert apart(how) < 0.8 * apart("uv")
 
@@ -118,7 +124,7 @@ def test_smooth_filling_has_no_steps(holed):
     """Between neighbouring texels of a row, the largest step is a fraction of the nearest's."""
     place = holed.texels.place
     beside = (place.diff() == 1) & ((holed.weight[1:] == 0) & (holed.weight[:-1] == 0))
-    beside &= holed.texels.position.diff(dim=0).norm(dim=1) < 0.05
+    beside &= holed.texels.position().diff(dim=0).norm(dim=1) < 0.05
 
     def steps(how) -> torch.Tensor:
         filled = fill(holed, how).view(-1, 3)[place]

@@ -118,7 +118,7 @@ def test_textures_are_what_each_would_be_alone(scene):
         mine = both.place // 64**2 == k
         assert torch.equal(both.place[mine] - k * 64**2, single.place)
         assert torch.equal(both.face[mine], torch.tensor(faces)[single.face.long()].int())
-        torch.testing.assert_close(both.position[mine], single.position)
+        torch.testing.assert_close(both.position()[mine], single.position())
 
 
 def test_each_face_is_drawn_with_its_texture(scene):

@@ -145,7 +145,7 @@ def test_every_lens_bakes_what_it_sees(lens, compiled, monkeypatch):
     baked = bake(scene, view_maps(scene, 256).position / 2 + 0.5, texels)
     seen = baked.weight > 0
     assert seen.float().mean() > 0.85
-    error = (baked.color[seen] - (texels.position[seen] / 2 + 0.5)).abs().amax(1)
+    error = (baked.color[seen] - (texels.position()[seen] / 2 + 0.5)).abs().amax(1)
     assert error.quantile(0.99) < 0.01
 
 

@@ -48,13 +48,13 @@ def test_a_known_texture_comes_back(name):
     texels = used_texels(scene, TEXTURE)
     known = replace(
         bake(scene, torch.zeros(10, 3, 64, 64), texels),
-        color=pattern(texels.position),
+        color=pattern(texels.position()),
         trust=torch.ones(len(texels.place)),
     )
     views = render(scene, fill(known), VIEW)
     baked = bake(scene, views, texels)
     sights = [
-        see(camera, depth, texels.position, texels.normal())
+        see(camera, depth, texels.position(), texels.normal())
         for camera, depth in zip(scene.cameras, scene.depth, strict=True)
     ]
     steepest = torch.stack([sight.cos * sight.seen for sight in sights]).amax(0)

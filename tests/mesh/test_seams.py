@@ -68,7 +68,7 @@ def test_a_step_between_views_is_measured(scene: Scene):
 def test_a_colour_of_space_has_no_seams(scene: Scene):
     texels = used_texels(scene, 256)
     baked = bake(scene, torch.zeros(10, 3, 64, 64), texels)
-    exact = replace(baked, color=color(texels.position), trust=torch.ones_like(baked.trust))
+    exact = replace(baked, color=color(texels.position()), trust=torch.ones_like(baked.trust))
     assert seams(scene.mesh, exact, fill(exact)).charts < 0.02
 
 

@@ -200,13 +200,27 @@ def test_folder_of_everybody_is_refused(tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-def test_port_in_use(engine, tmp_path):
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        (["--port", "in use"], "port"),
+        (["--port", "99999"], "port"),
+        (["--host", "nowhere"], "host"),
+        (["--host", "0.0.0.0"], "host"),
+        (["--certificate", "missing.pem", "--key", "missing.key"], "certificate"),
+    ],
+)
+def test_bad_address_leaves_nothing_behind(engine, tmp_path, flags, field):
+    flags = [str(engine.port) if flag == "in use" else flag for flag in flags]
+    state = tmp_path / "state"
     refused = subprocess.run(
-        [*COMMAND, "--state-dir", str(tmp_path), "--port", str(engine.port)],
+        [*COMMAND, "--state-dir", str(state), *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
     (tmp_path / "engine.log").write_bytes(refused.stdout)
     assert refused.returncode == 2
-    assert last_words(tmp_path).field == "port"
+    assert last_words(tmp_path).field == field
+    assert not last_words(tmp_path).message.endswith("..")
+    assert not state.exists()
