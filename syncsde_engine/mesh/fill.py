@@ -36,6 +36,7 @@ CHUNK = 1 << 16  # texels to fill at once
 Colors = NDArray[np.float32]
 Index = NDArray[np.integer]  # int32 for most texels of a texture, for their size in memory
 Points = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 
 def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Tensor:
@@ -104,7 +105,7 @@ def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Co
     def spot(some: Index) -> tuple[Index, Index]:
         return np.divmod(place[wanted[some]], texels.size)
 
-    def look(some: Index) -> tuple[Colors, Colors, NDArray[np.floating]]:
+    def look(some: Index) -> tuple[Colors, Colors, Floats]:
         """Where texels are, the colour of the nearest donor, and how far away that is."""
         here, nearest = points(texels, wanted[some]), nearest_donors(donors, wanted[some], texels)
         return here, color[nearest], np.linalg.norm(here - points(texels, nearest), axis=1)
@@ -141,9 +142,8 @@ def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Co
     return found
 
 
-def _mixed(single: Colors, many: Colors, away: NDArray[np.floating]) -> Colors:
-    share = np.clip(away / (2 * CELL), 0, 1).astype(np.float32)
-    return single + share[:, None] * (many - single)
+def _mixed(single: Colors, many: Colors, away: Floats) -> Floats:
+    return single + np.clip(away / (2 * CELL), 0, 1)[:, None] * (many - single)
 
 
 def nearest_donors(donors: Index, wanted: Index, texels: Texels) -> Index:
@@ -233,7 +233,7 @@ def rim(donors: Index, texels: Texels) -> Index:
 
 
 def blend(
-    color: Colors, donors: Index, wanted: Index, away: NDArray[np.floating], texels: Texels
+    color: Colors, donors: Index, wanted: Index, away: Floats, texels: Texels
 ) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 
