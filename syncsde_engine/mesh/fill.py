@@ -232,9 +232,7 @@ def rim(donors: Index, texels: Texels) -> Index:
     return np.concatenate([part[flat[place[part]]] for part in _parts(donors)])
 
 
-def blend(
-    color: Colors, donors: Index, wanted: Index, away: Floats, texels: Texels
-) -> Colors:
+def blend(color: Colors, donors: Index, wanted: Index, away: Floats, texels: Texels) -> Colors:
     """A smooth field around the donors, coarser the farther `away` (W,) a texel is from them.
 
     Level l is Shepard's interpolation (its local form) of means over cells of 2**l CELL; a texel
