@@ -14,6 +14,7 @@ from ..errors import InvalidMesh
 MAX_FACES = 2_000_000
 UV_TOLERANCE = 1e-4  # rounding of exporters, far below a texel
 NO_AREA = 1e-12  # of the squared extent
+MOST_CORE = 32  # points that decide on the ball around a mesh; about ten are enough
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
@@ -129,16 +130,38 @@ def check_uvs(mesh: Mesh) -> None:
 
 
 def normalise(mesh: Mesh) -> tuple[Mesh, Normalization]:
-    """Centre the mean of the used vertices and scale them into the unit sphere (section 3.3.5).
+    """Scale the smallest ball around the used vertices to the unit ball (section 3.3.5).
 
-    Loose vertices do not count. Computed in float64.
+    Loose vertices do not count. Computed in float64. The authors centre the mean of the vertices:
+    then a dense part pulls the rest of the mesh out of the middle of the views, and all is smaller.
     """
     positions = mesh.positions.astype(np.float64)
     used = positions[np.unique(mesh.triangles)]
-    center = used.mean(axis=0)
+    center = _center_of_ball(used)
     scale = float(np.linalg.norm(used - center, axis=1).max())
     moved = ((positions - center) / scale).astype(np.float32)
     return replace(mesh, positions=moved), Normalization(center, scale)
+
+
+def _center_of_ball(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The centre (3,) of the smallest ball around points (P, 3), to a thousandth of its radius.
+
+    Few points lie on its surface: those are collected, and the centre walks towards the farthest of
+    them in ever smaller steps (Badoiu and Clarkson, Smaller Core-Sets for Balls, 2003).
+    """
+    center, radius = (points.min(axis=0) + points.max(axis=0)) / 2, 0.0
+    core: list[NDArray[np.float64]] = []
+    for _ in range(MOST_CORE):
+        away = np.linalg.norm(points - center, axis=1)
+        if away.max() <= 1.001 * radius:
+            break
+        core.append(points[away.argmax()])
+        center = np.mean(core, axis=0)
+        for step in range(2, 1000):
+            apart = np.linalg.norm(core - center, axis=1)
+            center = center + (core[apart.argmax()] - center) / step
+        radius = np.linalg.norm(core - center, axis=1).max()
+    return center
 
 
 def normals(mesh: Mesh) -> Float32:
