@@ -19,8 +19,9 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from ..memory import give_back
-from .bake import Baked, Texels
+from .bake import Baked
 from .nearest import nearest_chosen
+from .texels import Texels
 
 # Views that are synchronised by their latents end in a halo of what lies behind. Texels of less
 # trust than this are no donors, and turn into what would be filled there.

@@ -8,7 +8,7 @@ spread over the texel, so that details below its size average instead of aliasin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from torch import Tensor
 from .project import Scene, see, texel
 from .sight import FLAT, FREE, MOST_TAPS, POWER, SHARE, gather_texels, lenses
 from .silhouettes import Shown
-
-if TYPE_CHECKING:
-    from .bake import Texels
+from .texels import Texels
 
 CHUNK = 1 << 18  # texels at once
 BLOCKS = 256  # of a chunk, that threads take in turn

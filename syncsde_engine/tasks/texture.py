@@ -13,13 +13,14 @@ from typing import Any
 from ..config import TextureConfig
 from ..memory import give_back
 from ..mesh import io
-from ..mesh.bake import bake, used_texels
+from ..mesh.bake import bake
 from ..mesh.fill import fill
 from ..mesh.intake import take_in
 from ..mesh.project import observe, view_maps, view_to_view
 from ..mesh.rasterize import rasterizer
 from ..mesh.rigs import front, neighbours
 from ..mesh.seams import density, seams
+from ..mesh.texels import used_texels
 from ..models.attention import Ring
 from ..models.catalogue import Settings
 from ..preview import side_by_side

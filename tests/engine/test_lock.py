@@ -12,11 +12,12 @@ from PIL import Image
 from syncsde_engine.config import build
 from syncsde_engine.coupling import earlier, everyone
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.io import load, to_safetensors
 from syncsde_engine.mesh.project import observe, view_to_view
 from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.texels import used_texels
 from syncsde_engine.models.loading import load as load_model
 from syncsde_engine.noise import Noise
 from syncsde_engine.tasks import run

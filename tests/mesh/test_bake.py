@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh import bake as baking
 from syncsde_engine.mesh import gather as gathering
 from syncsde_engine.mesh import silhouettes
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh import texels as texel_module
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.cameras import Camera, paper_cameras
 from syncsde_engine.mesh.project import Scene, observe, view_maps
 from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.texels import used_texels
 from tests.mesh.shapes import color, icosphere, join, quad
 
 BUILTIN = rasterizer("builtin")
@@ -98,7 +99,7 @@ def test_known_colours_come_back_from_ten_views(scene: Scene):
 @pytest.mark.parametrize("compiled", [True, False], ids=["numba", "torch"])
 def test_texels_lie_on_their_faces(scene: Scene, compiled: bool, monkeypatch: pytest.MonkeyPatch):
     if not compiled:
-        monkeypatch.setattr(baking, "place_texels", None)
+        monkeypatch.setattr(texel_module, "place_texels", None)
     texels = used_texels(scene, 128)
     mesh = scene.mesh
     row, column = texels.place // 128, texels.place % 128

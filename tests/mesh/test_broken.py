@@ -12,13 +12,13 @@ import pytest
 import trimesh
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh.bake import used_texels
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.intake import take_in
 from syncsde_engine.mesh.io import load
 from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.project import observe, view_maps
 from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.texels import used_texels
 from tests.mesh.shapes import join, lumpy, quad
 
 SECONDS = 20  # after that it hangs

@@ -7,10 +7,11 @@ import torch
 from scipy import ndimage
 
 from syncsde_engine.mesh import fill as filling
-from syncsde_engine.mesh.bake import Texels, bake, used_texels
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.fill import fill, fill_gutters, fill_surface
 from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.project import Scene, view_maps
+from syncsde_engine.mesh.texels import Texels, used_texels
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import trimesh
 
 from syncsde_engine.mesh import gather as gathering
 from syncsde_engine.mesh import project, silhouettes
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.fill import fill
@@ -19,6 +19,7 @@ from syncsde_engine.mesh.mesh import Mesh, normalise
 from syncsde_engine.mesh.project import object_of, observe, view_maps, view_to_view
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
+from syncsde_engine.mesh.texels import used_texels
 from syncsde_engine.tasks.texture_files import files_of, texture_files
 from tests.mesh.shapes import icosphere, join, plain_uvs, quad, touching
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from syncsde_engine.mesh import gather, project, silhouettes
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.cameras import Camera, clip_positions, paper_cameras
 from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import normalise
@@ -20,6 +20,7 @@ from syncsde_engine.mesh.rigs import (
     neighbours,
     ring_cameras,
 )
+from syncsde_engine.mesh.texels import used_texels
 from tests.mesh.shapes import icosphere, lumpy
 
 BUILTIN = rasterizer("builtin")

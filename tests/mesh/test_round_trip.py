@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.charts import chart_unwrap
 from syncsde_engine.mesh.fill import fill
@@ -16,6 +16,7 @@ from syncsde_engine.mesh.mesh import Mesh, normalise
 from syncsde_engine.mesh.project import observe, see
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
+from syncsde_engine.mesh.texels import used_texels
 from tests.mesh.shapes import lumpy, touching
 
 TEXTURE, VIEW = 256, 512  # pixels

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh.bake import bake, used_texels
+from syncsde_engine.mesh.bake import bake
 from syncsde_engine.mesh.cameras import Camera
 from syncsde_engine.mesh.fill import fill
 from syncsde_engine.mesh.project import Scene, observe
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.seams import chart_borders, density, seams
+from syncsde_engine.mesh.texels import used_texels
 from tests.mesh.shapes import color, icosphere, quad, touching
 
 BUILTIN = rasterizer("builtin")
