@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from syncsde_engine import pictures, tasks
-from syncsde_engine.config import build
 from syncsde_engine.mesh import io as meshes
 from syncsde_engine.mesh.cameras import Camera
 from syncsde_engine.mesh.mesh import normalise
 from syncsde_engine.mesh.project import observe
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
+from syncsde_engine.request import build
 
 PROMPTS = (
     "a mossy stone statue",

@@ -9,7 +9,8 @@ from fastapi import Body, FastAPI, Response
 
 from blender_addon import protocol
 from syncsde_engine import __version__
-from syncsde_engine.config import CONFIGS, schema
+from syncsde_engine.config import CONFIGS
+from syncsde_engine.request import schema
 
 from .answers import add_errors, errors
 from .engine import Content, Engine

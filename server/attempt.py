@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from syncsde_engine import __version__, tasks
-from syncsde_engine.config import TaskConfig, build
+from syncsde_engine.config import TaskConfig
 from syncsde_engine.errors import OutOfMemory, SyncSDEError
+from syncsde_engine.request import build
 
 from . import faults
 from .blobs import BlobStore

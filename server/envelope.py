@@ -10,8 +10,8 @@ import json
 from math import prod
 from typing import Any
 
-from syncsde_engine.config import without_duplicates
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.request import without_duplicates
 
 MAX_HEADER = 1 << 20  # bytes
 PICTURES = {

@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from blender_addon import protocol
 from syncsde_engine import __version__
-from syncsde_engine.config import CONFIGS, schema
+from syncsde_engine.config import CONFIGS
+from syncsde_engine.request import schema
 
 from .answers import errors
 from .engine import Content, Engine

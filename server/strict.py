@@ -15,8 +15,8 @@ from blender_addon.protocol import (
     SHA256_PATTERN,
     JobRequest,
 )
-from syncsde_engine.config import build, check_inputs, without_duplicates
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.request import build, check_inputs, without_duplicates
 
 from .errors import Refused
 

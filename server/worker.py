@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 
 from syncsde_engine import tasks
-from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import SyncSDEError
+from syncsde_engine.request import build
 
 from .attempt import Attempt
 from .blobs import BlobStore

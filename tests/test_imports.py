@@ -23,6 +23,7 @@ SERVER_TAKES = {
     "syncsde_engine.__version__",
     "syncsde_engine.config",
     "syncsde_engine.errors",
+    "syncsde_engine.request",
 }
 WORKER_TAKES = SERVER_TAKES | {"syncsde_engine.tasks"}
 WORKER = ("worker.py", "attempt.py", "checkpoint.py")
@@ -122,7 +123,7 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
     ("module", "absent"),
     [
         ("syncsde_server.__main__", "torch"),
-        ("syncsde_engine.config", "torch"),
+        ("syncsde_engine.request", "torch"),
         ("syncsde_engine.tasks", "torch"),
         ("syncsde_engine.cli", "torch"),
         ("blender_addon.protocol", "bpy"),

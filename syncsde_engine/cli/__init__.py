@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__, output, tasks
-from ..config import CONFIGS, TaskConfig, TextureConfig, build
+from ..config import CONFIGS, TaskConfig, TextureConfig
 from ..errors import SyncSDEError
+from ..request import build
 from . import compare, models, recording, table
 from .console import Console, follow
 from .flags import Parser, add_task, parameters

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from .. import tasks
-from ..config import CONFIGS, TaskConfig, build
+from ..config import CONFIGS, TaskConfig
 from ..errors import InvalidRequest, NumericalFailure
 from ..output import Stage
+from ..request import build
 from ..tasks import Artifacts, Progress
 from . import recording
 from .console import Console, follow

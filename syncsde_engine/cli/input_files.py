@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import CONFIGS, MOST_LAYERS, without_duplicates
+from ..config import CONFIGS, MOST_LAYERS
 from ..errors import InvalidRequest
+from ..request import without_duplicates
 
 MOST_BYTES = 2**31  # of one input file
 FILES = {

@@ -9,8 +9,9 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config import TaskConfig, check_inputs
+from ..config import TaskConfig
 from ..memory import memory_named
+from ..request import check_inputs
 
 if TYPE_CHECKING:
     import numpy as np

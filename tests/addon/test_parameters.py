@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from syncsde_engine.config import CONFIGS, DRAFT, TransformName, build, schema
+from syncsde_engine.config import CONFIGS, TransformName
+from syncsde_engine.request import DRAFT, build, schema
 
 ADDON = Path(__file__).resolve().parents[2] / "blender_addon"
 KINDS = {

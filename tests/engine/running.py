@@ -2,7 +2,7 @@
 """Runs a task to its end."""
 
 from syncsde_engine import tasks
-from syncsde_engine.config import build
+from syncsde_engine.request import build
 
 
 def finish(task, parameters, inputs=None):

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from syncsde_engine.cli import main, parser
-from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.models.stable_diffusion import StableDiffusion
+from syncsde_engine.request import build
 from tests import meshes
 
 SMALL = ["--prompt", "moss", "--steps", "2", "--view-size", "64", "--texture-size", "64"]

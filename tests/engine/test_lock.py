@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from syncsde_engine.config import build
 from syncsde_engine.coupling import earlier, everyone
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.mesh.bake import bake
@@ -20,6 +19,7 @@ from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.texels import used_texels
 from syncsde_engine.models.loading import load as load_model
 from syncsde_engine.noise import Noise
+from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from syncsde_engine.tasks.texture_lock import Lock
 from tests import meshes

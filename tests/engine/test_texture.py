@@ -12,12 +12,12 @@ import torch
 import trimesh
 from PIL import Image
 
-from syncsde_engine.config import build
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.io import load, to_safetensors
 from syncsde_engine.models.catalogue import Settings
 from syncsde_engine.regions import regions
+from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from syncsde_engine.tasks.texture_prompts import (
     prompt_of_faces,

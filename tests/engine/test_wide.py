@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from syncsde_engine import pictures, tasks
-from syncsde_engine.config import build
 from syncsde_engine.coupling import earlier
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.noise import gaussian
+from syncsde_engine.request import build
 from syncsde_engine.tasks.extend import FADE, join
 from syncsde_engine.tasks.patches import crops, starts
 from syncsde_engine.tasks.wide import prompts_of

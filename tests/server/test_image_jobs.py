@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw
 
 from blender_addon.client import EngineError, tensors_to_bytes
 from blender_addon.protocol import Job, JobRequest, JobState
-from syncsde_engine.config import CONFIGS, build
+from syncsde_engine.config import CONFIGS
+from syncsde_engine.request import build
 from syncsde_engine.tasks import Artifacts, run
 from tests.server.running import Engine, start, wait_until
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was asked for, from decoded JSON to a task's Config; without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from .config import CONFIGS, TaskConfig
+from .errors import InvalidRequest
+from .explain import explain
+
+DRAFT: dict[str, Any] = {"steps": 12, "cameras": 6, "texture_size": 512}
+
+
+def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
+    """Make a task's Config from decoded JSON. Raises InvalidRequest with the first wrong field."""
+    if task not in CONFIGS:
+        raise InvalidRequest(
+            f"There is no task {task!r}.", hint=f"Known: {', '.join(CONFIGS)}.", field="task"
+        )
+    if parameters.get("quality") == "draft":
+        own = parameters.get("viewpoints")  # then no rings are added
+        draft = {name: value for name, value in DRAFT.items() if not own or name != "cameras"}
+        parameters = {**draft, **parameters}
+    known = {field.name for field in dataclasses.fields(CONFIGS[task])}
+    for name in parameters:
+        if name not in known:
+            raise InvalidRequest(
+                f"There is no parameter {name!r}.", hint="See the task's schema.", field=name
+            )
+    try:
+        return CONFIGS[task](**_without_lists(parameters))
+    except ValidationError as error:
+        raise explain(error, schema(task)["properties"]) from None
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object; raises ValueError if a name is given twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:64]!r} is given twice")
+    return found
+
+
+def check_inputs(task: str, given: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for an input that is missing or that the task does not know."""
+    config = CONFIGS[task]
+    for name in config.inputs:
+        if name not in given:
+            raise InvalidRequest(f"Task {task!r} needs the input {name!r}.", field=f"inputs.{name}")
+    known = (*config.inputs, *config.optional_inputs)
+    for name in given:
+        if name not in known:
+            raise InvalidRequest(
+                f"Task {task!r} has no input {name!r}.",
+                hint=f"Its inputs: {', '.join(known)}.",
+                field=f"inputs.{name}",
+            )
+
+
+def schema(task: str) -> dict[str, Any]:
+    """The task's JSON Schema, for the HTTP interface and other front ends."""
+    return TypeAdapter(CONFIGS[task]).json_schema()
+
+
+def _without_lists(value: Any) -> Any:
+    """JSON has lists where a frozen dataclass has tuples."""
+    if isinstance(value, Mapping):
+        return {name: _without_lists(entry) for name, entry in value.items()}
+    return tuple(_without_lists(entry) for entry in value) if isinstance(value, list) else value
