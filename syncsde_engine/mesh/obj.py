@@ -63,7 +63,8 @@ def read_obj(text: str, name: str) -> Mesh:
     """
     vertices, uvs, faces = Lines(), Lines(), Lines()
     objects, groups, materials = Runs(name or "mesh"), Runs(name or "mesh"), Runs("material")
-    for number, line in enumerate(text.replace("\\\n", "  ").splitlines(), start=1):
+    joined = text.replace("\\\n", "  ").replace("\\\r\n", "  ")
+    for number, line in enumerate(joined.splitlines(), start=1):
         key, _, rest = line.strip().replace("\t", " ").partition(" ")
         if key == "f":
             if "-" in rest:

@@ -26,7 +26,7 @@ from ..models.catalogue import Settings
 from ..preview import side_by_side
 from . import Artifacts, Progress
 from .session import Session
-from .texture_cameras import cameras_of, require_sight, told
+from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
 from .texture_files import files_of, texture_files
 from .texture_lock import read_lock
 from .texture_prompts import denoiser_of, require_names
@@ -51,11 +51,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         raster = rasterizer(config.rasterizer, session.device)
         mesh = take_in(given, config.uv, config.texture_size)
         lock = read_lock(inputs, mesh.textures, config.texture_size)
-        cameras, seen = cameras_of(
-            config, mesh.work, mesh.normalization, settings.view_size, raster
-        )
-        scene = observe(mesh.work, cameras, raster)
-        require_sight(scene, mesh.normalization)
+        rig = cameras_of(config, mesh.work, mesh.normalization, settings.view_size, raster)
+        scene = in_sight(observe(mesh.work, rig.cameras, raster), rig.own, mesh.normalization)
+        cameras = scene.cameras
         texels = used_texels(scene, config.texture_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
@@ -84,6 +82,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         give_back()
         baked = bake(scene, views, texels, maps)
         give_back()
+        warn_of_unseen(mesh.work, baked)
         painted = baked if lock is None else lock.onto(baked)
         filled = fill(painted, config.fill)
         if lock is not None:
@@ -100,7 +99,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         "mesh": mesh.report,
         "textures": dict(zip(mesh.whole.textures, names, strict=True)),
         "cameras": [told(camera, mesh.normalization) for camera in cameras],
-        **({"seen_with_extra_cameras": seen} if seen else {}),
+        **({"seen_with_extra_cameras": rig.seen} if rig.seen else {}),
         "coverage": baked.coverage._asdict(),
         **({} if lock is None else {"kept": lock.certify([files[name] for name in names])}),
         "disagreement": baked.disagreement,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import torch
 
 from ..config import TextureConfig, Viewpoint
 from ..errors import InvalidRequest
+from ..mesh.bake import Baked
 from ..mesh.cameras import Camera, look_at, paper_cameras
 from ..mesh.mesh import Mesh, Normalization
 from ..mesh.project import Scene
@@ -18,12 +21,16 @@ from ..mesh.rasterize import Rasterizer
 from ..mesh.rigs import extend, framed, front_first, ring_cameras
 
 MULTIPLE = 8  # pixels that become one latent
+MOST_NAMED = 5  # objects in warnings
+
+log = logging.getLogger(__name__)
 
 
 class Cameras(NamedTuple):
     """In the order of the trajectories, and how much of the surface the first and all see."""
 
     cameras: tuple[Camera, ...]
+    own: tuple[Camera, ...]  # those among them that the user has placed
     seen: list[float] | None  # share of the used texels, before and with each extra camera
 
 
@@ -40,26 +47,54 @@ def cameras_of(
     if config.cameras is not None:
         rig = ring_cameras(config.cameras)
     cameras = [replace(lens, azimuth=camera.azimuth, elevation=camera.elevation) for camera in rig]
-    for number, viewpoint in enumerate(config.viewpoints):
-        cameras.append(_placed(viewpoint, number, lens, config.fov, normalization))
+    own = [
+        _placed(viewpoint, number, lens, config.fov, normalization)
+        for number, viewpoint in enumerate(config.viewpoints)
+    ]
+    cameras += own
     seen = None
     if config.extra_cameras:
         cameras, seen = extend(mesh, cameras, lens, config.extra_cameras, rasterizer)
     if config.order == "front":
         cameras = front_first(cameras)
-    return Cameras(tuple(cameras), seen)
+    return Cameras(tuple(cameras), tuple(own), seen)
 
 
-def require_sight(scene: Scene, normalization: Normalization) -> None:
-    """Raise InvalidRequest for a camera that sees nothing of the mesh."""
-    for camera, depth in zip(scene.cameras, scene.depth, strict=True):
-        if not torch.isfinite(depth).any():
-            place = told(camera, normalization)["position"]
+def in_sight(scene: Scene, own: Sequence[Camera], normalization: Normalization) -> Scene:
+    """Leave out the cameras that see nothing, as those of a rig do that a plane turns its edge to.
+
+    Raises InvalidRequest if one of them is the user's own, or none is left.
+    """
+    sees = scene.depth.isfinite().any(dim=(1, 2)).tolist()
+    for camera in (camera for camera, some in zip(scene.cameras, sees, strict=True) if not some):
+        if camera in own:
             raise InvalidRequest(
-                f"The camera at {place} sees nothing of the mesh.",
+                f"The camera at {told(camera, normalization)['position']} sees nothing of the "
+                "mesh.",
                 hint="Move or turn it, or leave it out.",
                 field="viewpoints",
             )
+    if not any(sees):
+        raise InvalidRequest(
+            "No camera sees anything of the mesh.",
+            hint="Raise extra_cameras, which stand where there is something to see.",
+            field="cameras",
+        )
+    if all(sees):
+        return scene
+    log.warning("%d of %d views show nothing and are left out", sees.count(False), len(sees))
+    cameras = tuple(itertools.compress(scene.cameras, sees))
+    return replace(scene, cameras=cameras, depth=scene.depth[torch.tensor(sees)])
+
+
+def warn_of_unseen(mesh: Mesh, baked: Baked) -> None:
+    """Say which objects no view has shown."""
+    painted = set(baked.texels.owner()[baked.weight > 0].unique().tolist())
+    unseen = [mesh.objects[number] for number in range(len(mesh.objects)) if number not in painted]
+    for name in unseen[:MOST_NAMED]:
+        log.warning("%r is seen by no view and stays gray: paint it alone, or add cameras", name)
+    if len(unseen) > MOST_NAMED:
+        log.warning("So are %d further objects", len(unseen) - MOST_NAMED)
 
 
 def told(camera: Camera, normalization: Normalization) -> dict[str, Any]:

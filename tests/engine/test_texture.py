@@ -15,6 +15,7 @@ from PIL import Image
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.io import load, to_safetensors
+from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.models.catalogue import Settings
 from syncsde_engine.regions import regions
 from syncsde_engine.request import build
@@ -378,6 +379,52 @@ def test_a_camera_that_is_of_no_use_is_told(texture, viewpoint, sentence):
     with pytest.raises(InvalidRequest, match=sentence) as caught:
         texture(viewpoints=[viewpoint])
     assert caught.value.field == "viewpoints"
+
+
+def floor_and_speck() -> bytes:
+    """A large horizontal square, and one that is too small and too far away to be seen."""
+    sides = [(1.0, (0, 0, 0)), (1e-4, (0, 30, 0))]
+    square = np.array([[-1, 0, -1], [-1, 0, 1], [1, 0, 1], [1, 0, -1]])
+    triangles = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    return to_safetensors(
+        Mesh(
+            np.vstack([half * square + place for half, place in sides]).astype(np.float32),
+            np.vstack([triangles, triangles + 4]),
+            face_object=np.array([0, 0, 1, 1], np.int32),
+            objects=("floor", "speck"),
+        )
+    )
+
+
+def test_views_that_see_the_edge_of_a_plane_are_left_out(tiny_model, caplog):
+    """Of the paper's ten cameras eight stand on the horizon of a floor."""
+    config = build("texture", {**SMALL, "model": str(tiny_model)})
+    plane = to_safetensors(
+        dataclasses.replace(quad(1.0), positions=quad(1.0).positions[:, [0, 2, 1]])
+    )
+    _, files = finish(run("texture", config, {"mesh": plane}))
+    assert "8 of 10 views show nothing and are left out" in caplog.text
+    report = json.loads(files["report.json"])
+    assert [round(camera["elevation"]) for camera in report["cameras"]] == [30, 30]
+    assert report["coverage"]["seen"] > 0.8
+    assert {"views/00.png", "views/01.png"} == {name for name in files if name.startswith("views")}
+
+
+def test_a_mesh_that_no_camera_sees_is_refused(tiny_model):
+    config = build("texture", {**SMALL, "model": str(tiny_model), "cameras": 4})
+    plane = to_safetensors(
+        dataclasses.replace(quad(1.0), positions=quad(1.0).positions[:, [0, 2, 1]])
+    )
+    with pytest.raises(InvalidRequest, match="No camera sees anything") as caught:
+        finish(run("texture", config, {"mesh": plane}))
+    assert caught.value.field == "cameras"
+
+
+def test_an_object_that_no_view_shows_is_told(tiny_model, caplog):
+    config = build("texture", {**SMALL, "model": str(tiny_model)})
+    finish(run("texture", config, {"mesh": floor_and_speck()}))
+    assert "'speck' is seen by no view and stays gray" in caplog.text
+    assert "'floor'" not in caplog.text
 
 
 def test_a_draft_has_no_rings_beside_given_cameras():

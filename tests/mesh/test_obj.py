@@ -36,6 +36,7 @@ def test_order_and_separate_texture_indices_survive():
         ("f -4 -3 -2", [[0, 1, 2]]),
         ("f 1 2 3 4", [[0, 1, 2], [0, 2, 3]]),
         ("f 1 2 \\\n 3", [[0, 1, 2]]),
+        ("f 1 2 \\\r\n 3\r\nf 1 \\\r\n 2 3", [[0, 1, 2], [0, 1, 2]]),
         ("f 1 2 3 # comment\r\ng part\ns off\nusemtl m", [[0, 1, 2]]),
     ],
 )
