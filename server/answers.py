@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from syncsde_engine.errors import SyncSDEError
+from syncsde_engine.errors import InvalidRequest, SyncSDEError
+from syncsde_engine.explain import place_of, said
 
 from .errors import Refused, disk_full, is_disk_full, status_of
-from .strict import invalid
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def parameter(request: Request, error: RequestValidationError) -> JSONResponse:
-        return await ours(
-            request, invalid({**error.errors()[0], "loc": error.errors()[0]["loc"][1:]})
-        )
+        first = {**error.errors()[0], "loc": error.errors()[0]["loc"][1:]}  # without its place
+        sentence, hint = said(first, place_of(first), "")
+        return await ours(request, InvalidRequest(sentence, hint=hint, field=place_of(first)))
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:

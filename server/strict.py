@@ -16,6 +16,7 @@ from blender_addon.protocol import (
     JobRequest,
 )
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.explain import explain
 from syncsde_engine.request import build, check_inputs, without_duplicates
 
 from .errors import Refused
@@ -30,15 +31,19 @@ class Submission(BaseModel):
 
     model_config = STRICT
 
-    task: Annotated[str, Field(min_length=1, max_length=64)]
-    parameters: dict[str, Any]
+    task: Annotated[str, Field(min_length=1, max_length=64, description="its name")]
+    parameters: Annotated[dict[str, Any], Field(description="what the task's schema describes")]
     inputs: Annotated[
         dict[str, Annotated[str, Field(pattern=SHA256_PATTERN)]],
         Field(max_length=16, description="name -> SHA-256 of a blob that is here already"),
     ] = {}
     key: Annotated[
         str | None,
-        Field(pattern=KEY_PATTERN, description="requests with the same key are one job"),
+        Field(
+            pattern=KEY_PATTERN,
+            description="1 to 64 of letters, digits, . _ and -; requests with the same key are one "
+            "job",
+        ),
     ] = None
     priority: Priority = 0
 
@@ -82,16 +87,12 @@ def read(kind: type[Body], body: bytes) -> Body:
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refused(400, "invalid_json", f"The body is not JSON: {reason}.") from None
+    if not isinstance(content, dict):
+        raise InvalidRequest("The body must be a JSON object.", field="body")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise invalid(error.errors(include_url=False)[0]) from None
-
-
-def invalid(first: Any) -> InvalidRequest:
-    """Make one of pydantic's error entries ours."""
-    field = ".".join(str(part) for part in first["loc"]) or "body"
-    return InvalidRequest(f"{field}: {first['msg']}.", field=field)
+        raise explain(error, kind.model_json_schema()["properties"]) from None
 
 
 def _constant(name: str) -> Any:

@@ -20,6 +20,10 @@ KINDS = {
     "string_unicode": "a text in Unicode",
     "tuple_type": "a list",
     "dataclass_type": "a JSON object",
+    "dict_type": "a JSON object",
+    "model_type": "a JSON object",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
 }
 LIMITS = {
     "greater_than_equal": ("ge", "at least"),
@@ -80,11 +84,11 @@ def said(wrong: Any, name: str, description: str) -> tuple[str, str]:
     if kind in ("string_pattern_mismatch", "string_too_short") and not value.strip():
         return f"{name} is empty.", meaning
     if kind == "string_pattern_mismatch":
-        return f"{name} cannot be {shown}.", f"Choose from: {description}."
+        return f"{name} cannot be {shown}.", f"Wanted: {description}." if description else ""
     if kind == "string_too_long":
         longest = context["max_length"]
         return f"{name} has {len(value)} characters, and at most {longest} are taken.", ""
-    if kind == "unexpected_keyword_argument":
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"There is no {name}.", meaning
     if kind == "literal_error":
         return f"{name} cannot be {shown}.", f"Choose {context['expected']}."

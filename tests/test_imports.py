@@ -23,6 +23,7 @@ SERVER_TAKES = {
     "syncsde_engine.__version__",
     "syncsde_engine.config",
     "syncsde_engine.errors",
+    "syncsde_engine.explain",
     "syncsde_engine.request",
 }
 WORKER_TAKES = SERVER_TAKES | {"syncsde_engine.tasks"}

@@ -295,6 +295,22 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"priority": 200}, "priority must be at most 100 (got 200)."),
+        ({"priority": "high"}, "priority must be a whole number (got 'high')."),
+        ({"inputs": []}, "inputs must be a JSON object (got [])."),
+        ({"parameters": None}, "parameters must be a JSON object (got None)."),
+        ({"key": "a/b"}, "key cannot be 'a/b'."),
+        ({"colour": "red"}, "There is no colour."),
+    ],
+)
+def test_a_refusal_names_the_value_and_what_is_wanted(engine, more, sentence):
+    asked = {"task": "count", "parameters": {}, **more}
+    assert post(engine, json.dumps(asked))[1]["message"] == sentence
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(engine, name):
     body, status, code, field = REFUSED[name]
