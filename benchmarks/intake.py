@@ -25,6 +25,7 @@ from geometry import ROWS, bumpy_ball
 from syncsde_engine.mesh.intake import take_in
 from syncsde_engine.mesh.io import load, textured_glb
 from syncsde_engine.mesh.mesh import Mesh
+from syncsde_engine.pictures import png
 
 SIZE = 1024
 
@@ -66,7 +67,7 @@ def write(mesh: Mesh, folder: Path) -> tuple[Path, Path]:
         corners = np.stack([mesh.triangles, mesh.uv_triangles], axis=2).reshape(-1, 6) + 1
         np.savetxt(file, corners, "f %d/%d %d/%d %d/%d")
     named = replace(mesh, textures=("ball",))
-    glb.write_bytes(textured_glb(named, [np.zeros((4, 4, 3), np.uint8)]))
+    glb.write_bytes(textured_glb(named, [png(np.zeros((4, 4, 3), np.uint8))]))
     return obj, glb
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .mesh import Mesh, check_uvs
 from .shading import corner_normals
@@ -22,8 +20,8 @@ VERTICES, INDICES = 34962, 34963
 LINEAR, MIPMAPPED, CLAMP = 9729, 9987, 33071
 
 
-def textured_glb(mesh: Mesh, textures: Sequence[NDArray[np.uint8]]) -> bytes:
-    """Write a mesh with uvs and its K textures (H, W, 3) uint8, row 0 at v = 1, as a GLB file.
+def textured_glb(mesh: Mesh, textures: Sequence[bytes]) -> bytes:
+    """Write a mesh with uvs and its K textures, PNG files whose top row is at v = 1, as a GLB file.
 
     Positions stay as they are (glTF is y up, too). glTF has one index for all, so vertices are
     split along seams and sharp edges here, and its v runs down from the top row. Materials are
@@ -88,10 +86,8 @@ def _add_object(
     file.add("nodes", {"mesh": shape, "name": name})
 
 
-def _add_material(file: _File, name: str, pixels: NDArray[np.uint8], source: int) -> None:
-    png = io.BytesIO()
-    Image.fromarray(pixels).save(png, "PNG")
-    view = file.view(png.getvalue())
+def _add_material(file: _File, name: str, png: bytes, source: int) -> None:
+    view = file.view(png)
     file.add("images", {"bufferView": view, "mimeType": "image/png", "name": name})
     file.add("textures", {"sampler": 0, "source": source})
     surface = {

@@ -62,9 +62,9 @@ def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: s
         title,
         SHEET_CELL,
     )
-    files = zip(texture_files(mesh.textures), map(pictures.png, painted), strict=True)
-    return dict(files) | {
-        "textured.glb": io.textured_glb(mesh, painted),
+    encoded = [pictures.png(texture) for texture in painted]
+    return dict(zip(texture_files(mesh.textures), encoded, strict=True)) | {
+        "textured.glb": io.textured_glb(mesh, encoded),
         "contact_sheet.png": pictures.png(sheet),
         **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
     }

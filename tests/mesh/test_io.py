@@ -14,6 +14,7 @@ from PIL import Image
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.io import from_safetensors, load, textured_glb, to_safetensors
 from syncsde_engine.mesh.mesh import areas, normals
+from syncsde_engine.pictures import png
 from tests.mesh.shapes import icosphere, quad
 
 
@@ -223,10 +224,10 @@ def chunks(content: bytes) -> tuple[dict, bytes]:
 
 def test_a_textured_glb_holds_the_picture_and_gltf_coordinates():
     texture = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
-    document, body = chunks(textured_glb(quad(3.0), [texture]))
+    document, body = chunks(textured_glb(quad(3.0), [png(texture)]))
     image = document["bufferViews"][document["images"][0]["bufferView"]]
-    png = body[image["byteOffset"] : image["byteOffset"] + image["byteLength"]]
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), texture)
+    stored = body[image["byteOffset"] : image["byteOffset"] + image["byteLength"]]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored))), texture)
     material = document["materials"][0]["pbrMetallicRoughness"]
     assert material["metallicFactor"] == 0
     assert material["roughnessFactor"] == 1
@@ -256,7 +257,7 @@ def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):
     mesh = quad(2.0)
     uvs = np.array([[0, 0], [0.4, 0], [0.4, 1], [0.6, 0], [1, 1], [0.6, 1]], np.float32)
     mesh = replace(mesh, uvs=uvs, uv_triangles=np.array([[0, 1, 2], [3, 4, 5]], np.int32))
-    (tmp_path / "a.glb").write_bytes(textured_glb(mesh, [np.zeros((4, 4, 3), np.uint8)]))
+    (tmp_path / "a.glb").write_bytes(textured_glb(mesh, [png(np.zeros((4, 4, 3), np.uint8))]))
     back = load(tmp_path / "a.glb")
     assert len(back.positions) == 6
     assert back.uvs is not None
@@ -267,13 +268,13 @@ def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):
 
 def test_a_mesh_without_texture_coordinates_has_no_textured_file():
     with pytest.raises(InvalidMesh, match="no texture coordinates"):
-        textured_glb(icosphere(0), [np.zeros((4, 4, 3), np.uint8)])
+        textured_glb(icosphere(0), [png(np.zeros((4, 4, 3), np.uint8))])
 
 
 def test_objects_of_a_scene_without_texture_coordinates_say_so(tmp_path: Path):
     plain = trimesh.creation.box((1, 1, 1))
     textured = trimesh.load_scene(
-        io.BytesIO(textured_glb(quad(1.0), [np.zeros((4, 4, 3), np.uint8)])), file_type="glb"
+        io.BytesIO(textured_glb(quad(1.0), [png(np.zeros((4, 4, 3), np.uint8))])), file_type="glb"
     )
     textured.export(tmp_path / "with.glb")
     assert isinstance(load(tmp_path / "with.glb").uvs, np.ndarray)

@@ -9,6 +9,7 @@ import trimesh
 from syncsde_engine.mesh.glb import textured_glb
 from syncsde_engine.mesh.mesh import Mesh, normals
 from syncsde_engine.mesh.shading import corner_normals
+from syncsde_engine.pictures import png
 from tests.mesh.shapes import icosphere
 
 
@@ -71,7 +72,7 @@ def test_a_glb_has_its_vertices_split_only_where_it_must_be():
         replace(mesh, uvs=mesh.positions[:, :2] / 4 + 0.5, uv_triangles=mesh.triangles)
         for mesh in solids
     )
-    texture = [np.zeros((4, 4, 3), np.uint8)]
+    texture = [png(np.zeros((4, 4, 3), np.uint8))]
     for mesh, at_most in ((sphere, len(sphere.positions)), (box, 24)):
         back = trimesh.load_scene(io.BytesIO(textured_glb(mesh, texture)), file_type="glb")
         (read,) = back.geometry.values()
