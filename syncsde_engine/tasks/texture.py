@@ -82,8 +82,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         give_back()
         baked = bake(scene, views, texels, maps)
         give_back()
-        warn_of_unseen(mesh.work, baked)
         painted = baked if lock is None else lock.onto(baked)
+        warn_of_unseen(mesh.work, painted)
         filled = fill(painted, config.fill)
         if lock is not None:
             filled = lock.restore(filled)

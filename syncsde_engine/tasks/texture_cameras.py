@@ -87,10 +87,18 @@ def in_sight(scene: Scene, own: Sequence[Camera], normalization: Normalization) 
     return replace(scene, cameras=cameras, depth=scene.depth[torch.tensor(sees)])
 
 
-def warn_of_unseen(mesh: Mesh, baked: Baked) -> None:
-    """Say which objects no view has shown."""
-    painted = set(baked.texels.owner()[baked.weight > 0].unique().tolist())
-    unseen = [mesh.objects[number] for number in range(len(mesh.objects)) if number not in painted]
+def warn_of_unseen(mesh: Mesh, painted: Baked) -> None:
+    """Say which objects have texels, but none with paint."""
+    owner = painted.texels.owner()
+    count, seen = (
+        torch.bincount(owners, minlength=len(mesh.objects)).tolist()
+        for owners in (owner, owner[painted.weight > 0])
+    )
+    unseen = [
+        name
+        for name, have, show in zip(mesh.objects, count, seen, strict=True)
+        if have and not show
+    ]
     for name in unseen[:MOST_NAMED]:
         log.warning("%r is seen by no view and stays gray: paint it alone, or add cameras", name)
     if len(unseen) > MOST_NAMED:
