@@ -381,17 +381,15 @@ def test_a_camera_that_is_of_no_use_is_told(texture, viewpoint, sentence):
     assert caught.value.field == "viewpoints"
 
 
-def floor_and_speck() -> bytes:
-    """A large horizontal square, and one that is too small and too far away to be seen."""
-    sides = [(1.0, (0, 0, 0)), (1e-4, (0, 30, 0))]
-    square = np.array([[-1, 0, -1], [-1, 0, 1], [1, 0, 1], [1, 0, -1]])
-    triangles = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+def box_in_a_box() -> bytes:
+    boxes = [trimesh.creation.box(extents=(side, side, side)) for side in (2.0, 1.0)]
+    corners, faces = [box.vertices for box in boxes], [box.faces for box in boxes]
     return to_safetensors(
         Mesh(
-            np.vstack([half * square + place for half, place in sides]).astype(np.float32),
-            np.vstack([triangles, triangles + 4]),
-            face_object=np.array([0, 0, 1, 1], np.int32),
-            objects=("floor", "speck"),
+            np.vstack(corners).astype(np.float32),
+            np.vstack([faces[0], faces[1] + len(corners[0])]).astype(np.int32),
+            face_object=np.repeat(np.array([0, 1], np.int32), 12),
+            objects=("crate", "content"),
         )
     )
 
@@ -422,9 +420,9 @@ def test_a_mesh_that_no_camera_sees_is_refused(tiny_model):
 
 def test_an_object_that_no_view_shows_is_told(tiny_model, caplog):
     config = build("texture", {**SMALL, "model": str(tiny_model)})
-    finish(run("texture", config, {"mesh": floor_and_speck()}))
-    assert "'speck' is seen by no view and stays gray" in caplog.text
-    assert "'floor'" not in caplog.text
+    finish(run("texture", config, {"mesh": box_in_a_box()}))
+    assert "'content' is seen by no view and stays gray" in caplog.text
+    assert "'crate'" not in caplog.text
 
 
 def test_a_draft_has_no_rings_beside_given_cameras():
