@@ -10,6 +10,7 @@ import bpy
 
 from . import engine, material, preferences, session
 from .operators import chosen, selected_cameras, why_not
+from .properties import UNSET
 
 MOST_PROMPTS = 8  # objects whose own prompts are shown
 
@@ -108,7 +109,14 @@ def draw_settings(
     layout.use_property_split = True
     layout.use_property_decorate = False
     for name in names:
-        layout.prop(settings, name)
+        draw_setting(layout, settings, name)
+
+
+def draw_setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name: str) -> None:
+    """Draw a setting, dimmed while it is left to the model or the task."""
+    row = layout.row()
+    row.active = name not in UNSET or getattr(settings, name) != UNSET[name]
+    row.prop(settings, name)
 
 
 def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:

@@ -8,7 +8,7 @@ import types
 import bpy
 
 from .image_jobs import JOBS, Incomplete
-from .panel import draw_engine, draw_error, draw_message, draw_settings
+from .panel import draw_engine, draw_error, draw_message, draw_setting, draw_settings
 
 SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
 MOST_PARTS = {"mask": 8, "wide": 64, "ambiguous": 7}
@@ -70,7 +70,7 @@ def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> 
         box = draw_part(layout, part, index)
         box.template_ID(part, "mask", open="image.open", new="image.new")
     draw_add(layout, "mask", settings)
-    layout.prop(settings, "size")
+    draw_setting(layout, settings, "size")
 
 
 def draw_edit(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
@@ -86,8 +86,8 @@ def draw_edit(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> 
 
 def draw_wide(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
     layout.prop(settings, "prompt")
-    layout.prop(settings, "width")
-    layout.prop(settings, "height")
+    draw_setting(layout, settings, "width")
+    draw_setting(layout, settings, "height")
     layout.prop(settings, "wrap")
     layout.prop(settings, "extend")
     if settings.extend is not None:
@@ -104,7 +104,7 @@ def draw_ambiguous(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup
         box = draw_part(layout, part, index)
         box.prop(part, "transform")
     draw_add(layout, "ambiguous", settings)
-    layout.prop(settings, "size")
+    draw_setting(layout, settings, "size")
 
 
 def draw_part(

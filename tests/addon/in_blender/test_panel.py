@@ -10,11 +10,13 @@ class Layout:
     """Stands for bpy.types.UILayout, which exists only while Blender draws a window."""
 
     def __init__(self):
-        self.drawn = []
+        self.drawn, self.dimmed, self.active = [], [], True
 
     def prop(self, data, name, **_):
         assert hasattr(data, name)
         self.drawn.append(name)
+        if not self.active:
+            self.dimmed.append(name)
 
     def operator(self, name, **_):
         self.drawn.append(name)
@@ -30,7 +32,12 @@ class Layout:
     def column(self, **_):
         return self
 
-    row = box = column
+    box = column
+
+    def row(self):
+        row = Layout()
+        row.drawn, row.dimmed = self.drawn, self.dimmed
+        return row
 
     def template_ID(self, data, name, **_):
         self.prop(data, name)
@@ -43,6 +50,7 @@ def draw(bpy, addon):
         kind = getattr(bpy.types, f"SYNCSDE_PT_{name}")
         panel = types.SimpleNamespace(layout=layout, names=getattr(kind, "names", ()))
         kind.draw(panel, bpy.context)
+        drawn.dimmed = layout.dimmed
         return layout.drawn
 
     return drawn
@@ -71,6 +79,17 @@ def test_offers_generate_with_an_engine(draw, suzanne, an_engine):
 def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
     bpy.ops.syncsde.apply_texture(filepath=picture)
     assert draw()[-1] == "syncsde.remove_texture"
+
+
+def test_what_is_left_to_the_model_is_dimmed(bpy, draw, suzanne, an_engine):
+    draw("views")
+    assert draw.dimmed == ["cameras", "view_size"]
+    bpy.context.scene.syncsde.cameras = 6
+    draw("views")
+    assert draw.dimmed == ["view_size"]
+    bpy.context.scene.syncsde_image.task = "wide"
+    draw("image")
+    assert draw.dimmed == ["width", "height"]
 
 
 def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engine):
