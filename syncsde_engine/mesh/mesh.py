@@ -132,8 +132,9 @@ def check_uvs(mesh: Mesh) -> None:
 def normalise(mesh: Mesh) -> tuple[Mesh, Normalization]:
     """Scale the smallest ball around the used vertices to the unit ball (section 3.3.5).
 
-    Loose vertices do not count. Computed in float64. Paper: not said; the authors centre the mean of
-    the vertices, so that a dense part pulls all out of the middle of the views, and makes it small.
+    Loose vertices do not count. Computed in float64.
+    Paper: not said; the authors centre the mean of the vertices, so that a dense part pulls all out
+    of the middle of the views and makes it small.
     """
     positions = mesh.positions.astype(np.float64)
     used = positions[np.unique(mesh.triangles)]
