@@ -127,6 +127,7 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
         ("syncsde_engine.request", "torch"),
         ("syncsde_engine.tasks", "torch"),
         ("syncsde_engine.cli", "torch"),
+        ("syncsde_engine.library", "torch"),
         ("blender_addon.protocol", "bpy"),
         ("blender_addon.protocol", "numpy"),
     ],

@@ -33,13 +33,13 @@ def test_the_wheel_claims_only_our_own_names(names):
     assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
 
 
-def test_the_wheel_brings_every_module_and_the_model(names):
+def test_the_wheel_brings_every_module_the_model_and_the_library(names):
     folders = {"blender_addon": "blender_addon", "server": "syncsde_server"}
     for source in ("blender_addon", "server", "syncsde_engine"):
         for path in (ROOT / source).rglob("*.py"):
             inside = path.relative_to(ROOT / source).as_posix()
             assert f"{folders.get(source, source)}/{inside}" in names
-    mini = ROOT / "syncsde_engine" / "models" / "mini"
-    for path in mini.rglob("*.*"):
-        if path.is_file():
-            assert path.relative_to(ROOT).as_posix() in names
+    for folder in ("models/mini", "library"):
+        for path in (ROOT / "syncsde_engine" / folder).rglob("*.*"):
+            if path.is_file() and path.suffix != ".pyc":
+                assert path.relative_to(ROOT).as_posix() in names

@@ -21,7 +21,7 @@ from .. import __version__, output, tasks
 from ..config import CONFIGS, TaskConfig, TextureConfig
 from ..errors import SyncSDEError
 from ..request import build
-from . import compare, models, recording, table
+from . import compare, library, models, recording, table
 from .console import Console, follow
 from .flags import Parser, add_task, parameters
 from .input_files import input_paths, naming_files, read_file
@@ -76,6 +76,7 @@ def parser(*, described: bool = False) -> argparse.ArgumentParser:
         add_files(command, compared=True)
         command.set_defaults(command=run_comparison)
     models.add_to(commands)
+    library.add_to(commands)
     for command in importlib.metadata.entry_points(group=COMMANDS):
         commands.add_parser(command.name, help=about(command.load()) if described else None)
     return main

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which material a prompt names: the longest of the phrases that stand in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from .colors import COLORS, SHADES
+
+if TYPE_CHECKING:
+    from . import Material
+
+WORD = re.compile(r"\w+")
+# Phrases that hold the name of a material and do not mean it.
+OTHERWISE = ("brick red", "ice cream", "rock star", "rock band", "sand castle", "stone age")
+# What may stand between a color and the material it describes: "a blue old brick wall".
+BETWEEN = {
+    *(
+        "aged",
+        "ancient",
+        "clean",
+        "cracked",
+        "dark",
+        "dirty",
+        "dry",
+        "fine",
+        "glossy",
+        "light",
+        "old",
+    ),
+    *(
+        "painted",
+        "polished",
+        "rough",
+        "shiny",
+        "small",
+        "smooth",
+        "soft",
+        "weathered",
+        "wet",
+        "worn",
+    ),
+}
+
+
+class Found(NamedTuple):
+    """A material that a prompt names."""
+
+    material: Material
+    color: str | None  # of COLORS; None leaves the picture as it is
+
+
+def find_among(materials: Iterable[Material], prompt: str) -> Found | None:
+    """The longest name or synonym in the prompt wins; of equal ones the first in the prompt.
+
+    Whole words count, in upper or lower case, in the singular or the plural. A color word before
+    the phrase means recoloring, unless the material is of that color or must not be recolored.
+    """
+    words = [word.lower() for word in WORD.findall(prompt)]
+    stems = [singular(word) for word in words]
+    taken = {place + i for place, size in _places(stems, OTHERWISE) for i in range(size)}
+    best: tuple[tuple[int, int, int], Material, int] | None = None
+    for material in materials:
+        for phrase in (material.name, *material.words):
+            for place, size in _places(stems, (phrase,)):
+                if taken & set(range(place, place + size)):
+                    continue
+                length = sum(len(stem) for stem in stems[place : place + size])
+                rank = (size, length, -place)
+                if best is None or rank > best[0]:
+                    best = (rank, material, place)
+    if best is None:
+        return None
+    _, material, place = best
+    color = _color_before(words, place)
+    return Found(material, color if material.tint and color != material.color else None)
+
+
+def singular(word: str) -> str:
+    """One form for singular and plural: it only has to be the same for both."""
+    for ending, kept in (
+        ("ves", "f"),
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("shes", "sh"),
+        ("ches", "ch"),
+    ):
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            return word[: -len(ending)] + kept
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+
+
+def _places(stems: Sequence[str], phrases: Iterable[str]) -> list[tuple[int, int]]:
+    """Where phrases stand among words: (first word, number of words)."""
+    found = []
+    for phrase in phrases:
+        wanted = [singular(word.lower()) for word in WORD.findall(phrase)]
+        size = len(wanted)
+        for place in range(len(stems) - size + 1 if size else 0):
+            if list(stems[place : place + size]) == wanted:
+                found.append((place, size))
+    return found
+
+
+def _color_before(words: Sequence[str], place: int) -> str | None:
+    for word in reversed(words[:place]):
+        name = SHADES.get(word, word)
+        if name in COLORS:
+            return name
+        if word not in BETWEEN:
+            return None
+    return None
