@@ -70,8 +70,8 @@ def read_request(body: bytes) -> JobRequest:
     Raises Refused if it is not plain JSON, InvalidRequest with the first wrong field.
     """
     submission = read(Submission, body)
-    build(submission.task, submission.parameters)
-    check_inputs(submission.task, submission.inputs)
+    config = build(submission.task, submission.parameters)
+    check_inputs(submission.task, config, submission.inputs)
     return JobRequest(**submission.model_dump())
 
 

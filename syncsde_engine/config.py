@@ -19,6 +19,7 @@ LONGEST_PROMPT = 2000  # characters
 MOST_VIEWS = 64  # of a mesh
 MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
+MOST_LIKES = 8  # objects and materials with pictures of their own
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
@@ -29,6 +30,10 @@ Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
 Coordinate = Annotated[float, Strict(), Field(ge=-1e30, le=1e30)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+MaterialName = Annotated[
+    Name | None,
+    Field(description="picture of the library to look like; default: found by the prompt"),
+]
 StrategyName = Literal[
     "syncsde", "synctweedies", "multidiffusion", "visual-anagrams", "syncmvd", "independent"
 ]
@@ -73,8 +78,13 @@ class Sampling:
         float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
     ] = 1.0
     model: Annotated[
-        str, Field(min_length=1, description="name of a known model, or a diffusers folder")
-    ] = "mini"
+        str,
+        Field(
+            min_length=1,
+            description="name of a known model, or a diffusers folder. auto: exemplar where a "
+            "picture is given or the prompt names one of the library, else mini",
+        ),
+    ] = "auto"
     batch_size: Annotated[
         int | None,
         Field(ge=1, le=64, description="trajectories in the network at once; default: up to 10"),
@@ -115,9 +125,36 @@ class TextureConfig(Sampling):
     """Texture a mesh from synchronised views, ten by default (section 3.3.5 of the paper)."""
 
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
-    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "keep", "keep_mask")
+    optional_inputs: ClassVar[tuple[str, ...]] = (
+        "noise",
+        "keep",
+        "keep_mask",
+        "like",
+        *(f"like_{number}" for number in range(1, MOST_LIKES + 1)),
+    )
 
-    prompt: Annotated[Text, Field(description="what the surface should look like")]
+    prompt: Annotated[
+        str,
+        Field(
+            max_length=LONGEST_PROMPT,
+            description="what the surface should look like; or give a picture, as like or material",
+        ),
+    ] = ""
+    material: MaterialName = None
+    like_for: Annotated[
+        tuple[Name, ...],
+        Field(
+            max_length=MOST_LIKES,
+            description="objects or materials that look like a picture of their own",
+        ),
+    ] = ()
+    tile_size: Annotated[
+        Annotated[float, Strict(), Field(gt=0, le=100)] | None,
+        Field(
+            description="width of the picture on the mesh, whose longest reach from its middle "
+            "is 1; default: the picture's own"
+        ),
+    ] = None
     quality: Annotated[
         Literal["draft", "standard"],
         Field(description="draft: fewer views and steps, unless they are given"),
@@ -299,9 +336,19 @@ class EditConfig(Sampling):
 class WideConfig(Sampling):
     """Make a wide, tall or wrapped image from overlapping patches (section 3.3.3 of the paper)."""
 
-    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "extend")
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "extend", "like")
 
-    prompt: Annotated[Text, Field(description="what the image shows")]
+    prompt: Annotated[
+        str,
+        Field(
+            max_length=LONGEST_PROMPT,
+            description="what the image shows; or give a picture, as like or material",
+        ),
+    ] = ""
+    material: MaterialName = None
+    tile_size: Annotated[
+        ViewSize | None, Field(description="width of the picture in the image; default: its own")
+    ] = None
     prompt_at: Annotated[
         tuple[tuple[int, Text], ...],
         Field(description="from this pixel column on (row, in a tall image), show that instead"),

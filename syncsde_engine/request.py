@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from .config import CONFIGS, TaskConfig
+from .config import CONFIGS, TaskConfig, TextureConfig, WideConfig
 from .errors import InvalidRequest
 from .explain import explain
 
@@ -48,9 +48,10 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def check_inputs(task: str, given: Mapping[str, Any]) -> None:
+def check_inputs(task: str, config: TaskConfig, given: Mapping[str, Any]) -> None:
     """Raise InvalidRequest for an input that is missing or that the task does not know."""
-    config = CONFIGS[task]
+    if isinstance(config, TextureConfig | WideConfig):
+        check_subject(config, given)
     for name in config.inputs:
         if name not in given:
             raise InvalidRequest(f"Task {task!r} needs the input {name!r}.", field=f"inputs.{name}")
@@ -62,6 +63,30 @@ def check_inputs(task: str, given: Mapping[str, Any]) -> None:
                 hint=f"Its inputs: {', '.join(known)}.",
                 field=f"inputs.{name}",
             )
+
+
+def check_subject(config: TextureConfig | WideConfig, given: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest unless a run knows what to paint: words, or a picture for each name."""
+    if not (config.prompt.strip() or config.material or "like" in given):
+        raise InvalidRequest(
+            "There is no prompt.",
+            hint="Say what it should look like, or give a picture: like, or a material.",
+            field="prompt",
+        )
+    if config.material and "like" in given:
+        raise InvalidRequest(
+            f"Both a picture and the material {config.material!r} are given.",
+            hint="Leave one of like and material out.",
+            field="material",
+        )
+    names = config.like_for if isinstance(config, TextureConfig) else ()
+    pictures = sorted(name for name in given if name.startswith("like_"))
+    if pictures != [f"like_{number}" for number in range(1, len(names) + 1)]:
+        raise InvalidRequest(
+            f"like_for has {len(names)} names, and there are {len(pictures)} pictures for them.",
+            hint="Give one picture for each name: like_1, like_2, ...",
+            field="like_for",
+        )
 
 
 def schema(task: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from ..config import CONFIGS, Sampling
 from ..errors import InvalidRequest
-from .input_files import FILES, MASKS, read_job, read_list
+from .input_files import FILES, LIKE_FOR, MASKS, read_job, read_list
 
 SHORT = 24  # characters of choices that are shown in place of a metavar
 
@@ -97,11 +97,21 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             own.add_argument(name, type=Path, metavar=name.upper(), help=FILES[name])
     required = [field for field in fields if field.default is dataclasses.MISSING]
     for field in [*required, *(field for field in fields if field not in required)]:
+        if field.name == "like_for":  # comes with its pictures
+            continue
         add_field(sampling if field.name in shared else own, config, field)
     if task == "mask":
         files.add_argument("--mask", type=Path, action="append", metavar="FILE", help=MASKS)
+    if task == "texture":
+        files.add_argument(
+            "--like-for",
+            action=Rows,
+            kinds=(str, str),
+            metavar=("NAME", "FILE"),
+            help=LIKE_FOR,
+        )
     for name in config.optional_inputs:
-        if not name.startswith("mask_"):
+        if not name.startswith(("mask_", "like_")):
             files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=FILES[name])
     files.add_argument("--job", type=Path, metavar="FILE.json", help="fields as JSON; flags win")
     command.usage = usage(command.prog, task)
@@ -117,6 +127,8 @@ def usage(prog: str, task: str) -> str:
         if field.default is dataclasses.MISSING
     ]
     masks = ["--mask FILE"] if "mask" in config.inputs else []
+    if "like" in config.optional_inputs:
+        needed = ["(--prompt TEXT | --like FILE)"]
     return " ".join([prog, *inputs, *needed, *masks, "--output DIR", "[options]"])
 
 
@@ -151,7 +163,7 @@ def add_field(group: Any, config: type, field: dataclasses.Field[Any]) -> None:
         notes.insert(0, "required")
     elif field.default is True or field.default is False:
         notes.append(f"default: {'on' if field.default else 'off'}")
-    elif field.default not in (None, ()):
+    elif field.default not in (None, (), ""):
         notes.append(f"default: {field.default}")
     text = get_args(hint)[-1].description + (f" ({'; '.join(notes)})" if notes else "")
     group.add_argument(f"--{flag(field.name)}", help=text.replace("%", "%%"), **arguments)
@@ -175,4 +187,7 @@ def parameters(task: str, options: argparse.Namespace) -> dict[str, Any]:
     given = vars(options)
     job = read_job(options.job) if "job" in given else {}
     fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
-    return job | {name: value for name, value in given.items() if name in fields}
+    flags = {name: value for name, value in given.items() if name in fields}
+    if "like_for" in flags:
+        flags["like_for"] = [name for name, _ in flags["like_for"]]
+    return job | flags

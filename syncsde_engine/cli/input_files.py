@@ -22,8 +22,10 @@ FILES = {
     "extend": "picture, or folder of a finished run, that the image continues",
     "keep": "picture, the mesh's texture: it stays, except where it is transparent",
     "keep_mask": "picture as large: what is white stays, the rest is painted anew",
+    "like": "picture of a material: it is painted as this is, whatever the prompt says",
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
 }
+LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"
 MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"
 
 
@@ -67,6 +69,8 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
             if name == "extend" and path.is_dir():
                 path = path / "image.png"
             paths[name if count == 1 else f"{name}_{count}"] = path
+    for number, (_, path) in enumerate(vars(options).get("like_for", []), start=1):
+        paths[f"like_{number}"] = Path(path)
     for name in config.inputs:
         if name not in paths:
             raise InvalidRequest(

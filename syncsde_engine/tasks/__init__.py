@@ -61,7 +61,7 @@ def run(
     `mesh.io.from_safetensors` reads it, "noise" one with a tensor `noise` (N, C, h, w), all others
     are pictures as PNG, JPEG, WebP or TIFF. Returns the task's files.
     """
-    check_inputs(task, inputs)
+    check_inputs(task, config, inputs)
     module = importlib.import_module(f"{__name__}.{task}")
     with memory_named():
         return (yield from _resumed(module.run(config, inputs), resume))
