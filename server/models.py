@@ -15,7 +15,9 @@ from syncsde_engine.errors import InvalidRequest, MissingWeights
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 FIELDS = ("model", "controlnet", "upscaler")  # of a task's parameters
 SIGNS = ("model_index.json", "config.json")  # of a model and of a single network
-EMBEDDED = {"mini": Path(config.__file__).parent / "models" / "mini"}
+ENGINE = Path(config.__file__).parent
+EMBEDDED = {"mini": ENGINE / "models" / "mini"}
+CHOICES = {"auto": EMBEDDED["mini"], "exemplar": ENGINE / "library"}  # names without weights
 
 
 class Models:
@@ -40,8 +42,8 @@ class Models:
 
     def check(self, request: JobRequest) -> None:
         """Raise MissingWeights if the request names what is not there."""
-        known = self.folders()
         for field in FIELDS:
+            known = self.folders() | (CHOICES if field == "model" else {})
             name = request.parameters.get(field)
             if name is not None and name not in known:
                 raise MissingWeights(
@@ -54,7 +56,7 @@ class Models:
 
     def recipe(self, request: JobRequest, *more: str) -> str:
         """SHA-256 of all that makes the result: what is asked, and the files of the models."""
-        known = self.folders()
+        known = self.folders() | CHOICES
         default = getattr(config.CONFIGS[request.task], "model", None)
         names = [request.parameters.get(field) for field in FIELDS]
         names[0] = names[0] or default

@@ -13,7 +13,15 @@ from . import __version__
 from .config import TaskConfig
 from .usage import Clock, Usage, peak_memory
 
-NETWORKS = ("unet", "upscaler", "controlnet", "vae_encoder", "vae_decoder", "text_encoder")
+NETWORKS = (
+    "unet",
+    "upscaler",
+    "controlnet",
+    "vae_encoder",
+    "vae_decoder",
+    "text_encoder",
+    "exemplar",
+)
 
 
 def report(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .compiled import compiled, prange
+from ..compiled import compiled, prange
 
 LARGEST_SIDE = np.iinfo(np.int16).max
 _STRIPES = 64  # of columns, and of rows, that threads take in turn

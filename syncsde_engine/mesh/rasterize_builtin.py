@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .compiled import compiled, prange
+from ..compiled import compiled, prange
 from .raster import Raster
 
 SUBPIXEL_BITS = 8

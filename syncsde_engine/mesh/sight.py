@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled, inlined, prange
 from .cameras import Camera
-from .compiled import compiled, inlined, prange
 
 MIN_COS = 0.1  # flatter than this (84 degrees) a face is not seen
 BIAS = 1e-3  # of the unit radius

@@ -14,8 +14,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..compiled import compiled, prange
 from .cameras import Camera
-from .compiled import compiled, prange
 from .project import Scene, ViewMaps, normal_map, object_of, rays_of
 from .sight import MIN_COS
 

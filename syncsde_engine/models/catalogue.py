@@ -17,7 +17,9 @@ from ..config import ControlScale, GuidanceScale, ViewSize
 from ..errors import MissingWeights
 from .folder import class_name
 
-EMBEDDED = {"mini": Path(__file__).parent / "mini"}
+DEFAULT = "mini"  # what paints where AUTO finds no picture
+AUTO, EXEMPLAR = "auto", "exemplar"  # no folders: a choice, and pictures in the place of networks
+EMBEDDED = {DEFAULT: Path(__file__).parent / "mini"}
 OFFERED: dict[str, Path] = {}  # more names, by whoever runs tasks for others
 SETTINGS_FILE = "syncsde.json"
 PARTS = ("text_encoder", "vae", "unet")
@@ -44,6 +46,13 @@ def locate(model: str, field: str = "model") -> Path:
 
     Raises MissingWeights. Nothing is downloaded.
     """
+    if model == EXEMPLAR:
+        raise MissingWeights(
+            f"The model {model!r} paints like a picture, which this task does not take.",
+            hint="Leave model at auto, or name another.",
+            field=field,
+        )
+    model = DEFAULT if model == AUTO and field == "model" else model
     folder = (OFFERED | EMBEDDED).get(model, Path(model).expanduser())
     if folder.is_dir():
         return folder

@@ -22,6 +22,8 @@ from ..models import catalogue
 from ..models.attention import Attend
 from ..models.catalogue import Settings
 from ..models.deepfloyd import unsuitable
+from ..models.exemplar import SETTINGS as EXEMPLAR_SETTINGS
+from ..models.exemplar import Exemplar
 from ..models.loading import Model, load, pick_device
 from ..models.stable_diffusion import StableDiffusion
 from ..noise import Noise
@@ -39,19 +41,33 @@ log = logging.getLogger(__name__)
 class Session:
     """One run of one task: its model, its clock and what it found out."""
 
-    def __init__(self, task: str, config: TaskConfig, *, control: bool = False) -> None:
-        """Load the model. Raises MissingWeights or DeviceUnavailable."""
+    def __init__(
+        self,
+        task: str,
+        config: TaskConfig,
+        *,
+        control: bool = False,
+        exemplar: Exemplar | None = None,
+    ) -> None:
+        """Load the model, or take the pictures. Raises MissingWeights or DeviceUnavailable."""
         self.task = task
         self.config = config
         self.clock = Clock()
         self.results: dict[str, Any] = {}
+        self.exemplar = exemplar
+        if exemplar is not None:
+            pick_device(config.device)  # it must be there, whether it is used or not
+            self.device = exemplar.device
+            self.settings, self.model = EXEMPLAR_SETTINGS, exemplar
+            self.steps = exemplar.schedule.steps(config.steps, self._eta())
+            return
         with self.clock.measure("load"):
             self.device = pick_device(config.device)
             self.folder = catalogue.locate(config.model)
             named = getattr(config, "controlnet", None)
             self.controlnet: Path | None = catalogue.locate(named, "controlnet") if named else None
             self.settings: Settings = catalogue.settings(self.folder)
-            self.model: Model = load(
+            self.model: Model | Exemplar = load(
                 self.folder,
                 self.device,
                 controlnet=self.controlnet,
@@ -80,6 +96,7 @@ class Session:
         self, prompts: Sequence[str], unwanted: Sequence[str], paper_scale: float, **options: Any
     ) -> Denoiser:
         """Bind prompts, one for each trajectory, to the model."""
+        assert not isinstance(self.model, Exemplar)
         scale = self.guidance_scale(paper_scale)
         self.results["guidance_scale"] = scale
         return self.model.guided(prompts, unwanted, scale, self.config.batch_size, **options)
@@ -174,6 +191,7 @@ class Session:
 
         Returns all states, (steps + 1, K, C, h, w), noisiest first. Raises NumericalFailure.
         """
+        assert not isinstance(self.model, Exemplar)
         denoiser = self.model.guided(prompts, [], 1.0, self.config.batch_size, attend=attend)
         path = [latents]
         with self.clock.measure("invert"):
@@ -185,6 +203,7 @@ class Session:
     def finish(self, files: Artifacts, **resolved: Any) -> Artifacts:
         """Add report.json. `resolved` are parameters that were left to the model."""
         resolved.setdefault("guidance_scale", self.results.pop("guidance_scale", None))
+        resolved["model"] = model_name(self.config, self.exemplar)
         return files | {
             "report.json": report(
                 self.task,
@@ -192,7 +211,9 @@ class Session:
                 self.clock,
                 self.device,
                 self.model.usage,
-                model_sha256=catalogue.fingerprint(model_weights(self.config)),
+                model_sha256=self.exemplar.sha256
+                if self.exemplar
+                else catalogue.fingerprint(model_weights(self.config)),
                 **self.results,
             )
         }
@@ -202,8 +223,17 @@ class Session:
         return 1.0 if stochastic else self.config.eta
 
 
+def model_name(config: TaskConfig, exemplar: Exemplar | None) -> str:
+    """What "auto" has become."""
+    if exemplar is not None:
+        return "exemplar"
+    return catalogue.DEFAULT if config.model == catalogue.AUTO else config.model
+
+
 def preload(task: str, config: TaskConfig) -> None:
     """Load a model with all that its first run would spend time on."""
+    if config.model == catalogue.EXEMPLAR:
+        return  # there is nothing to load
     model = Session(task, config, control=hasattr(config, "controlnet")).model
     model.to_rgb(torch.zeros(1, model.channels, 1, 1))
 
@@ -211,6 +241,8 @@ def preload(task: str, config: TaskConfig) -> None:
 def model_weights(config: TaskConfig) -> tuple[catalogue.WeightsFile, ...]:
     """The files of the model and, where the task has one, of its ControlNet."""
     named = getattr(config, "controlnet", None)
+    if config.model == catalogue.EXEMPLAR:
+        return ()
     return catalogue.weights(
         catalogue.locate(config.model),
         catalogue.locate(named, "controlnet") if named else None,

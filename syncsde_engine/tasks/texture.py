@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Mapping
+from functools import partial
 from typing import Any
 
 from ..config import TextureConfig
@@ -23,11 +24,14 @@ from ..mesh.seams import density, seams
 from ..mesh.texels import used_texels
 from ..models.attention import Ring
 from ..models.catalogue import Settings
+from ..models.exemplar import Exemplar
 from ..preview import side_by_side
 from . import Artifacts, Progress
+from .likeness import likenesses
 from .session import Session
 from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
 from .texture_files import files_of, texture_files
+from .texture_likeness import SCALE, finished, parts_of
 from .texture_lock import read_lock
 from .texture_prompts import denoiser_of, require_names
 
@@ -43,7 +47,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     require_names(config, given)
 
     yield Progress("load", 0, 1)
-    session = Session("texture", config, control=True)
+    like = likenesses(config, inputs)
+    exemplar = None if like is None else Exemplar(like.pictures, SCALE)
+    session = Session("texture", config, control=True, exemplar=exemplar)
     model, settings = session.model, chosen(config, session.settings)
 
     yield Progress("geometry", 0, 1)
@@ -59,10 +65,17 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         overlap = view_to_view(scene, latent_size, config.sources)
         maps = view_maps(scene, settings.view_size)
 
-    shared = config.shared_attention == "ring"
-    attend = Ring(neighbours(cameras), front(cameras)) if shared else None
-    denoiser = denoiser_of(config, settings, model, scene, maps, attend)
     size = scene.frame(latent_size)
+    if exemplar is not None and like is not None:
+        with session.clock.measure("lists"):
+            denoiser = exemplar.lay(parts_of(config, like, scene, latent_size))
+        session.results["looks_like"] = like.report()
+        decode = partial(finished, exemplar, maps)
+    else:
+        shared = config.shared_attention == "ring"
+        attend = Ring(neighbours(cameras), front(cameras)) if shared else None
+        denoiser = denoiser_of(config, settings, model, scene, maps, attend)
+        decode = model.decode
     options: dict[str, Any] = {"reference": "training"}
     if lock is not None:
         noise = session.initial((len(cameras), model.channels, *size), inputs)
@@ -77,7 +90,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     yield Progress("bake", 0, 1)
     with session.clock.measure("decode"):
-        views = model.decode(y)
+        views = decode(y)
     with session.clock.measure("bake"):
         give_back()
         baked = bake(scene, views, texels, maps)

@@ -14,8 +14,10 @@ except ImportError:  # a Python or a platform that numba has no wheel for yet
 prange: Any = range if numba is None else numba.prange
 
 
-def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
+def compiled(kernel: Callable[..., Any], *, fast: bool = False) -> Callable[..., Any] | None:
     """Compile a kernel to run on all cores; None without numba.
+
+    With `fast` sums may be taken in any order, several numbers at once.
 
     The machine code is kept beside the source or, where that folder is read-only, in the user's
     cache folder; where neither can be written each process compiles anew.
@@ -23,9 +25,9 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
     if numba is None:
         return None
     try:
-        return numba.njit(kernel, parallel=True, cache=True, error_model="numpy")
+        return numba.njit(kernel, parallel=True, cache=True, error_model="numpy", fastmath=fast)
     except RuntimeError:  # no folder for the cache
-        return numba.njit(kernel, parallel=True)
+        return numba.njit(kernel, parallel=True, fastmath=fast)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a run paints like pictures, and like which: given ones, or the library's by words."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .. import library, pictures
+from ..config import TextureConfig, WideConfig
+from ..errors import InvalidRequest
+from ..exemplar.picture import Picture
+
+MODEL = "exemplar"
+AUTO = "auto"
+OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1
+FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders of pictures
+
+
+class Likeness(NamedTuple):
+    """One picture of a material."""
+
+    name: str  # of the library's material, or of the input
+    color: str | None  # that it was given
+    picture: Picture
+    tile: float  # its width on an object that fits a ball of radius 1
+
+
+class Likenesses(NamedTuple):
+    main: Likeness
+    named: dict[str, Likeness]  # of objects and materials of a mesh
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All of them, the main one first."""
+        return [self.main.picture, *(like.picture for like in self.named.values())]
+
+    def report(self) -> dict[str, str]:
+        """What each part looks like, in words: "" is all that has no picture of its own."""
+        parts = {"": self.main} | self.named
+        return {
+            part: f"{like.color} {like.name}" if like.color else like.name
+            for part, like in parts.items()
+        }
+
+
+def likenesses(
+    config: TextureConfig | WideConfig, inputs: Mapping[str, bytes]
+) -> Likenesses | None:
+    """The pictures that a run paints like, or None if a network paints from words.
+
+    Raises InvalidRequest for pictures that are of no use, for a material that the library does not
+    have, and for pictures beside a model that takes none.
+    """
+    names = config.like_for if isinstance(config, TextureConfig) else ()
+    texts = config.prompt_for if isinstance(config, TextureConfig) else ()
+    given = bool("like" in inputs or config.material or names)
+    if config.model not in (AUTO, MODEL):
+        if given:
+            raise InvalidRequest(
+                f"The model {config.model!r} paints from words, and a picture is given.",
+                hint="Leave model at auto, or leave the picture out.",
+                field="model",
+            )
+        return None
+    named = {}
+    for number, name in enumerate(names, start=1):
+        place = f"like_{number}"
+        named[name] = from_input(inputs[place], place)
+    if "like" in inputs:
+        main = from_input(inputs["like"], "like")
+    elif config.material:
+        main = by_name(config.material, config.prompt)
+    else:
+        main = by_words(config.prompt)
+    words = {name: by_words(text) for name, text in texts if name not in named}
+    missing = [config.prompt] if main is None else []
+    missing += [text for name, text in texts if name in words and words[name] is None]
+    if not missing:
+        assert main is not None
+        return Likenesses(main, named | {name: like for name, like in words.items() if like})
+    if given or config.model == MODEL:
+        raise InvalidRequest(
+            f"No picture of the library is named in {missing[0]!r}.",
+            hint="Give a picture for it, or name one that `syncsde library` lists; pictures and "
+            "words for a network do not mix in one run.",
+            field="prompt" if main is None else "prompt_for",
+        )
+    return None
+
+
+def from_input(content: bytes, name: str) -> Likeness:
+    """A given picture; what is transparent in it is left out."""
+    field = f"inputs.{name}"
+    layer = pictures.read_layer(content, field)
+    return Likeness(name, None, Picture(opaque(layer, field), field), OWN_TILE)
+
+
+def opaque(layer: torch.Tensor, field: str) -> torch.Tensor:
+    """The largest part of a picture (4, H, W) without holes, as its alpha says. (3, h, w)."""
+    solid = (layer[3] > 0.5).numpy()
+    if solid.all():
+        return layer[:3]
+    rows, columns = solid.any(1).nonzero()[0], solid.any(0).nonzero()[0]
+    if len(rows) == 0:
+        raise InvalidRequest(
+            "The picture is transparent everywhere.",
+            hint="Give one that shows a material.",
+            field=field,
+        )
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    while not (inner := solid[top:bottom, left:right]).all():
+        # Give up the side with most holes in it.
+        sides = {
+            "top": inner[0].mean(),
+            "bottom": inner[-1].mean(),
+            "left": inner[:, 0].mean(),
+            "right": inner[:, -1].mean(),
+        }
+        worst = min(sides, key=lambda side: sides[side])
+        top, bottom = top + (worst == "top"), bottom - (worst == "bottom")
+        left, right = left + (worst == "left"), right - (worst == "right")
+        if min(bottom - top, right - left) < 1:
+            raise InvalidRequest(
+                "The picture has no part without transparency.",
+                hint="Give one that is opaque.",
+                field=field,
+            )
+    return layer[:3, top:bottom, left:right].contiguous()
+
+
+def folders() -> list[Path]:
+    """The user's own folders of pictures."""
+    return [Path(part) for part in os.environ.get(FOLDERS, "").split(os.pathsep) if part]
+
+
+def by_name(name: str, prompt: str) -> Likeness:
+    """A material of the library; a color that the prompt gives to it recolors it."""
+    known = {material.name: material for material in library.materials(folders())}
+    if name.lower() not in known:
+        close = difflib.get_close_matches(name.lower(), known, 1)
+        raise InvalidRequest(
+            f"The library has no material {name!r}.",
+            hint=f"Do you mean {close[0]!r}?" if close else "See `syncsde library`.",
+            field="material",
+        )
+    found = library.find(f"{prompt} {name}", folders())
+    color = found.color if found is not None and found.material.name == name.lower() else None
+    return _of(known[name.lower()], color)
+
+
+def by_words(prompt: str) -> Likeness | None:
+    """The material that a prompt names, if the library has it."""
+    found = library.find(prompt, folders())
+    return None if found is None else _of(found.material, found.color)
+
+
+def _of(material: library.Material, color: str | None) -> Likeness:
+    with Image.open(material.path) as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32) / 255
+    if color is not None and color != material.color:
+        pixels = library.recolor(pixels, color)
+    picture = Picture(torch.from_numpy(pixels).movedim(-1, 0).contiguous(), "material")
+    return Likeness(material.name, color, picture, material.tile)
