@@ -23,6 +23,7 @@ from .sites import Sites
 SETTLED = 0.35  # noise of a scale's pixels, in deviations, below which a finer scale takes over
 SOFTEST, HARDEST = 1e-4, 0.02  # softness of the choice, in squared noise; and least noise assumed
 LEAST_NOISE = 0.05
+VOTE = 2.0  # for what continues a neighbor's match, in units of the noise's variance
 SPOTS = 256  # of each trajectory, by which potentials are found
 ROUNDS = 2  # of passing matches on between sites
 RADII = np.float32([2, 4, 8, 16])  # pixels, in which a better match is looked for
@@ -121,7 +122,7 @@ def _descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
             found = _search_whole(features, scale, sites, potential, softness)
         else:
             guess = guesses(found.match, sites, look.sites[number + 1])
-            found = _search_near(features, scale, sites, potential, softness, guess, last)
+            found = _search_near(features, scale, sites, potential, softness, guess, variance, last)
     assert found is not None
     return found
 
@@ -149,6 +150,7 @@ def _search_near(
     potential: Floats,
     softness: np.float32,
     guess: Floats,
+    variance: float,
     last: bool,
 ) -> Matched:
     assert matching.search_near is not None
@@ -172,6 +174,7 @@ def _search_near(
             before,
             RADII,
             100 * turn,
+            np.float32(VOTE * variance),
             softness,
             scale.middles,
             *found,

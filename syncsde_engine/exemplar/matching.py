@@ -84,6 +84,7 @@ def _near_kernel(  # noqa: ANN202
     before,  # noqa: ANN001
     radii,  # noqa: ANN001
     chance,  # noqa: ANN001
+    vote,  # noqa: ANN001
     softness,  # noqa: ANN001
     middles,  # noqa: ANN001
     mean,  # noqa: ANN001
@@ -121,7 +122,10 @@ def _near_kernel(  # noqa: ANN202
                 k = int(np.floor(row + 0.5)) % height * width + int(np.floor(column + 0.5)) % width
                 known = False
                 for u in range(tried):
-                    known = known or patch[u] == k
+                    if patch[u] == k:
+                        known = True
+                        if guesses <= t < guesses + around:
+                            score[u] -= vote
                 if known:
                     continue
                 distance = np.float32(0)
@@ -129,11 +133,16 @@ def _near_kernel(  # noqa: ANN202
                     apart = features[p, d] - patches[k, d]
                     distance += apart * apart
                 distance -= potential[view[p], k]
+                if guesses <= t < guesses + around:
+                    distance -= vote
                 rows[tried], columns[tried] = row, column
                 score[tried], patch[tried] = distance, k
                 if distance < least:
                     least, best = distance, tried
                 tried += 1
+            for u in range(tried):
+                if score[u] < least:
+                    least, best = score[u], u
             match[p, 0], match[p, 1] = rows[best], columns[best]
             if len(mean):
                 weight = np.float32(0)

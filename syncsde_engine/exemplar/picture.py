@@ -20,7 +20,9 @@ BLOCK = 64  # patches searched at once: their number is padded to a multiple
 COARSEST = 400  # patches that are searched in full
 LEAST_SIDE = 8  # pixels of a picture that has anything to show
 FLAT = 2 / 255  # deviation below which it has not
-MOST_SIDE = 256  # pixels of its finest scale
+WIDTHS = (40, 48, 56, 64, 80, 96)  # pixels at which it may be compared
+MOST_SIDE = WIDTHS[-1]
+TOLD = 0.5  # of a picture's variance: what it is about
 
 Floats = NDArray[np.float32]
 
@@ -103,10 +105,21 @@ def levels_of(width: int, height: int) -> int:
     return count
 
 
-def fitted(picture: Picture, width: float) -> tuple[int, int]:
-    """Rows and columns near `width` (pixels) and the picture's shape that can be halved evenly."""
+def telling_size(picture: Picture) -> tuple[int, int]:
+    """The least size (rows, columns) that still shows what the picture is about.
+
+    Patches of a smaller picture reach farther in it, so that bricks and stones stay whole; what is
+    finer is laid down with them at the end.
+    """
+    sizes = [sized(picture, width) for width in WIDTHS]
+    telling = (size for size in sizes if float(picture.resized(*size).var()) >= TOLD)
+    return next(telling, sizes[-1])
+
+
+def sized(picture: Picture, width: float) -> tuple[int, int]:
+    """Rows and columns near a width that can be halved as often as the picture has scales."""
     across = float(np.clip(width, LEAST_SIDE, MOST_SIDE))
-    tall = float(np.clip(across * picture.aspect, LEAST_SIDE, MOST_SIDE))
+    tall = float(np.clip(across * picture.aspect, LEAST_SIDE, 2 * MOST_SIDE))
     step = 1 << (levels_of(round(across), round(tall)) - 1)
     return max(step, round(tall / step) * step), max(step, round(across / step) * step)
 

@@ -53,10 +53,9 @@ class Exemplar:
     channels = 3
     controlnet = None
 
-    def __init__(self, pictures: Sequence[Picture], scale: int) -> None:
-        """`scale` is how many pixels of a finished picture go to one of a state, along a side."""
+    def __init__(self, pictures: Sequence[Picture], scale: int = 4) -> None:
         self.pictures = pictures
-        self.scale = scale
+        self.scale = scale  # pixels of a finished picture for one of a state, along a side
         self.device = torch.device("cpu")
         self.usage = Usage()
         noise = torch.logspace(

@@ -38,9 +38,9 @@ class Likenesses(NamedTuple):
     named: dict[str, Likeness]  # of objects and materials of a mesh
 
     @property
-    def pictures(self) -> list[Picture]:
+    def each(self) -> list[Likeness]:
         """All of them, the main one first."""
-        return [self.main.picture, *(like.picture for like in self.named.values())]
+        return [self.main, *self.named.values()]
 
     def report(self) -> dict[str, str]:
         """What each part looks like, in words: "" is all that has no picture of its own."""
@@ -81,6 +81,8 @@ def likenesses(
     else:
         main = by_words(config.prompt)
     words = {name: by_words(text) for name, text in texts if name not in named}
+    if isinstance(config, WideConfig) and config.prompt_at and not given and config.model == AUTO:
+        return None  # words that change along the image are for a network
     missing = [config.prompt] if main is None else []
     missing += [text for name, text in texts if name in words and words[name] is None]
     if not missing:

@@ -31,7 +31,7 @@ from .likeness import likenesses
 from .session import Session
 from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
 from .texture_files import files_of, texture_files
-from .texture_likeness import SCALE, finished, parts_of
+from .texture_likeness import finished, parts_of, scale_of
 from .texture_lock import read_lock
 from .texture_prompts import denoiser_of, require_names
 
@@ -48,7 +48,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     yield Progress("load", 0, 1)
     like = likenesses(config, inputs)
-    exemplar = None if like is None else Exemplar(like.pictures, SCALE)
+    exemplar = None if like is None else Exemplar([each.picture for each in like.each])
     session = Session("texture", config, control=True, exemplar=exemplar)
     model, settings = session.model, chosen(config, session.settings)
 
@@ -61,6 +61,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         scene = in_sight(observe(mesh.work, rig.cameras, raster), rig.own, mesh.normalization)
         cameras = scene.cameras
         texels = used_texels(scene, config.texture_size)
+        if exemplar is not None and like is not None:
+            exemplar.scale = scale_of(config, like, cameras, settings.view_size)
         latent_size = settings.view_size // model.scale
         overlap = view_to_view(scene, latent_size, config.sources)
         maps = view_maps(scene, settings.view_size)
@@ -68,7 +70,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     size = scene.frame(latent_size)
     if exemplar is not None and like is not None:
         with session.clock.measure("lists"):
-            denoiser = exemplar.lay(parts_of(config, like, scene, latent_size))
+            denoiser = exemplar.lay(parts_of(config, like, scene, latent_size, exemplar.scale))
         session.results["looks_like"] = like.report()
         decode = partial(finished, exemplar, maps)
     else:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,21 +11,43 @@ from torch import Tensor
 
 from ..config import TextureConfig
 from ..errors import InvalidRequest
-from ..exemplar.picture import LEAST_SIDE, MOST_SIDE, fitted, levels_of
+from ..exemplar.picture import levels_of, telling_size
+from ..mesh.cameras import Camera
 from ..mesh.frames import surface_ground
 from ..mesh.mesh import Mesh
 from ..mesh.project import Scene, ViewMaps, view_maps
 from ..models.exemplar import Exemplar, Part
 from .likeness import Likeness, Likenesses
 
-COARSER = 2.0  # pixels of a view that faces the surface for one of the picture: others see less
+COARSER = 2.0  # pixels of a state for one of the picture: surface that is slanted has fewer
+SMALLEST = 0.5  # of them, at least
+LEAST_SCALE = 2  # pixels of a finished view for one of its state
+LEAST_STATE = 128  # pixels of a state
 
-SCALE = 3  # pixels of a finished view for one of its state
 
-log = logging.getLogger(__name__)
+def scale_of(
+    config: TextureConfig, like: Likenesses, cameras: Sequence[Camera], view_size: int
+) -> int:
+    """How many pixels of a finished view go to one of its state, along a side.
+
+    So that the finest picture has COARSER pixels of the state for each of its own where a view
+    faces the surface in the middle of the mesh.
+    """
+    camera = cameras[0]
+    unit = min(unit_of(config, each)[0] for each in like.each)
+    size = COARSER * float(camera.footprint(camera.distance, 1)) / unit
+    return round(min(max(view_size / size, LEAST_SCALE), view_size / LEAST_STATE))
 
 
-def parts_of(config: TextureConfig, like: Likenesses, scene: Scene, size: int) -> list[Part]:
+def unit_of(config: TextureConfig, like: Likeness) -> tuple[float, tuple[int, int]]:
+    """How wide a pixel of the picture is on the mesh, and the picture's rows and columns."""
+    size = telling_size(like.picture)
+    return (config.tile_size or like.tile) / size[1], size
+
+
+def parts_of(
+    config: TextureConfig, like: Likenesses, scene: Scene, size: int, scale: int
+) -> list[Part]:
     """Where each picture is to be seen by the views, whose states have `size` pixels a side.
 
     Raises InvalidRequest for a size at which a picture shows nothing.
@@ -33,38 +55,22 @@ def parts_of(config: TextureConfig, like: Likenesses, scene: Scene, size: int) -
     maps = view_maps(scene, size)
     owner = torch.nn.functional.pad(part_of_faces(like, scene.mesh), (0, 1), value=-1)
     shown = owner[maps.face.cpu().long()]  # the last entry is that of face -1, the background
-    pixel = COARSER * pixel_width(maps)
+    pixel = float(scene.cameras[0].footprint(float(maps.depth[maps.coverage].median()), size))
     found = []
-    for number, likeness in enumerate([like.main, *like.named.values()]):
+    for number, likeness in enumerate(like.each):
         chosen = shown == number
-        if chosen.any():
-            found.append(_part(config, likeness, maps, chosen, pixel))
+        if not chosen.any():
+            continue
+        unit, extent = unit_of(config, likeness)
+        if unit < SMALLEST * pixel:
+            raise InvalidRequest(
+                f"tile_size {unit * extent[1]:.3g} is too small for views of this size.",
+                hint=f"Set it to {SMALLEST * pixel * extent[1]:.2g} or more, or raise view_size.",
+                field="tile_size",
+            )
+        ground = surface_ground(maps, chosen, unit, levels_of(*extent))
+        found.append(Part(likeness.picture, ground, extent, scale * unit / pixel))
     return found
-
-
-def _part(
-    config: TextureConfig, like: Likeness, maps: ViewMaps, chosen: Tensor, pixel: float
-) -> Part:
-    tile = config.tile_size or like.tile
-    wanted = tile / pixel
-    if wanted < LEAST_SIDE:
-        raise InvalidRequest(
-            f"At tile_size {tile:g} the picture is {wanted:.1f} pixels wide in the views.",
-            hint=f"Set it to {LEAST_SIDE * pixel:.2g} or more, or raise view_size.",
-            field="tile_size",
-        )
-    if wanted > MOST_SIDE:
-        log.info("the picture is taken at %d pixels a side, and enlarged", MOST_SIDE)
-    height, width = fitted(like.picture, wanted)
-    ground = surface_ground(maps, chosen, tile / width, levels_of(width, height))
-    return Part(like.picture, ground, (height, width), COARSER * SCALE)
-
-
-def pixel_width(maps: ViewMaps) -> float:
-    """How wide a pixel of a view is on surface that faces it: the median over all views."""
-    depth = maps.depth[maps.coverage]
-    camera = maps.scene.cameras[0]
-    return float(camera.footprint(float(depth.median()), maps.size))
 
 
 def part_of_faces(like: Likenesses, mesh: Mesh) -> Tensor:

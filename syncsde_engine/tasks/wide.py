@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,10 +17,13 @@ from .. import pictures
 from ..canvas import Canvas
 from ..config import WideConfig
 from ..errors import InvalidRequest
+from ..models.exemplar import Exemplar
 from . import Artifacts, Progress
 from .extend import extended_size, join
+from .likeness import likenesses
 from .patches import crops, starts
 from .session import Session
+from .wide_likeness import finished, lay, require_plain, scale_of
 
 PAPER_GUIDANCE = 7.5
 
@@ -31,8 +35,14 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     """
     given = pictures.read(inputs["extend"], "inputs.extend") if "extend" in inputs else None
     yield Progress("load", 0, 1)
-    session = Session("wide", config)
+    like = likenesses(config, inputs)
+    exemplar = None if like is None else Exemplar([like.main.picture])
+    session = Session("wide", config, exemplar=exemplar)
     model = session.model
+    if exemplar is not None and like is not None:
+        require_plain(config, given)
+        exemplar.scale = scale_of(config, like.main.picture)
+        session.results["looks_like"] = like.report()
     patch = config.patch_size or session.settings.image_size
     height, width = size_of(config, patch, given)
     left = config.extend_to == "left"
@@ -63,7 +73,12 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
         recorded = yield from session.invert(latents, prompts[: len(tops)])
     alive = prompts if recorded is None else prompts[len(tops) :]
     unwanted = [config.negative_prompt or ""] * len(alive)
-    denoiser = session.guided(alive, unwanted, PAPER_GUIDANCE)
+    if exemplar is not None and like is not None:
+        denoiser = lay(config, exemplar, like, canvas, side)
+        decoded = partial(finished, config, exemplar, like, canvas)
+    else:
+        denoiser = session.guided(alive, unwanted, PAPER_GUIDANCE)
+        decoded = partial(decode, session, canvas, config.wrap)
     y = yield from session.synchronise(
         denoiser,
         canvas.overlap(),
@@ -77,7 +92,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
 
     yield Progress("write", 0, 1)
     with session.clock.measure("decode"):
-        image = decode(session, canvas.composed(y), config.wrap)[:, :height, :region]
+        image = decoded(y)[:, :height, :region]
     if given is not None:
         image = join(given, image, patch, left)
     return session.finish(
@@ -130,8 +145,9 @@ def prompts_of(
     return prompts
 
 
-def decode(session: Session, latents: Tensor, wrap: bool) -> Tensor:
+def decode(session: Session, canvas: Canvas, wrap: bool, y: Tensor) -> Tensor:
     """Decode the canvas (C, H, W) alone; a wrapped one with its own ends beside it."""
+    latents = canvas.composed(y)
     if not wrap:
         return session.model.decode(latents[None])[0]
     margin = min(16, latents.shape[2])

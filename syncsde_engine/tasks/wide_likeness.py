@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A picture of a material, endless: wide, tall and wrapped images painted like it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..canvas import Canvas
+from ..config import WideConfig
+from ..errors import InvalidRequest
+from ..exemplar.denoiser import ExemplarDenoiser
+from ..exemplar.picture import Picture, levels_of, sized, telling_size
+from ..exemplar.sites import flat_ground
+from ..models.exemplar import Exemplar, Part
+from .likeness import Likenesses
+
+LEAST_SCALE, MOST_SCALE = 2, 8  # pixels of the image for one of the state: a power of two
+
+
+def require_plain(config: WideConfig, given: Tensor | None) -> None:
+    """Raise InvalidRequest for what a picture cannot be asked."""
+    if config.prompt_at:
+        raise InvalidRequest(
+            "prompt_at changes words along the image, and this one is painted like one picture.",
+            hint="Leave prompt_at out, or set model to mini.",
+            field="prompt_at",
+        )
+    if given is not None:
+        raise InvalidRequest(
+            "An image that is painted like a picture cannot be extended.",
+            hint="Make it as wide as it is to be, or set model to mini.",
+            field="inputs.extend",
+        )
+
+
+def scale_of(config: WideConfig, picture: Picture) -> int:
+    """How many pixels of the image go to one of the state, along a side."""
+    tile = config.tile_size or picture.image.shape[2]
+    scale = 2 ** round(math.log2(max(tile / telling_size(picture)[1], 1)))
+    return min(max(scale, LEAST_SCALE), MOST_SCALE)
+
+
+def lay(
+    config: WideConfig, exemplar: Exemplar, like: Likenesses, canvas: Canvas, side: int
+) -> ExemplarDenoiser:
+    """The denoiser of a canvas's patches of `side` pixels."""
+    return exemplar.lay([_part(config, exemplar, like, len(canvas.cells), side, side)])
+
+
+def finished(
+    config: WideConfig, exemplar: Exemplar, like: Likenesses, canvas: Canvas, y: Tensor
+) -> Tensor:
+    """The image (3, H, W) in [0, 1] that a canvas of states (N, 3, h, w) has become."""
+    whole = canvas.composed(y)[None]
+    height, width = canvas.height, canvas.width
+    exemplar.lay([_part(config, exemplar, like, 1, height, width, wrap=config.wrap)])
+    row, column = (
+        (torch.arange(side * exemplar.scale) + 0.5) / exemplar.scale for side in (height, width)
+    )
+    points = torch.zeros(1, len(row), len(column), 3)
+    points[..., 0], points[..., 1] = column[None, None, :], row[None, :, None]
+    shown = torch.ones(points.shape[:3], dtype=torch.bool)
+    return exemplar.decode(whole, points, shown)[0]
+
+
+def _part(
+    config: WideConfig,
+    exemplar: Exemplar,
+    like: Likenesses,
+    count: int,
+    height: int,
+    width: int,
+    *,
+    wrap: bool = False,
+) -> Part:
+    picture = like.main.picture
+    tile = config.tile_size or picture.image.shape[2]
+    size = sized(picture, tile / exemplar.scale)
+    ground = flat_ground(count, height, width, levels_of(size[1], size[0]), wrap=wrap)
+    return Part(picture, ground, size, exemplar.scale)
