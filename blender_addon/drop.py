@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Picture files dropped on our tab, or on an object beside it, become the picture to paint like.
+"""Picture files dropped on a 3D viewport whose sidebar shows our tab become the one to paint like.
 
-Blender asks file handlers last: a picture that is dropped on empty space is still its own to use.
+Blender has a use of its own for pictures there, an empty that shows it: where both are possible, it
+asks which is meant. Elsewhere nothing changes.
 """
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.

@@ -18,9 +18,12 @@ import bpy.utils.previews
 FOLDER = Path(__file__).parent
 THUMBNAILS = FOLDER / "thumbnails"
 NONE = "NONE"  # in the menu: no picture is chosen
+MODELS = ("auto", "exemplar")  # those that paint like pictures
+
+Item = tuple[str, str, str, int | str, int]
 
 _previews: Any = None  # Blender's collection of the thumbnails, while the add-on is enabled
-_items: list[tuple[str, str, str, Any, int]] = []  # Blender keeps no strings of a menu: we must
+_items: dict[str, list[Item]] = {}  # Blender keeps no strings of a menu: we must
 
 
 class Material(NamedTuple):
@@ -63,18 +66,33 @@ def found_by(prompt: str) -> tuple[str, str]:
     return (found.material.name, found.color or "") if found else ("", "")
 
 
+def taken(settings: Any) -> tuple[str, str]:
+    """The picture that is chosen, or that the prompt finds, and how it is recolored, if at all."""
+    if settings.material:
+        return settings.material, ""
+    return found_by(settings.prompt) if settings.model in MODELS else ("", "")
+
+
 def icon(name: str) -> int:
     """The number of a picture's thumbnail among Blender's icons; 0 is none."""
     return _previews[name].icon_id if _previews is not None and name in _previews else 0
 
 
-def items(_: object, __: bpy.types.Context | None) -> list[tuple[str, str, str, Any, int]]:
-    """Every picture for a menu with thumbnails, after the choice of none."""
-    if not _items:
-        _items.append((NONE, "By the Prompt", "The picture that the prompt names", "BLANK1", 0))
-        for number, each in enumerate(materials(), start=1):
-            _items.append((each.name, title(each.name), each.credit, icon(each.name), number))
-    return _items
+def items(settings: Any, _: bpy.types.Context | None) -> list[Item]:
+    """Every picture for a menu with thumbnails, after the one that the prompt finds."""
+    found = found_by(settings.prompt)[0] if settings.model in MODELS else ""
+    if found not in _items:
+        first = (
+            NONE,
+            "By Prompt",
+            "The picture that the prompt names",
+            icon(found) or "VIEWZOOM",
+        )
+        pictures = [
+            (each.name, title(each.name), each.credit, icon(each.name)) for each in materials()
+        ]
+        _items[found] = [(*item, number) for number, item in enumerate([first, *pictures])]
+    return _items[found]
 
 
 def title(name: str) -> str:

@@ -7,30 +7,32 @@ from typing import Any
 
 import bpy
 
-from . import library, suggestions
+from . import library
+
+SCALE = 4.0  # of the pictures, in lines of the panel
 
 
 def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
     """An image of Blender's; without one, the library's thumbnails and what the prompt finds."""
     layout.template_ID(settings, "like", open="image.open", text="Like")
-    if settings.like or not library.materials():
+    if settings.like:
+        layout.template_icon(settings.like.preview_ensure().icon_id, scale=SCALE)
         return
-    layout.template_icon_view(settings, "library", show_labels=True, scale=4, scale_popup=4)
-    text, icon = says(settings)
-    if text:
-        layout.label(text=text, icon_value=icon)
+    if not library.materials():
+        return
+    layout.template_icon_view(settings, "library", show_labels=True, scale=SCALE, scale_popup=SCALE)
+    if text := says(settings):
+        layout.label(text=text)
 
 
-def says(settings: Any) -> tuple[str, int]:
-    """Which picture of the library will be taken, and its thumbnail's number."""
-    if settings.material:
-        return f"Like {settings.material}", library.icon(settings.material)
-    if not settings.prompt.strip() or settings.model not in suggestions.PICTURES:
-        return "", 0
-    name, color = library.found_by(settings.prompt)
+def says(settings: Any) -> str:
+    """Which picture of the library will be taken, or that none will."""
+    name, color = library.taken(settings)
     if name:
-        return f"Like {name}" + (f", but {color}" if color else ""), library.icon(name)
-    return ("Names no picture: painted by mini", 0) if settings.model == "auto" else ("", 0)
+        return f"Like {name}" + (f", but {color}" if color else "")
+    if settings.prompt.strip() and settings.model == "auto":
+        return "Names no picture: painted by mini"
+    return ""
 
 
 def draw_part(layout: bpy.types.UILayout, part: Any) -> None:

@@ -17,14 +17,13 @@ from . import engine, library
 MINI = Path(__file__).with_name("mini.json")  # the model's own description, put into the zip
 MOST = 24
 MODELS = ("auto", "exemplar", "mini")
-PICTURES = ("auto", "exemplar")  # models that take pictures of the library
 WORDS = ("auto", "mini")  # models that know the words of mini
 
 
 def for_surface(properties: object, context: bpy.types.Context | None, typed: str) -> list[str]:
     """Prompts that begin as `typed` does, those that name a picture of the library first."""
     model = getattr(properties, "model", "auto")
-    pictures = complete_picture(typed) if model in PICTURES else []
+    pictures = complete_picture(typed) if model in library.MODELS else []
     return list(dict.fromkeys([*pictures, *for_prompt(properties, context, typed)]))
 
 

@@ -141,7 +141,7 @@ def test_result_is_called_by_its_words_or_picture(addon, prompt, material, like,
 def test_library_is_the_engines_with_thumbnails(bpy, addon):
     materials = addon.library.materials()
     assert len(materials) >= 40
-    items = addon.library.items(None, bpy.context)
+    items = addon.library.items(bpy.context.scene.syncsde, bpy.context)
     assert [item[0] for item in items] == ["NONE", *(each.name for each in materials)]
     assert [item[4] for item in items] == list(range(len(materials) + 1))
     for each in materials:

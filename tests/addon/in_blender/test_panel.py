@@ -44,6 +44,9 @@ class Layout:
 
     template_icon_view = template_ID
 
+    def template_icon(self, icon_value, scale):
+        self.drawn.append("preview")
+
 
 FIELDS = ["prompt", "like", "library", "quality", "seed", "steps"]
 
@@ -231,7 +234,7 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     settings.model = "mini"
     assert draw()[:4] == FIELDS[:4]
     settings.like = an_image("Photo", [[[1, 1, 1, 1]]])
-    assert draw()[:3] == ["prompt", "like", "quality"]
+    assert draw()[:4] == ["prompt", "like", "preview", "quality"]
     bpy.context.scene.syncsde_image.task = "wide"
     wide = bpy.context.scene.syncsde_image.wide
     wide.material = "rust"
