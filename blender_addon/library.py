@@ -69,7 +69,8 @@ def found_by(prompt: str) -> tuple[str, str]:
 def taken(settings: Any) -> tuple[str, str]:
     """The picture that is chosen, or that the prompt finds, and how it is recolored, if at all."""
     if settings.material:
-        return settings.material, ""
+        name, color = found_by(f"{settings.prompt} {settings.material}")
+        return settings.material, color if name == settings.material else ""
     return found_by(settings.prompt) if settings.model in MODELS else ("", "")
 
 

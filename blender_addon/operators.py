@@ -107,7 +107,8 @@ class SYNCSDE_OT_texture(
             prompts, likes = parts.prompts(self.prompt_for), parts.likes(self.like_for)
             named = {name: getattr(self, name) for name in properties.fields(TextureImages)}
             named |= {f"like_{number}": image for number, (_, image) in enumerate(likes, start=1)}
-            pictures = images.read_named({each: name for each, name in named.items() if name})
+            named = {each: image for each, image in named.items() if image}
+            pictures = images.read_named(named)
         except (
             engine.NotInstalled,
             MeshError,
@@ -135,6 +136,7 @@ class SYNCSDE_OT_texture(
             file=textures.REPORT,
             keep_all=bool(self.directory),
             also=textures.FILES,
+            images=named,
         )
         title = images.shorten(images.title(self.prompt, self.material, self.like))
         return begin(self, request, results.OntoObjects(targets, title))

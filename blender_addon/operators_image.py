@@ -52,6 +52,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         file="image.png",
         keep_all=bool(kept),
         also=(report.FILE,),
+        images=asked.images,
     )
     area = context.area
     editor = area.as_pointer() if area is not None and area.type == "IMAGE_EDITOR" else 0

@@ -14,6 +14,11 @@ SCALE = 4.0  # of the pictures, in lines of the panel
 
 def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
     """An image of Blender's; without one, the library's thumbnails and what the prompt finds."""
+    if settings.model not in library.MODELS:
+        if settings.like or settings.material:  # the engine refuses it
+            layout.label(text="Pictures need the model auto", icon="INFO")
+        layout = layout.column()
+        layout.active = False
     layout.template_ID(settings, "like", open="image.open", text="Like")
     if settings.like:
         layout.template_icon(settings.like.preview_ensure().icon_id, scale=SCALE)

@@ -12,8 +12,11 @@ FILE = "report.json"
 MOST = 3  # pictures that are named
 
 
-def painted_by(folder: Path) -> str:
-    """Such as "Painted by exemplar: stone brick"; nothing if the report does not say."""
+def painted_by(folder: Path, images: Mapping[str, str]) -> str:
+    """Such as "Painted by exemplar: stone brick"; nothing if the report does not say.
+
+    `images` has the names of Blender's images, by the engine's names of inputs.
+    """
     try:
         report = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -22,7 +25,7 @@ def painted_by(folder: Path) -> str:
         return ""
     materials = report.get("materials")
     named = [name_of(each) for each in materials.values()] if isinstance(materials, Mapping) else []
-    pictures = [name for name in dict.fromkeys(named) if name]
+    pictures = [images.get(name, name) for name in dict.fromkeys(named) if name]
     shown = ", ".join(pictures[:MOST]) + (", ..." if len(pictures) > MOST else "")
     return f"Painted by {model}" + (f": {shown}" if shown else "")
 

@@ -111,7 +111,8 @@ def _finish() -> None:
         last_error = job.error
     else:
         last_error = _apply(job.request.directory / job.request.file)
-        last_note = "" if last_error else report.painted_by(job.request.directory)
+        if not last_error:
+            last_note = report.painted_by(job.request.directory, job.request.images)
 
 
 def _apply(filepath: Path) -> str:

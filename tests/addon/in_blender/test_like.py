@@ -49,6 +49,7 @@ def test_picture_material_and_size_are_sent(bpy, addon, suzanne, sent, photo):
     assert bpy.ops.syncsde.texture(like="Photo.png", tile_size=0.8) == {"FINISHED"}
     (request,) = sent
     assert set(request.inputs) == {"mesh", "like"}
+    assert request.images == {"like": "Photo.png"}
     assert request.inputs["like"]() == addon.images.png(addon.images.read(photo))
     said = request.parameters
     assert (said["prompt"], said["material"], said["tile_size"]) == ("", None, 0.8)
@@ -224,6 +225,10 @@ def test_files_are_taken_where_the_tab_is_open(bpy, addon):
             {"model": "exemplar", "materials": {n: n for n in "abcd"}},
             "Painted by exemplar: a, b, c, ...",
         ),
+        (
+            {"model": "exemplar", "materials": {"": "moss", "Helmet": "like_2"}},
+            "Painted by exemplar: moss, Rust.png",
+        ),
         ({"model": None, "materials": ["rust"]}, ""),
         (["mini"], ""),
         ("{", ""),
@@ -232,11 +237,11 @@ def test_files_are_taken_where_the_tab_is_open(bpy, addon):
 def test_report_says_which_model_painted(addon, tmp_path, report, line):
     text = report if isinstance(report, str) else json.dumps(report)
     (tmp_path / "report.json").write_text(text)
-    assert addon.report.painted_by(tmp_path) == line
+    assert addon.report.painted_by(tmp_path, {"like_2": "Rust.png"}) == line
 
 
 def test_no_report_says_nothing(addon, tmp_path):
-    assert addon.report.painted_by(tmp_path) == ""
+    assert addon.report.painted_by(tmp_path, {}) == ""
 
 
 def test_what_the_engine_says_of_pictures_is_one_sentence(bpy, suzanne, real_engine, photo):

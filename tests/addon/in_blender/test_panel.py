@@ -29,15 +29,15 @@ class Layout:
         assert 0 <= factor <= 1
         self.drawn.append(f"progress: {text}")
 
-    def column(self, **_):
+    def box(self):
         return self
-
-    box = column
 
     def row(self, **_):
         row = Layout()
         row.drawn, row.dimmed = self.drawn, self.dimmed
         return row
+
+    column = row
 
     def template_ID(self, data, name, **_):
         self.prop(data, name)
@@ -231,8 +231,13 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     assert draw()[3] == "Like one of my own"
     settings.library = "NONE"
     assert settings.material == ""
+    settings.material, settings.prompt = "brick", "blue"
+    assert draw()[3] == "Like brick, but blue"
     settings.model = "mini"
+    assert draw()[:3] == ["prompt", "Pictures need the model auto", "like"]
+    settings.material = ""
     assert draw()[:4] == FIELDS[:4]
+    settings.model = "auto"
     settings.like = an_image("Photo", [[[1, 1, 1, 1]]])
     assert draw()[:4] == ["prompt", "like", "preview", "quality"]
     bpy.context.scene.syncsde_image.task = "wide"
