@@ -10,12 +10,14 @@ import importlib
 
 MODULES = (
     "preferences",
+    "library",
     "properties_texture",
     "scene_image",
     "operators",
     "operators_image",
     "panel",
     "panel_image",
+    "drop",
     "session",
 )
 

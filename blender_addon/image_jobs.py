@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .images import title
 from .properties import to_job
 from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
 
@@ -51,12 +52,18 @@ def edit(source: Any) -> ImageJob:
 
 def wide(source: Any) -> ImageJob:
     """A wide image."""
-    need(source.prompt, "Describe the image first.")
+    need(
+        source.prompt.strip() or source.like or source.material,
+        "Describe the image, or choose a picture that it looks like, first.",
+    )
     parameters = to_job(source, WideParameters) | {
         "prompt_at": [change(line) for line in split(source.prompt_at)]
     }
-    images = {"extend": source.extend} if source.extend else {}
-    return ImageJob(parameters, images, f"Wide: {source.prompt}")
+    given = {"extend": source.extend, "like": source.like}
+    images = {name: image for name, image in given.items() if image}
+    return ImageJob(
+        parameters, images, f"Wide: {title(source.prompt, source.material, source.like)}"
+    )
 
 
 def change(line: str) -> tuple[int, str]:

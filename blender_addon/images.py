@@ -97,6 +97,11 @@ def png(pixels: np.ndarray) -> bytes:
     )
 
 
+def title(prompt: str, material: str, like: str) -> str:
+    """What the result of a job is called: its words, else its picture of the library or image."""
+    return prompt.strip() or material or f"Like {Path(like).stem}"
+
+
 def shorten(text: str) -> str:
     """Cut a name to what fits everywhere."""
     return text.encode()[:NAME_LENGTH].decode(errors="ignore").strip()

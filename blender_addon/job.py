@@ -7,7 +7,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class Request:
     file: str  # the one of the result's files that is wanted
     keep_all: bool  # the others, too
     also: tuple[str, ...] = ()  # patterns of others that are wanted
+    images: Mapping[str, str] = field(default_factory=dict)  # name of an input -> Blender's image
 
 
 class Job:

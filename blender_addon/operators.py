@@ -2,7 +2,6 @@
 """The operators of textures: generate, cancel any job, apply, remove."""
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from . import (
     engine,
     images,
     material,
+    parts,
     preferences,
     properties,
     results,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 BUSY = "One job at a time: wait for it, or cancel it"
+NOTHING = "Describe the surface in the prompt, or choose a picture that it looks like, first."
 
 
 def begin(
@@ -75,7 +76,7 @@ def why_not(context: bpy.types.Context) -> str:
 class SYNCSDE_OT_texture(
     TextureParameters, TextureLines, TextureImages, properties.KeptFiles, bpy.types.Operator
 ):
-    """Generate textures for the selected objects from the prompt"""
+    """Generate textures for the selected objects from the prompt, or like a picture"""
 
     bl_idname = "syncsde.texture"
     bl_label = "Generate Texture"
@@ -96,22 +97,29 @@ class SYNCSDE_OT_texture(
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        if not self.prompt.strip():
-            return fail(self, "texture", "Describe the surface in the prompt first.")
+        if not (self.prompt.strip() or self.like or self.material):
+            return fail(self, "texture", NOTHING)
         folder = session.temporary_folder()
         try:
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, context.object, self.viewpoints)
-            prompts = [prompt_of(line) for line in self.prompt_for.splitlines() if line.strip()]
-            kept = {"keep": self.keep, "keep_mask": self.keep_mask}
-            pictures = images.read_named({each: name for each, name in kept.items() if name})
+            prompts, likes = parts.prompts(self.prompt_for), parts.likes(self.like_for)
+            named = {name: getattr(self, name) for name in properties.fields(TextureImages)}
+            named |= {f"like_{number}": image for number, (_, image) in enumerate(likes, start=1)}
+            named = {each: image for each, image in named.items() if image}
+            pictures = images.read_named(named)
         except (
-            engine.NotInstalled, MeshError, viewpoints.CameraError, images.ImageError
-        ) as error:  # fmt: skip
+            engine.NotInstalled,
+            MeshError,
+            parts.LineError,
+            viewpoints.CameraError,
+            images.ImageError,
+        ) as error:
             return fail(self, "texture", str(error))
         parameters = properties.to_job(self, TextureParameters)
         parameters |= {"viewpoints": cameras, "prompt_for": prompts}
+        parameters["like_for"] = [name for name, _ in likes]
         if "keep" in pictures:
             parameters["texture_size"] = len(pictures["keep"])
         if self.uv == "unwrap":  # done, by Blender, in a UV layer
@@ -128,18 +136,22 @@ class SYNCSDE_OT_texture(
             file=textures.REPORT,
             keep_all=bool(self.directory),
             also=textures.FILES,
+            images=named,
         )
-        return begin(self, request, results.OntoObjects(targets, images.shorten(self.prompt)))
+        title = images.shorten(images.title(self.prompt, self.material, self.like))
+        return begin(self, request, results.OntoObjects(targets, title))
 
 
 def of_panel(context: bpy.types.Context) -> dict[str, Any]:
     """What the panel says of the next texture, as the operator takes it."""
     settings = context.scene.syncsde
     values = {name: getattr(settings, name) for name in properties.fields(TextureParameters)}
-    values["prompt_for"] = "\n".join(own_prompts(chosen(context)))
+    values["prompt_for"] = "\n".join(parts.own_prompts(chosen(context)))
+    values["like_for"] = "\n".join(parts.own_likes(chosen(context)))
     for name in properties.fields(TextureImages):
         image = getattr(settings, name)
         values[name] = image.name if image else ""
+    values |= properties.like_arguments(settings)
     if settings.selected_cameras:
         values["viewpoints"] = "\n".join(camera.name for camera in selected_cameras(context))
     return values
@@ -163,22 +175,6 @@ def read_objects(
         parts.append(part)
         targets.append(textures.Target(obj.name, obj.session_uid, part.uv_layer, uv_filepath))
     return join([target.name for target in targets], parts), targets
-
-
-def own_prompts(objects: Sequence[bpy.types.Object]) -> list[str]:
-    """Lines for `prompt_for` from the prompts that objects and their materials carry."""
-    slots = [(o, index) for o in objects for index in range(len(o.material_slots))]
-    materials = dict.fromkeys(material.original(obj, index) for obj, index in slots)
-    carriers = [*objects, *(own for own in materials if own is not None)]
-    return [f"{each.name}: {each.syncsde_prompt}" for each in carriers if each.syncsde_prompt]
-
-
-def prompt_of(line: str) -> list[str]:
-    """Read a line such as "Helmet: rusty metal". Raises MeshError."""
-    name, _, prompt = line.partition(": ")
-    if not name.strip() or not prompt.strip():
-        raise MeshError(f"{line!r} is not an object or material, a colon and its prompt.")
-    return [name.strip(), prompt.strip()]
 
 
 class SYNCSDE_OT_cancel(bpy.types.Operator):

@@ -4,6 +4,7 @@
 bpy.ops.syncsde.mask(prompt="a cat on a sofa", background="a sofa", foreground="a cat", mask="Mask")
 bpy.ops.syncsde.edit(image="Photo", source_prompt="a cat", prompt="a dog")
 bpy.ops.syncsde.wide(prompt="a mountain range", width=1024, prompt_at="512 a harbor")
+bpy.ops.syncsde.wide(like="Moss.jpg", wrap=True, width=512, height=512)
 bpy.ops.syncsde.ambiguous(prompt="a duck\\na rabbit", transform="rotate_cw")
 
 Images are named as in bpy.data.images. Where a task takes several, each has a line of its own.
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import StringProperty
 
-from . import engine, images, preferences, properties, properties_image, results, session
+from . import engine, images, preferences, properties, properties_image, report, results, session
 from .image_jobs import JOBS, Incomplete
 from .job import Request
 from .operators import BUSY, begin, fail
@@ -50,6 +51,8 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         directory=Path(bpy.path.abspath(kept)) if kept else session.temporary_folder(),
         file="image.png",
         keep_all=bool(kept),
+        also=(report.FILE,),
+        images=asked.images,
     )
     area = context.area
     editor = area.as_pointer() if area is not None and area.type == "IMAGE_EDITOR" else 0
@@ -124,10 +127,11 @@ class SYNCSDE_OT_edit(properties_image.EditParameters, properties.KeptFiles, bpy
 class SYNCSDE_OT_wide(
     properties_image.WideParameters,
     properties_image.WideLines,
+    properties.LikeImage,
     properties.KeptFiles,
     bpy.types.Operator,
 ):
-    """Generate a wide or tall image, or more of an image"""
+    """Generate a wide or tall image, more of an image, or a seamless one like a picture"""
 
     bl_idname = "syncsde.wide"
     bl_label = "Generate Wide Image"

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import bpy
 
-from . import engine, material, preferences, session
+from . import engine, material, parts, preferences, session
 from .operators import chosen, selected_cameras, why_not
+from .panel_like import draw_like, draw_part
 from .properties import UNSET
 
-MOST_PROMPTS = 8  # objects whose own prompts are shown
+MOST_PARTS = 8  # objects, and materials, whose own prompts and pictures are shown
 
 
 class SYNCSDE_PT_texture(bpy.types.Panel):
@@ -30,10 +31,8 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         layout.use_property_decorate = False
         settings = context.scene.syncsde
         layout.prop(settings, "prompt", text="")
-        if len(objects := chosen(context)) > 1:
-            column = layout.column(align=True)
-            for obj in objects[:MOST_PROMPTS]:
-                column.prop(obj, "syncsde_prompt", text=obj.name)
+        draw_like(layout, settings)
+        draw_parts(layout, chosen(context))
         layout.prop(settings, "quality", expand=True)
         layout.prop(settings, "seed")
         layout.prop(settings, "steps")
@@ -45,7 +44,16 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
             draw_message(context, layout, reason, "INFO")
         elif any(material.is_textured(obj) for obj in chosen(context)):
             layout.operator("syncsde.remove_texture", icon="TRASH")
-        draw_error(context, layout, ("texture",))
+        draw_outcome(context, layout, ("texture",))
+
+
+def draw_parts(layout: bpy.types.UILayout, objects: Sequence[bpy.types.Object]) -> None:
+    """What each of several objects, and each of several materials, looks like instead."""
+    for several in (objects, parts.materials_of(objects)):
+        if len(several) > 1:
+            column = layout.column(align=True)
+            for part in several[:MOST_PARTS]:
+                draw_part(column, part)
 
 
 class Section:
@@ -80,7 +88,7 @@ class SYNCSDE_PT_surface(Section, bpy.types.Panel):
     """What the views are baked into."""
 
     bl_label = "Surface"
-    names = ("texture_size", "uv", "fill")
+    names = ("texture_size", "tile_size", "uv", "fill")
 
     def draw(self, context: bpy.types.Context) -> None:
         draw_settings(self.layout, context.scene.syncsde, self.names)
@@ -135,12 +143,16 @@ def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
     return True
 
 
-def draw_error(
+def draw_outcome(
     context: bpy.types.Context, layout: bpy.types.UILayout, tasks: Sequence[str]
 ) -> None:
-    """Draw what went wrong with the last job, if it was one of these tasks."""
-    if session.last_error and session.last_task in tasks:
+    """Draw what went wrong with the last job, or what painted it, if it was one of these tasks."""
+    if session.last_task not in tasks:
+        return
+    if session.last_error:
         draw_message(context, layout, session.last_error, "ERROR")
+    elif session.last_note:
+        draw_message(context, layout, session.last_note, "CHECKMARK")
 
 
 def draw_message(

@@ -8,7 +8,8 @@ import types
 import bpy
 
 from .image_jobs import JOBS, Incomplete
-from .panel import draw_engine, draw_error, draw_message, draw_setting, draw_settings
+from .panel import draw_engine, draw_message, draw_outcome, draw_setting, draw_settings
+from .panel_like import draw_like
 
 SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
 MOST_PARTS = {"mask": 8, "wide": 64, "ambiguous": 7}
@@ -44,7 +45,7 @@ class SYNCSDE_PT_image(bpy.types.Panel):
         button.operator(f"syncsde.{task}", icon="IMAGE_DATA")
         if reason:
             draw_message(context, layout, reason, "INFO")
-        draw_error(context, layout, tuple(JOBS))
+        draw_outcome(context, layout, tuple(JOBS))
 
 
 class SYNCSDE_PT_image_sampling(bpy.types.Panel):
@@ -86,6 +87,8 @@ def draw_edit(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> 
 
 def draw_wide(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
     layout.prop(settings, "prompt")
+    draw_like(layout, settings)
+    draw_setting(layout, settings, "tile_size")
     draw_setting(layout, settings, "width")
     draw_setting(layout, settings, "height")
     layout.prop(settings, "wrap")

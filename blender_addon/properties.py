@@ -9,7 +9,16 @@ from typing import Any
 
 import bpy
 import numpy as np
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from . import library, suggestions
 
 # Blender has no empty numbers: these values mean "as the model has it" and are sent as null.
 UNSET: dict[str, object] = {
@@ -18,6 +27,8 @@ UNSET: dict[str, object] = {
     "batch_size": 0,
     "controlnet": "",
     "control_scale": -1.0,
+    "material": "",
+    "tile_size": 0,
     "view_size": 0,
     "cameras": 0,
     "size": 0,
@@ -119,8 +130,11 @@ class SamplingParameters:
     )
     model: StringProperty(
         name="Model",
-        description="Name of a model: mini, or a folder in the Models of the preferences",
-        default="mini",
+        description="Name of a model: auto, exemplar, mini, or a folder in the Models of the "
+        "preferences. Auto takes exemplar for pictures and prompts that name one, else mini",
+        default="auto",
+        search=suggestions.for_model,
+        search_options={"SUGGESTION"},
     )
     batch_size: IntProperty(
         name="Batch Size",
@@ -149,6 +163,34 @@ class SamplingParameters:
         name="Device",
         description="Where the engine computes: auto, cpu, cuda, cuda:1 or mps",
         default="auto",
+    )
+
+
+class LikeImage:
+    """The picture that an operator's result looks like, by its name."""
+
+    like: StringProperty(
+        name="Like",
+        description="Name of the image of a material that is painted as this is, whatever the "
+        "prompt says",
+        default="",
+    )
+
+
+class LikePicture:
+    """The same choices in a panel: any image, or a thumbnail for the field `material`."""
+
+    like: PointerProperty(
+        type=bpy.types.Image,
+        name="Like",
+        description="Picture of a material: it is painted as this is, whatever the prompt says",
+    )
+    library: EnumProperty(
+        name="Library",
+        description="Picture of the library that it looks like",
+        items=library.items,
+        get=library.get_number,
+        set=library.set_number,
     )
 
 
@@ -186,8 +228,18 @@ def to_job(source: Any, parameters: type) -> dict[str, Any]:
     return values
 
 
+def like_arguments(settings: Any) -> dict[str, str]:
+    """What an operator is told of a panel's picture: Blender's own go before the library's."""
+    if settings.like:
+        return {"like": settings.like.name, "material": ""}
+    return {"like": "", "material": settings.material}
+
+
 def fill(operator: bpy.types.Operator, values: dict[str, Any]) -> None:
-    """Set what the operator's caller left open."""
+    """Set what the operator's caller left open; of two kinds of pictures only the caller's."""
+    pictures = [name for name in ("like", "material") if name in values]
+    if any(operator.properties.is_property_set(name) for name in pictures):
+        values = values | dict.fromkeys(pictures, "")
     for name, value in values.items():
         if not operator.properties.is_property_set(name):
             setattr(operator, name, value)

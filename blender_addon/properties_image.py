@@ -126,11 +126,27 @@ class WideParameters(SamplingParameters):
 
     prompt: StringProperty(
         name="Prompt",
-        description="What the image shows",
+        description="What the image shows, unless there is a picture to look like",
         default="",
         maxlen=2000,
-        search=suggestions.for_prompt,
+        search=suggestions.for_surface,
         search_options={"SUGGESTION"},
+    )
+    material: StringProperty(
+        name="Material",
+        description="Name of a picture of the library to look like, such as stone brick. Empty "
+        "takes the one that the prompt names",
+        default="",
+        maxlen=255,
+    )
+    tile_size: IntProperty(
+        name="Tile Size",
+        description="Width of the picture in the image, a multiple of 8. 0 takes its own",
+        default=0,
+        min=0,
+        max=2048,
+        step=8,
+        subtype="PIXEL",
     )
     width: IntProperty(
         name="Width",

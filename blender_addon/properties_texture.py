@@ -13,7 +13,7 @@ from bpy.props import (
 )
 
 from . import suggestions
-from .properties import SamplingParameters
+from .properties import LikeImage, LikePicture, SamplingParameters
 
 
 class TextureParameters(SamplingParameters):
@@ -37,11 +37,28 @@ class TextureParameters(SamplingParameters):
     )
     prompt: StringProperty(
         name="Prompt",
-        description="What the surface should look like",
+        description="What the surface should look like, unless there is a picture of it",
         default="",
         maxlen=2000,
-        search=suggestions.for_prompt,
+        search=suggestions.for_surface,
         search_options={"SUGGESTION"},
+    )
+    material: StringProperty(
+        name="Material",
+        description="Name of a picture of the library to look like, such as stone brick. Empty "
+        "takes the one that the prompt names",
+        default="",
+        maxlen=255,
+    )
+    tile_size: FloatProperty(
+        name="Tile Size",
+        description="Width of the picture on the objects, whose longest reach from their "
+        "middle is 1. 0 takes the picture's own",
+        default=0.0,
+        min=0.0,
+        max=100.0,
+        soft_max=4.0,
+        step=10,
     )
     quality: EnumProperty(
         name="Quality",
@@ -185,6 +202,12 @@ class TextureParameters(SamplingParameters):
 class TextureLines:
     """What the operator takes several of."""
 
+    like_for: StringProperty(
+        name="Like For",
+        description="Which image an object or a material should look like instead, one line each: "
+        "its name, a colon and the image's name, such as Helmet: Rust.png",
+        default="",
+    )
     prompt_for: StringProperty(
         name="Prompt For",
         description="What an object or a material should look like instead, one line each: its "
@@ -199,8 +222,8 @@ class TextureLines:
     )
 
 
-class TextureImages:
-    """The images that the operator takes, by their names: only a part of a texture is new."""
+class TextureImages(LikeImage):
+    """The images that the operator takes, by their names: what to look like, what to keep."""
 
     keep: StringProperty(
         name="Keep",
@@ -216,7 +239,7 @@ class TextureImages:
     )
 
 
-class SYNCSDE_PG_texture(TextureParameters, bpy.types.PropertyGroup):
+class SYNCSDE_PG_texture(TextureParameters, LikePicture, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
 
     keep: PointerProperty(
@@ -247,11 +270,19 @@ def register() -> None:
             description="What this part should look like instead of the prompt",
             default="",
             maxlen=2000,
+            search=suggestions.for_surface,
+            search_options={"SUGGESTION"},
+        )
+        owner.syncsde_like = PointerProperty(
+            type=bpy.types.Image,
+            name="Own Like",
+            description="Picture that this part should look like, whatever its prompt says",
         )
 
 
 def unregister() -> None:
     del bpy.types.Scene.syncsde
-    del bpy.types.Object.syncsde_prompt
-    del bpy.types.Material.syncsde_prompt
+    for owner in (bpy.types.Object, bpy.types.Material):
+        del owner.syncsde_prompt
+        del owner.syncsde_like
     bpy.utils.unregister_class(SYNCSDE_PG_texture)

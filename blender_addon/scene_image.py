@@ -13,7 +13,7 @@ import bpy
 from bpy.props import CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from . import suggestions
-from .properties import fields
+from .properties import LikePicture, fields, like_arguments
 from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SYNCSDE_PG_change(bpy.types.PropertyGroup):
         name="Prompt",
         description="What is shown from there on",
         maxlen=2000,
-        search=suggestions.for_prompt,
+        search=suggestions.for_surface,
         search_options={"SUGGESTION"},
     )
 
@@ -117,7 +117,7 @@ class SYNCSDE_PG_edit(EditParameters, bpy.types.PropertyGroup):
         }
 
 
-class SYNCSDE_PG_wide(WideParameters, bpy.types.PropertyGroup):
+class SYNCSDE_PG_wide(WideParameters, LikePicture, bpy.types.PropertyGroup):
     """What the panel edits for a wide image."""
 
     extend: PointerProperty(
@@ -131,6 +131,7 @@ class SYNCSDE_PG_wide(WideParameters, bpy.types.PropertyGroup):
         return {name: getattr(self, name) for name in fields(WideParameters)} | {
             "prompt_at": lines(f"{part.start} {part.prompt}" for part in self.parts),
             "extend": self.extend.name if self.extend else "",
+            **like_arguments(self),
         }
 
 

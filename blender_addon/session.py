@@ -13,7 +13,7 @@ from pathlib import Path
 
 import bpy
 
-from . import engine
+from . import engine, report
 from .job import Job, Request
 from .results import Result
 
@@ -24,7 +24,8 @@ AREAS = ("VIEW_3D", "IMAGE_EDITOR")  # where our panels are
 
 current: Job | None = None
 last_error: str = ""
-last_task: str = ""  # which the error is of
+last_task: str = ""  # which the error or the note is of
+last_note: str = ""  # which model painted the last result
 _result: Result | None = None
 
 
@@ -39,9 +40,9 @@ def temporary_folder() -> Path:
 
 def start(request: Request, result: Result) -> None:
     """Begin a job."""
-    global current, last_error, last_task, _result
+    global current, last_error, last_task, last_note, _result
     _result = result
-    last_error, last_task = "", request.task
+    last_error, last_task, last_note = "", request.task, ""
     current = Job(request)
     if not bpy.app.background:
         bpy.app.timers.register(_tick, first_interval=TICK_SECONDS, persistent=True)
@@ -73,8 +74,8 @@ def cancel() -> None:
 
 def fail(task: str, message: str) -> None:
     """Keep what is wrong with a job that did not even start, for the panel."""
-    global last_error, last_task
-    last_error, last_task = message, task
+    global last_error, last_task, last_note
+    last_error, last_task, last_note = message, task, ""
 
 
 def _tick() -> float | None:
@@ -102,7 +103,7 @@ def _must_wait(job: Job) -> bool:
 
 
 def _finish() -> None:
-    global current, last_error
+    global current, last_error, last_note
     job, current = current, None
     if job is None:
         last_error = "Cancelled."
@@ -110,6 +111,8 @@ def _finish() -> None:
         last_error = job.error
     else:
         last_error = _apply(job.request.directory / job.request.file)
+        if not last_error:
+            last_note = report.painted_by(job.request.directory, job.request.images)
 
 
 def _apply(filepath: Path) -> str:
@@ -130,9 +133,9 @@ def register() -> None:
 
 def unregister() -> None:
     """Leave no job, timer or engine behind."""
-    global last_error
+    global last_error, last_note
     cancel()
-    last_error = ""
+    last_error = last_note = ""
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     engine.stop()

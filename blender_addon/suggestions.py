@@ -1,21 +1,59 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Words that the embedded model knows, offered while a prompt is typed."""
+"""What is offered while something is typed: library pictures, words that mini knows, models."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import bpy
 
+from . import engine, library
+
 MINI = Path(__file__).with_name("mini.json")  # the model's own description, put into the zip
 MOST = 24
+MODELS = ("auto", "exemplar", "mini")
+WORDS = ("auto", "mini")  # models that know the words of mini
+
+
+def for_surface(properties: object, context: bpy.types.Context | None, typed: str) -> list[str]:
+    """Prompts that begin as `typed` does, those that name a picture of the library first."""
+    model = getattr(properties, "model", "auto")
+    pictures = complete_picture(typed) if model in library.MODELS else []
+    return list(dict.fromkeys([*pictures, *for_prompt(properties, context, typed)]))
 
 
 def for_prompt(properties: object, context: bpy.types.Context | None, typed: str) -> list[str]:
     """Prompts that begin as `typed` does; none for models whose words are not known."""
-    return complete(typed) if getattr(properties, "model", "mini") == "mini" else []
+    return complete(typed) if getattr(properties, "model", "auto") in WORDS else []
+
+
+def for_model(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
+    """The engine's own models, then the folders in the Models of the preferences."""
+    own: list[str] = []
+    if engine.models_dir:
+        with contextlib.suppress(OSError):
+            own = [each.name for each in Path(engine.models_dir).iterdir() if each.is_dir()]
+    return [name for name in (*MODELS, *sorted(own)) if typed.lower() in name.lower()]
+
+
+def complete_picture(typed: str) -> list[str]:
+    """Finish the name of a picture that the last words begin; for an empty field, all names."""
+    names = [each.name for each in library.materials()]
+    if not typed.strip():
+        return names
+    synonyms = [word for each in library.materials() for word in each.words]
+    found = [
+        said + phrase
+        for said, begun in _ends(typed)
+        for phrase in (*names, *synonyms)
+        if phrase.startswith(begun.lower()) and phrase != begun.lower()
+    ]
+    return list(dict.fromkeys(found))[:MOST]
 
 
 def complete(typed: str) -> list[str]:
@@ -40,3 +78,9 @@ def known() -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
     statues = [f"a {material} statue" for material in materials if material != "plain"]
     return tuple(words), (*statues, *places[:4])
+
+
+def _ends(typed: str) -> Iterator[tuple[str, str]]:
+    """Split into what stays and what is being typed: the last three words, two, one."""
+    for word in list(re.finditer(r"\S+", typed))[-3:]:
+        yield typed[: word.start()], typed[word.start() :]

@@ -18,8 +18,8 @@ import numpy as np
 
 from . import images, material
 from .export_mesh import MeshError, name_of_slot
+from .report import FILE as REPORT
 
-REPORT = "report.json"
 FILES = ("texture.png", "textures/*.png")  # which of a run's files are its textures
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the Blender extension: python tools/build_extension.py [--output DIR].
 
-The zip holds the manifest, the licence, the modules of blender_addon/ and what the embedded model
-knows at its root. The same
-sources give the same bytes on every machine: names sorted, dates fixed, nothing compressed (each
-version of zlib compresses differently, and all of it is small).
+The zip holds the manifest, the licence, the modules of blender_addon/, the words of the embedded
+model, and the picture library's list and thumbnails. The same sources give the same bytes on every
+machine: names sorted, dates fixed, nothing compressed (each version of zlib compresses differently,
+and all of it is small).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATE = (1980, 1, 1, 0, 0, 0)
+BINARY = (".webp",)
 
 
 def members(root: Path = ROOT) -> dict[str, Path]:
@@ -25,6 +26,12 @@ def members(root: Path = ROOT) -> dict[str, Path]:
     files |= {source.name: source for source in (root / "blender_addon").glob("*.py")}
     # The words that the embedded model knows, which the prompt fields suggest.
     files["mini.json"] = root / "syncsde_engine" / "models" / "mini" / "syncsde.json"
+    # The picture library's list, how words are matched with it, thumbnails and credits.
+    library = root / "syncsde_engine" / "library"
+    files |= {name: library / name for name in ("library.json", "match.py", "colors.py")}
+    files["thumbnails/README.md"] = library / "README.md"
+    thumbnails = (root / "blender_addon" / "thumbnails").glob("*.webp")
+    files |= {f"thumbnails/{source.name}": source for source in thumbnails}
     return dict(sorted(files.items()))
 
 
@@ -37,8 +44,10 @@ def build(output: Path, root: Path = ROOT) -> Path:
             entry = zipfile.ZipInfo(name, DATE)
             entry.create_system = 3  # Unix, also when built on Windows
             entry.external_attr = 0o100644 << 16
-            text = source.read_bytes().replace(b"\r\n", b"\n")
-            archive.writestr(entry, text)
+            data = source.read_bytes()
+            archive.writestr(
+                entry, data if source.suffix in BINARY else data.replace(b"\r\n", b"\n")
+            )
     output.mkdir(parents=True, exist_ok=True)
     target = output / f"{manifest['id']}-{manifest['version']}.zip"
     partial = target.with_suffix(".part")

@@ -3,16 +3,21 @@
 
 import ast
 import importlib
+import json
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "blender_addon").glob("*.py"))
+LIBRARY = ROOT / "syncsde_engine" / "library"
+LIST = json.loads((LIBRARY / "library.json").read_text(encoding="utf-8"))
 WITHOUT_BLENDER = ("protocol", "client", "engine", "job")
 
 
@@ -32,8 +37,33 @@ def test_zip_holds_manifest_licence_and_every_module(tmp_path):
     with zipfile.ZipFile(build(tmp_path / "out")) as archive:
         names = set(archive.namelist())
         assert archive.testzip() is None
-    known = {"blender_manifest.toml", "LICENSE", "mini.json"}
+    known = {"blender_manifest.toml", "LICENSE", "mini.json", "thumbnails/README.md"}
+    known |= {"library.json", "match.py", "colors.py"}
+    known |= {f"thumbnails/{Path(entry['file']).name}" for entry in LIST}
     assert names == known | {source.name for source in SOURCES}
+
+
+def test_thumbnails_are_the_librarys_pictures_and_small():
+    thumbnails = {path.name: path for path in (ROOT / "blender_addon/thumbnails").glob("*.webp")}
+    assert sorted(thumbnails) == sorted(Path(entry["file"]).name for entry in LIST)
+    assert sum(path.stat().st_size for path in thumbnails.values()) < 400_000
+    for entry in LIST:
+        picture = LIBRARY / entry["file"]
+        small, large = (Image.open(path) for path in (thumbnails[picture.name], picture))
+        assert small.size == (128, 128)
+        difference = np.subtract(
+            *(np.float32(i.resize((16, 16)).convert("RGB")) for i in (small, large))
+        )
+        assert np.abs(difference).mean() < 4, "run tools/make_thumbnails.py"
+
+
+def test_modules_of_the_engine_that_the_zip_has_need_nothing_else():
+    for name in ("match", "colors"):
+        for node in ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= sys.stdlib_module_names
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.module == "colors"
 
 
 def test_manifest_follows_the_platform_rules():

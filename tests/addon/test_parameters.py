@@ -134,7 +134,8 @@ def test_ends_of_the_range_are_valid_in_the_engine(task, name):
     if "minimum" in limits:
         assert keywords["min"] == UNSET.get(name, limits["minimum"])
     if "exclusiveMinimum" in limits:
-        assert limits["exclusiveMinimum"] < keywords["min"] <= limits["exclusiveMinimum"] + 0.01
+        lowest = UNSET.get(name, limits["exclusiveMinimum"] + 0.01)
+        assert keywords["min"] == pytest.approx(lowest)
     if "maxLength" in limits:
         assert keywords["maxlen"] == limits["maxLength"]
 
@@ -175,6 +176,8 @@ def test_labels_and_descriptions_follow_blenders_style(name):
             assert keywords["description"][0].isupper()
             assert not keywords["description"].endswith(".")
         items = keywords.get("items", ())
+        if items == "library.items":  # the pictures' names
+            continue
         for _, label, description in CONSTANTS["TRANSFORMS"] if items == "TRANSFORMS" else items:
             assert label[0].isupper() or label == "nvdiffrast"
             assert description[0].isupper()

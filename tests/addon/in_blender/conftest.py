@@ -82,6 +82,10 @@ def addon(installed):
         "operators",
         "textures",
         "viewpoints",
+        "library",
+        "parts",
+        "drop",
+        "report",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
@@ -117,6 +121,24 @@ def an_image(bpy):
 def no_engine(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("SYNCSDE_ENGINE", raising=False)
+
+
+@pytest.fixture
+def an_engine(monkeypatch, tmp_path):
+    """A program that can be found, and no more."""
+    program = tmp_path / "syncsde"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("SYNCSDE_ENGINE", str(program))
+
+
+@pytest.fixture
+def sent(addon, an_engine, monkeypatch):
+    """The requests of operators, written down instead of sent."""
+    requests = []
+    monkeypatch.setattr(addon.session, "start", lambda request, result: requests.append(request))
+    monkeypatch.setattr(addon.session, "wait", lambda: "")
+    return requests
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def test_operator_makes_one_new_image_and_touches_nothing(
     assert report["task"] == task
     assert report["parameters"]["seed"] == 3
     assert addon.session.last_error == ""
+    assert addon.session.last_note == f"Painted by {MODEL}"
     assert not addon.session.is_running()
 
 
@@ -156,7 +157,8 @@ def test_panel_and_script_say_the_same(bpy, photo, mask, task):
 
 
 INCOMPLETE = {
-    "no prompt": ("wide", {"prompt": " "}, "Describe the image first"),
+    "no prompt": ("wide", {"prompt": " "}, "Describe the image, or choose a picture that it looks"),
+    "unknown like": ("wide", {"like": "Nothing"}, "no image 'Nothing': open it"),
     "change": ("wide", {"prompt_at": "harbor"}, "'harbor' does not begin with the pixel"),
     "empty change": ("wide", {"prompt_at": "12"}, "shown from pixel 12 on first"),
     "extend": ("wide", {"extend": "Nothing"}, "no image 'Nothing': open it"),

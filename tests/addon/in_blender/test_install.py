@@ -9,7 +9,7 @@ import pytest
 
 MODULE = "bl_ext.user_default.syncsde"
 TASKS = ("texture", "mask", "edit", "wide", "ambiguous")
-OPERATORS = (*TASKS, "cancel", "apply_texture", "remove_texture")
+OPERATORS = (*TASKS, "cancel", "apply_texture", "remove_texture", "like_file")
 
 
 def registered(bpy):
@@ -30,6 +30,7 @@ def test_panel_operators_and_properties_are_there(bpy):
     assert all(hasattr(bpy.ops.syncsde, name) for name in OPERATORS)
     assert {f"SYNCSDE_OT_{name}" for name in OPERATORS} <= registered(bpy)
     assert bpy.context.scene.syncsde.steps == 30
+    assert bpy.context.scene.syncsde.model == "auto"
     image = bpy.context.scene.syncsde_image
     assert (image.wide.steps, image.ambiguous.steps) == (50, 30)
     assert bpy.context.preferences.addons[MODULE].preferences.engine == ""
@@ -48,6 +49,10 @@ def test_disable_leaves_nothing_and_enable_works_again(bpy, addon):
         assert registered(bpy) == set()
         assert not hasattr(bpy.types.Scene, "syncsde")
         assert not hasattr(bpy.types.Scene, "syncsde_image")
+        for owner in (bpy.types.Object, bpy.types.Material):
+            assert not hasattr(owner, "syncsde_prompt")
+            assert not hasattr(owner, "syncsde_like")
+        assert addon.library._previews is None
         assert not bpy.app.timers.is_registered(addon.session._tick)
         bpy.ops.preferences.addon_enable(module=MODULE)
         assert registered(bpy) == before
@@ -89,6 +94,9 @@ def test_parameters_left_open_are_sent_as_null(bpy, addon):
     assert sent["steps"] == 30
     assert sent["view_prompts"] is True
     assert sent["synchronized_share"] == 0.8  # exactly, though Blender holds single precision
+    assert sent["model"] == "auto"
+    for name in ("material", "tile_size"):
+        assert sent[name] is None
     for name in ("negative_prompt", "guidance_scale", "control_scale", "view_size", "batch_size"):
         assert sent[name] is None
     bpy.context.scene.syncsde.guidance_scale = 7.5

@@ -29,18 +29,26 @@ class Layout:
         assert 0 <= factor <= 1
         self.drawn.append(f"progress: {text}")
 
-    def column(self, **_):
+    def box(self):
         return self
 
-    box = column
-
-    def row(self):
+    def row(self, **_):
         row = Layout()
         row.drawn, row.dimmed = self.drawn, self.dimmed
         return row
 
+    column = row
+
     def template_ID(self, data, name, **_):
         self.prop(data, name)
+
+    template_icon_view = template_ID
+
+    def template_icon(self, icon_value, scale):
+        self.drawn.append("preview")
+
+
+FIELDS = ["prompt", "like", "library", "quality", "seed", "steps"]
 
 
 @pytest.fixture
@@ -56,24 +64,16 @@ def draw(bpy, addon):
     return drawn
 
 
-@pytest.fixture
-def an_engine(monkeypatch, tmp_path):
-    program = tmp_path / "syncsde"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("SYNCSDE_ENGINE", str(program))
-
-
 def test_says_what_to_do_without_an_engine(draw, suzanne, no_engine):
     drawn = draw()
-    assert drawn[:4] == ["prompt", "quality", "seed", "steps"]
+    assert drawn[:6] == FIELDS
     assert "engine is not installed" in " ".join(drawn)
     assert drawn[-1] == "preferences.addon_show"
     assert "syncsde.texture" not in drawn
 
 
 def test_offers_generate_with_an_engine(draw, suzanne, an_engine):
-    assert draw() == ["prompt", "quality", "seed", "steps", "syncsde.texture"]
+    assert draw() == [*FIELDS, "syncsde.texture"]
 
 
 def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
@@ -89,7 +89,7 @@ def test_what_is_left_to_the_model_is_dimmed(bpy, draw, suzanne, an_engine):
     assert draw.dimmed == ["view_size"]
     bpy.context.scene.syncsde_image.task = "wide"
     draw("image")
-    assert draw.dimmed == ["width", "height"]
+    assert draw.dimmed == ["tile_size", "width", "height"]
 
 
 def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engine):
@@ -125,7 +125,10 @@ def test_shows_the_last_error(draw, addon, suzanne, an_engine):
 IMAGE = {
     "mask": ["prompt", "background", "syncsde.add_part", "size"],
     "edit": ["image", "source_prompt", "prompt", "mask", "mask_threshold"],
-    "wide": ["prompt", "width", "height", "wrap", "extend", "syncsde.add_part"],
+    "wide": [
+        *["prompt", "like", "library", "tile_size", "width", "height", "wrap", "extend"],
+        "syncsde.add_part",
+    ],
     "ambiguous": ["prompt", "syncsde.add_part", "size"],
 }
 
@@ -178,3 +181,88 @@ def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
     assert offer(settings, bpy.context, "a red xyz") == []
     settings.model = "/models/other"
     assert offer(settings, bpy.context, "a red bri") == []
+
+
+def test_prompts_of_surfaces_are_completed_with_pictures_first(addon, bpy):
+    offer = addon.suggestions.for_surface
+    settings = bpy.context.scene.syncsde
+    names = [each.name for each in addon.library.materials()]
+    offered = offer(settings, bpy.context, "")
+    assert offered[: len(names)] == names
+    assert "a mossy stone statue" in offered[len(names) :]
+    assert offer(settings, bpy.context, "a blue Stone br")[:2] == [
+        "a blue stone brick",
+        "a blue stone bricks",
+    ]
+    assert "a red brick" in offer(settings, bpy.context, "a red bri")
+    assert offer(settings, bpy.context, "a red xyz") == []
+    settings.model = "mini"
+    assert offer(settings, bpy.context, "") == addon.suggestions.for_prompt(settings, None, "")
+    settings.model = "exemplar"
+    assert offer(settings, bpy.context, "") == names
+    settings.model = "/models/other"
+    assert offer(settings, bpy.context, "") == []
+
+
+def test_models_are_offered_with_those_of_the_preferences(addon, bpy, monkeypatch, tmp_path):
+    offer = addon.suggestions.for_model
+    monkeypatch.setattr(addon.engine, "models_dir", "")
+    assert offer(None, None, "") == ["auto", "exemplar", "mini"]
+    (tmp_path / "sd-mini").mkdir()
+    monkeypatch.setattr(addon.engine, "models_dir", str(tmp_path))
+    assert offer(None, None, "MI") == ["mini", "sd-mini"]
+    monkeypatch.setattr(addon.engine, "models_dir", str(tmp_path / "gone"))
+    assert offer(None, None, "auto") == ["auto"]
+
+
+def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
+    settings = bpy.context.scene.syncsde
+    settings.prompt = "a blue stone brick statue"
+    assert draw()[:4] == ["prompt", "like", "library", "Like stone brick, but blue"]
+    settings.prompt = "a gray stone brick statue"
+    assert draw()[3] == "Like stone brick"
+    settings.prompt = "a dragon"
+    assert draw()[3] == "Names no picture: painted by mini"
+    settings.library = "rust"
+    assert settings.material == "rust"
+    assert draw()[3] == "Like rust"
+    settings.material = "one of my own"
+    assert settings.library == "NONE"
+    assert draw()[3] == "Like one of my own"
+    settings.library = "NONE"
+    assert settings.material == ""
+    settings.material, settings.prompt = "brick", "blue"
+    assert draw()[3] == "Like brick, but blue"
+    settings.model = "mini"
+    assert draw()[:3] == ["prompt", "Pictures need the model auto", "like"]
+    settings.material = ""
+    assert draw()[:4] == FIELDS[:4]
+    settings.model = "auto"
+    settings.like = an_image("Photo", [[[1, 1, 1, 1]]])
+    assert draw()[:4] == ["prompt", "like", "preview", "quality"]
+    bpy.context.scene.syncsde_image.task = "wide"
+    wide = bpy.context.scene.syncsde_image.wide
+    wide.material = "rust"
+    assert draw("image")[:5] == ["task", "prompt", "like", "library", "Like rust"]
+    assert draw("image")[-1] == "syncsde.wide"
+
+
+def test_several_objects_and_materials_have_rows_of_their_own(bpy, draw, suzanne, an_engine):
+    of_one = ["syncsde_prompt", "syncsde_like"]
+    suzanne.data.materials.append(bpy.data.materials.new("Iron"))
+    assert "syncsde_prompt" not in draw()
+    suzanne.data.materials.append(bpy.data.materials.new("Wood"))
+    assert [name for name in draw() if name in of_one] == of_one * 2
+    bpy.ops.mesh.primitive_cube_add()
+    suzanne.select_set(True)
+    assert [name for name in draw() if name in of_one] == of_one * 4
+
+
+def test_says_which_model_painted(bpy, draw, addon, suzanne, an_engine):
+    addon.session.last_task, addon.session.last_error = "texture", ""
+    addon.session.last_note = "Painted by exemplar: stone brick"
+    assert " ".join(draw()).endswith("Painted by exemplar: stone brick")
+    assert addon.session.last_note not in " ".join(draw("image"))
+    addon.session.fail("texture", "It broke.")
+    assert draw()[-1] == "It broke."
+    assert "Painted by" not in " ".join(draw())

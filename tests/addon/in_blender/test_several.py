@@ -162,4 +162,4 @@ def test_own_prompts_become_lines(addon, scene):
     cube, ball = scene
     ball.syncsde_prompt = "lava"
     cube.data.materials["Wood"].syncsde_prompt = "gold"
-    assert addon.operators.own_prompts([cube, ball]) == ["Ball: lava", "Wood: gold"]
+    assert addon.parts.own_prompts([cube, ball]) == ["Ball: lava", "Wood: gold"]

@@ -73,6 +73,7 @@ def test_texture_comes_back_and_mesh_stays(bpy, addon, suzanne, real_engine, con
     assert parameters["seed"] == 3
     assert parameters["synchronized_share"] == 0.8
     assert addon.session.last_error == ""
+    assert addon.session.last_note == f"Painted by {SMALL['model']}"
     assert not addon.session.is_running()
 
 
@@ -197,5 +198,5 @@ def test_engine_that_does_not_start_is_one_sentence(bpy, addon, suzanne, monkeyp
 
 
 def test_empty_prompt_is_one_sentence(bpy, suzanne, no_engine):
-    with pytest.raises(RuntimeError, match="Describe the surface in the prompt first"):
+    with pytest.raises(RuntimeError, match="in the prompt, or choose a picture that it looks like"):
         bpy.ops.syncsde.texture(prompt="  ")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows that say which picture the result looks like, in the tabs of both editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from . import library
+
+SCALE = 4.0  # of the pictures, in lines of the panel
+
+
+def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
+    """An image of Blender's; without one, the library's thumbnails and what the prompt finds."""
+    if settings.model not in library.MODELS:
+        if settings.like or settings.material:  # the engine refuses it
+            layout.label(text="Pictures need the model auto", icon="INFO")
+        layout = layout.column()
+        layout.active = False
+    layout.template_ID(settings, "like", open="image.open", text="Like")
+    if settings.like:
+        layout.template_icon(settings.like.preview_ensure().icon_id, scale=SCALE)
+        return
+    if not library.materials():
+        return
+    layout.template_icon_view(settings, "library", show_labels=True, scale=SCALE, scale_popup=SCALE)
+    if text := says(settings):
+        layout.label(text=text)
+
+
+def says(settings: Any) -> str:
+    """Which picture of the library will be taken, or that none will."""
+    name, color = library.taken(settings)
+    if name:
+        return f"Like {name}" + (f", but {color}" if color else "")
+    if settings.prompt.strip() and settings.model == "auto":
+        return "Names no picture: painted by mini"
+    return ""
+
+
+def draw_part(layout: bpy.types.UILayout, part: Any) -> None:
+    """What an object or material looks like instead: its own prompt, its own picture."""
+    row = layout.row(align=True)
+    row.prop(part, "syncsde_prompt", text=part.name)
+    row.prop(part, "syncsde_like", text="")

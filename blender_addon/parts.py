@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What objects and materials look like instead: their own prompts and pictures, a line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bpy
+
+from . import material
+
+MOST_LIKES = 8  # the engine takes no more pictures for parts
+
+
+class LineError(ValueError):
+    """A line cannot be used; the text says why and what to do."""
+
+
+def materials_of(objects: Sequence[bpy.types.Object]) -> list[bpy.types.Material]:
+    """The artist's materials on some objects, also while generated ones are shown there."""
+    slots = [(obj, index) for obj in objects for index in range(len(obj.material_slots))]
+    found = dict.fromkeys(material.original(obj, index) for obj, index in slots)
+    return [own for own in found if own is not None]
+
+
+def own_prompts(objects: Sequence[bpy.types.Object]) -> list[str]:
+    """Lines for `prompt_for` from the prompts that objects and their materials carry."""
+    carriers = [*objects, *materials_of(objects)]
+    return [f"{each.name}: {each.syncsde_prompt}" for each in carriers if each.syncsde_prompt]
+
+
+def own_likes(objects: Sequence[bpy.types.Object]) -> list[str]:
+    """Lines for `like_for` from the pictures that objects and their materials carry."""
+    carriers = [*objects, *materials_of(objects)]
+    return [f"{each.name}: {each.syncsde_like.name}" for each in carriers if each.syncsde_like]
+
+
+def prompts(lines: str) -> list[list[str]]:
+    """Read lines such as "Helmet: rusty metal" into names and prompts. Raises LineError."""
+    return [_pair(line, "prompt") for line in lines.splitlines() if line.strip()]
+
+
+def likes(lines: str) -> list[list[str]]:
+    """Read lines such as "Helmet: Rust.png" into names and those of images. Raises LineError."""
+    found = [_pair(line, "image") for line in lines.splitlines() if line.strip()]
+    if len(found) > MOST_LIKES:
+        raise LineError(
+            f"{len(found)} objects and materials have pictures of their own, and at most "
+            f"{MOST_LIKES} can: take some away, or give them prompts."
+        )
+    return found
+
+
+def _pair(line: str, what: str) -> list[str]:
+    name, _, said = line.partition(": ")
+    if not name.strip() or not said.strip():
+        raise LineError(f"{line!r} is not an object or material, a colon and its {what}.")
+    return [name.strip(), said.strip()]
