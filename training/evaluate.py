@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .autoencoder import reconstruct
 from .checkpoint import replace_file
+from .diagnosis import diagnose
 from .draw import draw_sheet, draw_views, load_pipeline
 from .judge import Judge, load_judge, read, share
 from .kernel_distance import Features, kernel_distance
@@ -29,6 +30,7 @@ from .plan import PAINTS
 from .render import Camera, paint, trace
 from .scenes import KINDS, NEUTRAL, draw_coat, draw_scene, render_scene
 from .shapes import HELD_OUT, make_shape
+from .wording import words
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def evaluate(
     repeats: int,
     judge_file: Path | None = None,
 ) -> list[Figure]:
-    """Write `figures.json`, `figures.md` and `sheet.png` into the folder `out`."""
+    """Write figures, diagnosis (each .json and .md) and `sheet.png` into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(model)
     judge = load_judge(judge_file)
@@ -80,6 +82,7 @@ def evaluate(
     values = {"figures": [f._asdict() for f in figures], "material_by_name": materials}
     replace_file(out / "figures.json", lambda path: path.write_text(json.dumps(values, indent=1)))
     replace_file(out / "figures.md", lambda path: path.write_text(table))
+    diagnose(pipeline, judge, size, 2 * repeats, out)
     draw_sheet(pipeline, out / "sheet.png", size, steps, guidance_scale)
     return figures
 
@@ -98,14 +101,6 @@ def real_views(size: int, repeats: int, seed: int) -> Views:
         depths.append(view.depth.expand(3, -1, -1))
         prompts.append(f"a {words(material, color)} statue")
     return Views(pairs, prompts, torch.stack(depths), torch.stack(pictures))
-
-
-def words(material: str, color: str) -> str:
-    """How a prompt names a pair."""
-    name = {"planks": "wooden", "tiles": "tiled", "gold": "golden"}.get(material, material)
-    if material == "plain":
-        return color
-    return f"{color} {name}" if material in COLORABLE else name
 
 
 def judged(judge: Judge, asked: Views, drawn: Tensor) -> list[Figure]:

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from training import judge as judging
-from training.evaluate import Figure, followed, markdown, real_views, words
+from training.evaluate import Figure, followed, markdown, real_views
 from training.judge import Judge, load_judge, read, share, train_judge
 from training.kernel_distance import kernel_distance
 from training.materials import COLORABLE, COLORS, HELD_OUT_PAIRS, MATERIALS
 from training.scenes import draw_scene
+from training.wording import words
 
 
 @pytest.fixture(scope="module")

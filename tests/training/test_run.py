@@ -16,6 +16,7 @@ from training.__main__ import main
 from training.autoencoder import chroma_correlation, whiten
 from training.batches import FAINT_STEP, FIRST_STEP, Batches
 from training.data import Renders
+from training.decoder import energy_loss
 from training.draw import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
 from training.scenes import KINDS
@@ -33,6 +34,8 @@ def run(tmp_path_factory):
     main([*slice_, "--minutes", "5", "--until", "autoencoder"])
     assert not (folder / "latents.npy").exists()
     main([*slice_, "--minutes", "5", "--until", "unet"])
+    main([*slice_, "--minutes", "5", "--until", "joint"])
+    assert not (folder / "vae_fine").exists()
     main([*slice_, "--minutes", "5"])
     return folder
 
@@ -51,6 +54,23 @@ def test_a_finished_run_does_nothing_more(run):
     assert torch.load(run / "joint.pt", weights_only=True)["step"] == 3
     assert (run / "unet.pt").stat().st_mtime_ns >= before
     assert sorted((run / "renders").iterdir()) == renders
+
+
+def test_the_last_stage_changes_the_decoder_alone(run):
+    before, after = (
+        load_file(run / name / "diffusion_pytorch_model.safetensors")
+        for name in ("vae", "vae_fine")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
+
+
+def test_energy_tells_blurred_pictures_from_shifted_ones():
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(noise, 3, 1, 1)
+    assert energy_loss(noise, noise) == 0
+    assert energy_loss(noise.roll(4, -1), noise) < 0.5 * energy_loss(blurred, noise)
 
 
 def test_the_stock_pipeline_draws_from_the_exported_folder(model):
