@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from .ahead import drawn_ahead
 from .checkpoint import Average
 from .crops import Crops, to_pixels
 from .data import Renders
@@ -49,7 +50,7 @@ def train_autoencoder(
     views, flat = (part.to(device) for part in crops.held_back(_CHECKED))
 
     def loss_at(step: int) -> Tensor:
-        images = crops.draw(step).to(device)
+        images = draw(step).to(device)
         anchor = max(0.0, 1 - step / (_ANCHORED_SHARE * plan.vae_steps))
         generator = torch.Generator().manual_seed(step)
         with torch.autocast(device.type, torch.bfloat16):
@@ -72,7 +73,9 @@ def train_autoencoder(
             f"{psnr(photos, flat):.2f} dB, contrast kept {contrast_kept(photos, flat):.2f}"
         )
 
-    if not stage.run(loss_at, clock, plan.save_minutes, plan.log_steps, check):
+    with drawn_ahead(crops.draw, "crops", plan, folder) as draw:
+        finished = stage.run(loss_at, clock, plan.save_minutes, plan.log_steps, check)
+    if not finished:
         return None
     average.swap()
     whiten(vae, [to_pixels(renders.image(i)[None]).to(device) for i in range(0, len(renders), 61)])

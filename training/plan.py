@@ -64,6 +64,8 @@ class Plan:
     cool_down: float = 0.3  # share of a stage's steps
     average: float = 0.999
     # loop
+    loaders: int = 0  # processes that draw batches ahead
+    compiled: bool = False  # networks, for one large GPU
     save_minutes: float = 4.0
     log_steps: int = 100
 
@@ -83,8 +85,10 @@ class Plan:
 PRESETS: dict[str, Plan] = {
     "cpu": Plan(),  # about fifteen hours of two cores
     "gpu": Plan(  # minutes of one large GPU and 16 cores
-        images=48_000,
+        images=19_200,
         workers=16,
+        loaders=12,
+        compiled=True,
         vae_steps=6000,
         vae_batch=128,
         unet_layers=2,
