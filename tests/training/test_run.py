@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from training import batches as batching
 from training.__main__ import main
+from training.ahead import drawn_ahead
 from training.autoencoder import chroma_correlation, whiten
 from training.batches import FAINT_STEP, FIRST_STEP, Batches
 from training.data import Renders
@@ -119,6 +120,14 @@ def test_batches_depend_on_the_step_alone(batches):
     assert first.depth is None
     assert first.latents.shape == (2, 4, 4, 4)
     assert first.weight.mean().item() == pytest.approx(1)
+
+
+def test_batches_drawn_ahead_are_those_drawn_here(batches, run, smoke_plan):
+    plan = replace(smoke_plan, loaders=1)
+    with drawn_ahead(batches().joint, "joint", plan, run) as draw:
+        for step in (3, 4, 5, 9):  # also after a leap
+            for here, there in zip(batches().joint(step), draw(step), strict=True):
+                assert (here is None and there is None) or torch.equal(here, there)
 
 
 def test_views_without_depth_are_whole_and_objects_with_depth_mostly_windows(batches):
