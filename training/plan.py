@@ -67,7 +67,7 @@ class Plan:
     loaders: int = 0  # processes that draw batches ahead
     compiled: bool = False  # networks, for one large GPU
     save_minutes: float = 4.0
-    log_steps: int = 100
+    log_steps: int = 400
 
     def __post_init__(self) -> None:
         if self.size % 64 or self.window * 8 > self.size:
@@ -89,6 +89,7 @@ PRESETS: dict[str, Plan] = {
         workers=16,
         loaders=12,
         compiled=True,
+        log_steps=100,
         vae_steps=6000,
         vae_batch=128,
         unet_layers=2,
