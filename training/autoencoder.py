@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _ANCHORED_SHARE = 0.3  # of the steps, see anchor_loss
 _PLAIN_WEIGHT = 1e-4  # on the size of the latents, which nothing else holds
 _LOWEST_CHROMA_CORRELATION = 0.9
+_COLORS_BY = 0.1  # of the steps
 _CHECKED = 16  # crops of each sort
 
 
@@ -64,7 +65,7 @@ def train_autoencoder(
     def check(step: int) -> str:
         restored = reconstruct(vae, views)
         correlation = chroma_correlation(restored, views)
-        if step >= 300 and correlation < _LOWEST_CHROMA_CORRELATION:
+        if step >= _COLORS_BY * plan.vae_steps and correlation < _LOWEST_CHROMA_CORRELATION:
             raise RuntimeError(f"autoencoder fell into the gray optimum: chroma {correlation:.2f}")
         photos = reconstruct(vae, flat)
         return (
