@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change fields of the plan"
     )
-    parser.add_argument("--until", default="joint", help="last stage: render, autoencoder, ...")
+    parser.add_argument("--until", default="decoder", help="last stage: render, autoencoder, ...")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.set_defaults(command=_train)
     commands = parser.add_subparsers(title="other commands")
@@ -47,13 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True)
     card = Path(__file__).with_name("card.md")
     export.add_argument("--card", type=Path, default=card, help="text of the model card")
-    export.add_argument("--version", default="0.3", help="version of the model")
+    export.add_argument("--version", default="1.0", help="version of the model")
     export.set_defaults(command=_export)
 
     evaluation = commands.add_parser("evaluate", help="write one table and one sheet")
     evaluation.add_argument("--model", type=Path, required=True)
     evaluation.add_argument("--out", type=Path, required=True, metavar="DIR")
-    evaluation.add_argument("--size", type=int, default=256, help="pixels of a view")
+    evaluation.add_argument("--size", type=int, default=384, help="pixels of a view")
     evaluation.add_argument("--steps", type=int, default=25)
     evaluation.add_argument("--guidance-scale", type=float, default=3.0)
     evaluation.add_argument("--repeats", type=int, default=2, help="views of every prompt")
@@ -61,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         "--judge", type=Path, metavar="FILE", help="keep the judge here, for the next evaluation"
     )
     evaluation.set_defaults(command=_evaluate)
+
+    diagnosis = commands.add_parser("diagnose", help="say where a picture is lost, in minutes")
+    diagnosis.add_argument("--model", type=Path, required=True)
+    diagnosis.add_argument("--out", type=Path, required=True, metavar="DIR")
+    diagnosis.add_argument("--size", type=int, default=384, help="pixels of a view")
+    diagnosis.add_argument("--views", type=int, default=3, help="of each material")
+    diagnosis.add_argument(
+        "--judge", type=Path, metavar="FILE", help="keep the judge here, for the next time"
+    )
+    diagnosis.set_defaults(command=_diagnose)
     return parser
 
 
@@ -121,6 +131,17 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.judge,
     )
     print((options.out / "figures.md").read_text())
+    return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from .diagnosis import diagnose
+    from .draw import load_pipeline
+    from .judge import load_judge
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    pipeline, judge = load_pipeline(options.model), load_judge(options.judge)
+    print(diagnose(pipeline, judge, options.size, options.views, options.out))
     return 0
 
 

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The libraries annotate less than they accept and return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOperatorIssue=false
-"""Stage 2: the autoencoder. 8 x 8 pixels become 4 numbers, whitened to unit variance."""
+"""Stage 2: the autoencoder. 8 x 8 pixels become 4 numbers, whitened to unit variance.
+
+Half of what it sees are the library's photographs as they are, half are rendered views.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
-from random import Random
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from .ahead import drawn_ahead
 from .checkpoint import Average
+from .crops import Crops, to_pixels
 from .data import Renders
 from .loop import Clock, Stage
 from .networks import LATENT_CHANNELS, LATENT_SCALE, make_autoencoder
@@ -24,8 +28,10 @@ from .plan import Plan
 log = logging.getLogger(__name__)
 
 _ANCHORED_SHARE = 0.3  # of the steps, see anchor_loss
-_SMALL_CROPS_SHARE = 0.5
+_PLAIN_WEIGHT = 1e-4  # on the size of the latents, which nothing else holds
 _LOWEST_CHROMA_CORRELATION = 0.9
+_COLORS_BY = 0.1  # of the steps
+_CHECKED = 16  # crops of each sort
 
 
 def train_autoencoder(
@@ -41,53 +47,60 @@ def train_autoencoder(
         plan.vae_steps, cool_down=0.6,
     )  # fmt: skip
     stage.resume()
-    held_back = range(len(renders) - plan.held_back, len(renders))
-    check_set = _pixels(np.stack([renders.image(i) for i in held_back][:24]), device)
+    crops = Crops(plan, renders)
+    views, flat = (part.to(device) for part in crops.held_back(_CHECKED))
 
     def loss_at(step: int) -> Tensor:
-        images = _crops(plan, renders, step).to(device)
+        images = draw(step).to(device)
         anchor = max(0.0, 1 - step / (_ANCHORED_SHARE * plan.vae_steps))
+        generator = torch.Generator().manual_seed(step)
         with torch.autocast(device.type, torch.bfloat16):
-            posterior = vae.encode(images).latent_dist
-            noise = torch.randn(
-                posterior.mean.shape, generator=torch.Generator().manual_seed(step)
-            ).to(device)
-            restored = vae.decode(posterior.mean + posterior.std * noise).sample
-        divergence = (
-            0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).float().mean()
-        )
-        loss = reconstruction_loss(restored.float(), images) + 1e-3 * divergence
-        return loss + anchor * anchor_loss(posterior.mean.float(), images) if anchor else loss
+            mean = vae.encode(images).latent_dist.mean
+            noise = torch.randn(mean.shape, generator=generator).to(device)
+            restored = vae.decode(mean + plan.vae_noise * mean.std().detach() * noise).sample
+        loss = reconstruction_loss(restored.float(), images)
+        loss = loss + _PLAIN_WEIGHT * mean.float().square().mean()
+        return loss + anchor * anchor_loss(mean.float(), images) if anchor else loss
 
     def check(step: int) -> str:
-        restored = reconstruct(vae, check_set)
-        noise = (restored - check_set).square().mean() / 4
-        correlation = chroma_correlation(restored, check_set)
-        if step >= 300 and correlation < _LOWEST_CHROMA_CORRELATION:
-            raise RuntimeError(f"autoencoder fell into the grey optimum: chroma {correlation:.2f}")
-        return f"psnr {-10 * torch.log10(noise):.2f} dB, chroma correlation {correlation:.3f}"
+        restored = reconstruct(vae, views)
+        correlation = chroma_correlation(restored, views)
+        if step >= _COLORS_BY * plan.vae_steps and correlation < _LOWEST_CHROMA_CORRELATION:
+            raise RuntimeError(f"autoencoder fell into the gray optimum: chroma {correlation:.2f}")
+        photos = reconstruct(vae, flat)
+        return (
+            f"held back: views {psnr(restored, views):.2f} dB, cell color error "
+            f"{cell_error(restored, views):.3f}, chroma correlation {correlation:.3f}; photos "
+            f"{psnr(photos, flat):.2f} dB, contrast kept {contrast_kept(photos, flat):.2f}"
+        )
 
-    if not stage.run(loss_at, clock, plan.save_minutes, plan.log_steps, check):
+    with drawn_ahead(crops.draw, "crops", plan, folder) as draw:
+        finished = stage.run(loss_at, clock, plan.save_minutes, plan.log_steps, check)
+    if not finished:
         return None
     average.swap()
-    whiten(vae, [_pixels(renders.image(i)[None], device) for i in range(0, len(renders), 61)])
+    whiten(vae, [to_pixels(renders.image(i)[None]).to(device) for i in range(0, len(renders), 61)])
     return vae.eval().requires_grad_(False)
 
 
 def reconstruction_loss(restored: Tensor, images: Tensor) -> Tensor:
-    """Absolute and squared error, of values, gradients and colours. (N, 3, H, W) in [-1, 1]."""
+    """Absolute and squared error, of values, gradients, colors and the means of cells.
+
+    The last keeps colors from shifting. (N, 3, H, W) in [-1, 1].
+    """
     difference = restored - images
     edges = (difference[..., 1:] - difference[..., :-1]).abs().mean() + (
         difference[..., 1:, :] - difference[..., :-1, :]
     ).abs().mean()
     chroma = (difference - difference.roll(1, dims=1)).abs().mean()
-    return difference.abs().mean() + 2 * difference.square().mean() + edges + chroma
+    cells = F.avg_pool2d(difference, LATENT_SCALE).abs().mean()
+    return difference.abs().mean() + 2 * difference.square().mean() + edges + chroma + 2 * cells
 
 
 def anchor_loss(mean: Tensor, images: Tensor) -> Tensor:
-    """Tie three latent channels to the average colour of their cell.
+    """Tie three latent channels to the average color of their cell.
 
-    Without it, training from random weights twice settled on sharp pictures without any colour.
+    Without it, training from random weights twice settled on sharp pictures without any color.
     """
     return F.mse_loss(mean[:, :3], 2 * F.avg_pool2d(images, LATENT_SCALE))
 
@@ -95,6 +108,26 @@ def anchor_loss(mean: Tensor, images: Tensor) -> Tensor:
 def chroma_correlation(restored: Tensor, images: Tensor) -> float:
     pair = [(x - x.roll(1, dims=1)).flatten() for x in (restored, images)]
     return torch.corrcoef(torch.stack(pair))[0, 1].item()
+
+
+def psnr(restored: Tensor, images: Tensor) -> float:
+    """In decibel, of pictures in [-1, 1]."""
+    return -10 * math.log10(max((restored - images).square().mean().item() / 4, 1e-10))
+
+
+def contrast_kept(restored: Tensor, images: Tensor) -> float:
+    """Difference of neighbors in the restored pictures over that in the pictures."""
+    after, before = (
+        (part[..., 1:] - part[..., :-1]).abs().mean()
+        + (part[..., 1:, :] - part[..., :-1, :]).abs().mean()
+        for part in (restored, images)
+    )
+    return float(after / before)
+
+
+def cell_error(restored: Tensor, images: Tensor) -> float:
+    """Mean absolute color error of the cells' means, of the range [0, 1]."""
+    return F.avg_pool2d(restored - images, LATENT_SCALE).abs().mean().item() / 2
 
 
 @torch.no_grad()
@@ -128,27 +161,3 @@ def whiten(vae: AutoencoderKL, images: list[Tensor]) -> None:
     kernel = outward.weight[:, :, 0, 0].double()
     outward.bias += (kernel @ center).float()
     outward.weight[:, :, 0, 0] = (kernel @ backward).float()
-
-
-def _pixels(images: np.ndarray, device: torch.device) -> Tensor:
-    """(N, 3, H, W) uint8 to float32 in [-1, 1]."""
-    values = torch.tensor(images, device=device).float()
-    return values / 127.5 - 1
-
-
-def _crops(plan: Plan, renders: Renders, step: int) -> Tensor:
-    """Small crops first: many edges for little time. Then larger crops and whole views in turn, all
-    batches of equal cost: group normalisation sees other statistics in a view than in a crop."""
-    rng = Random(plan.seed * 1_000_003 + step)
-    if step < _SMALL_CROPS_SHARE * plan.vae_steps:
-        side, count = plan.size // 4, plan.vae_batch
-    elif step % 2:
-        side, count = plan.size // 2, plan.vae_batch // 2
-    else:
-        side, count = plan.size, max(1, plan.vae_batch // 8)
-    crops = []
-    for _ in range(count):
-        image = renders.image(rng.randrange(len(renders) - plan.held_back))
-        top, left = rng.randint(0, plan.size - side), rng.randint(0, plan.size - side)
-        crops.append(image[:, top : top + side, left : left + side])
-    return _pixels(np.stack(crops), torch.device("cpu"))

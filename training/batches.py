@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from numpy.lib.format import open_memmap
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -54,13 +55,19 @@ def encode_renders(
     out_of_time: Callable[[], bool],
     device: torch.device,
 ) -> np.ndarray | None:
-    """Encode all views once, (N, 4, size / 8, size / 8) float16; None if the slice ended first."""
+    """Encode all views once, (N, 4, size / 8, size / 8) float16; None if the slice ended first.
+
+    What is done already lies beside it, so a run that is killed loses little.
+    """
     if path.exists():
         return np.load(path, mmap_mode="r")
     cells = plan.size // LATENT_SCALE
-    latents = np.empty((len(renders), LATENT_CHANNELS, cells, cells), np.float16)
+    shape = (len(renders), LATENT_CHANNELS, cells, cells)
+    begun, count = path.with_name("latents.part.npy"), path.with_name("latents.count")
+    done = int(count.read_text()) if count.exists() and begun.exists() else 0
+    latents = open_memmap(begun, "r+" if done else "w+", np.float16, shape)
     pace = 16 if device.type == "cpu" else 64
-    for first in range(0, len(renders), pace):
+    for first in range(done, len(renders), pace):
         if out_of_time():
             return None
         rows = range(first, min(first + pace, len(renders)))
@@ -68,16 +75,14 @@ def encode_renders(
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             mean = vae.encode(images / 127.5 - 1).latent_dist.mean
         latents[first : rows.stop] = mean.float().cpu().numpy()
-        if first % (pace * 64) == 0:
+        latents.flush()
+        replace_file(count, lambda part, done=rows.stop: part.write_text(str(done)))
+        if first // pace % 64 == 0:
             log.info("encode: %d of %d", rows.stop, len(renders))
-    # Written through a handle: np.save would append .npy to the temporary name.
-    replace_file(path, lambda temporary: _save(temporary, latents))
-    return latents
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, values)
+    del latents
+    begun.rename(path)
+    count.unlink()
+    return np.load(path, mmap_mode="r")
 
 
 class Batches:
@@ -191,7 +196,7 @@ class Batches:
             noise=torch.randn(clean.shape, generator=generator),
             timesteps=torch.randint(0, 1000, (len(rows),), generator=generator),
             tokens=self.tokens(captions),
-            depth=depth.expand(-1, 3, -1, -1).contiguous(),
+            depth=depth.expand(-1, 3, -1, -1),
             weight=self._weight(depth, torch.tensor(plain)),
             shown=clean,
         )

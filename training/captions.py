@@ -33,21 +33,23 @@ GENERAL_NOUNS = ("object", "thing", "shape", "model", "statue")
 # Other ways to say a material; a word listed twice is drawn twice as often.
 WORDS: dict[str, tuple[str, ...]] = {
     "brick": ("brick", "brick", "bricks"),
-    "wood": ("wooden", "wood"),
-    "checker": ("checkered", "checker", "checkerboard"),
-    "striped": ("striped",),
-    "camouflage": ("camouflage", "camo"),
+    "stone brick": ("stone brick", "stone brick", "stone bricks", "stone block"),
+    "cobblestone": ("cobblestone", "cobblestone", "cobbled", "fieldstone"),
+    "planks": ("wooden", "wood", "wooden planks", "planks"),
+    "scaly": ("scaly", "scaly", "dragon scale"),
+    "tiles": ("tiled", "tiles", "ceramic tile"),
+    "ornament": ("ornament", "ornamental", "carpet", "printed cloth"),
     "rusty metal": ("rusty metal", "rusty", "rusted metal", "rusty iron"),
     "mossy stone": ("mossy stone", "mossy", "moss covered stone"),
-    "stone": ("stone", "stone", "stone block"),
+    "rock": ("stone", "stone", "rock", "rocky"),
+    "grass": ("grass", "grass", "grassy"),
+    "ice": ("ice", "icy", "frozen ice"),
+    "striped": ("striped",),
+    "camouflage": ("camouflage", "camo"),
     "gold": ("golden", "gold"),
     "lava": ("lava", "molten lava"),
-    "dotted": ("dotted", "polka dot", "spotted"),
-    "scaly": ("scaly", "scaly", "dragon scale"),
-    "ice": ("ice", "icy", "frozen ice"),
-    "cracked clay": ("cracked clay", "cracked clay", "cracked mud"),
 }
-_SUBSTANCES = {"checker", "striped", "dotted", "scaly", "plain"}  # nothing is "made of checker"
+_SUBSTANCES = {"striped", "scaly", "plain"}  # nothing is "made of striped"
 _SHADES = {"gray": ("gray", "grey"), "red": ("red", "red", "crimson")}
 UNCONDITIONAL = 0.12
 
@@ -95,7 +97,7 @@ def _material(material: str, color: str, rng: Random) -> str:
     word = rng.choice(WORDS.get(material, (material,)))
     if material not in COLORABLE:
         return word
-    if material in ("checker", "striped", "dotted") and color != "white" and rng.random() < 0.3:
+    if material == "striped" and color != "white" and rng.random() < 0.3:
         pair = (_shade(color, rng), "white")
         return f"{' and '.join(pair if rng.random() < 0.5 else pair[::-1])} {word}"
     return f"{_shade(color, rng)} {word}"

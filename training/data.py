@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data set: shards of rendered scenes on disk, made by all cores, continued after a stop.
 
-A shard is three files; the scene list is written last and marks it complete. Nothing needs to be
-kept or published: scene i of a data set is a pure function of the plan's seed and i.
+A shard is three files; the scene list is written last and marks it complete. Pictures of one view
+share its depth map. Nothing needs to be kept or published: scene i of a data set is a pure function
+of the plan's seed and i.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from .checkpoint import replace_file
-from .plan import Plan
+from .plan import PAINTS, Plan
 from .scenes import Scene, draw_scene, render_scene
 
 log = logging.getLogger(__name__)
@@ -49,14 +50,13 @@ def render_shards(plan: Plan, folder: Path, out_of_time: Callable[[], bool]) -> 
 def _render_shard(job: tuple[Plan, Path, int]) -> int:
     plan, folder, index = job
     torch.set_num_threads(1)
-    first = index * plan.shard
-    seeds = range(plan.seed * 10_000_000 + first, plan.seed * 10_000_000 + first + plan.shard)
-    scenes = [draw_scene(seed, plan.rendered) for seed in seeds]
+    first = plan.seed * 12_000_000 + index * plan.shard  # begins a view, as shards do
+    scenes = [draw_scene(seed, plan.rendered) for seed in range(first, first + plan.shard)]
     images = np.empty((plan.shard, 3, plan.size, plan.size), np.uint8)
-    depths = np.empty((plan.shard, plan.size, plan.size), np.uint8)
+    depths = np.empty((plan.shard // PAINTS, plan.size, plan.size), np.uint8)
     for row, scene in enumerate(scenes):
         image, depth = render_scene(scene, plan.size)
-        images[row], depths[row] = image.numpy(), depth.numpy()
+        images[row], depths[row // PAINTS] = image.numpy(), depth.numpy()
     np.save(folder / f"images-{index:04}.npy", images)
     np.save(folder / f"depths-{index:04}.npy", depths)
     text = json.dumps([asdict(scene) for scene in scenes])
@@ -96,4 +96,4 @@ class Renders:
 
     def depth(self, index: int) -> np.ndarray:
         """(size, size) uint8."""
-        return self.depths[index // self._shard][index % self._shard]
+        return self.depths[index // self._shard][index % self._shard // PAINTS]

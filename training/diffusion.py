@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from .ahead import drawn_ahead
 from .attributes import teach
 from .batches import FIRST_STEP, Batch, Batches
 from .checkpoint import Average, load_checkpoint
@@ -54,15 +55,16 @@ def train_unet(
         Average(modules.values(), plan.average), plan.unet_steps, cool_down=0.0,
     )  # fmt: skip
     stage.resume()
-    losses = _Losses(modules, device)
+    losses = _Losses(modules, device, plan.compiled)
     held_back = _held_back(batches, plan.window)
-    return stage.run(
-        lambda step: losses.of(batches.first_phase(step)),
-        clock,
-        plan.save_minutes,
-        plan.log_steps,
-        lambda step: "held back: " + losses.texts(held_back),
-    )
+    with drawn_ahead(batches.first_phase, "first_phase", plan, folder) as draw:
+        return stage.run(
+            lambda step: losses.of(draw(step)),
+            clock,
+            plan.save_minutes,
+            plan.log_steps,
+            lambda step: "held back: " + losses.texts(held_back),
+        )
 
 
 def train_jointly(
@@ -97,7 +99,7 @@ def train_jointly(
         Average(modules.values(), plan.average), plan.joint_steps, plan.cool_down,
     )  # fmt: skip
     stage.resume()
-    losses = _Losses(modules, device)
+    losses = _Losses(modules, device, plan.compiled)
     blind = objects._replace(depth=torch.zeros_like(objects.depth))
     begun = objects._replace(
         timesteps=torch.full_like(objects.timesteps, (FIRST_STEP + 1000) // 2),
@@ -115,13 +117,14 @@ def train_jointly(
             f"through the UNet alone {losses.texts(alone)}"
         )
 
-    return stage.run(
-        lambda step: losses.of(batches.joint(plan.unet_steps + step)),
-        clock,
-        plan.save_minutes,
-        plan.log_steps,
-        check,
-    )
+    with drawn_ahead(batches.joint, "joint", plan, folder) as draw:
+        return stage.run(
+            lambda step: losses.of(draw(plan.unet_steps + step)),
+            clock,
+            plan.save_minutes,
+            plan.log_steps,
+            check,
+        )
 
 
 def averaged_networks(
@@ -165,8 +168,16 @@ def _held_back(batches: Batches, window: int) -> dict[str, Batch]:
 class _Losses:
     """v-prediction error on a batch (Salimans and Ho 2022), unweighted over time."""
 
-    def __init__(self, modules: dict[str, nn.Module], device: torch.device) -> None:
+    def __init__(
+        self, modules: dict[str, nn.Module], device: torch.device, compiled: bool = False
+    ) -> None:
         self._modules, self._device = modules, device
+        if compiled:
+            torch._dynamo.config.suppress_errors = True  # rather slow than not at all
+            for name in ("unet", "controlnet"):
+                if name in modules:
+                    modules[name].to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+                    modules[name].compile()
         if device.type == "cpu":
             # The fused attention's way back takes twice as long for so few cells.
             unet = modules["unet"]

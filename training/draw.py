@@ -14,22 +14,26 @@ from diffusers.pipelines.controlnet.pipeline_controlnet import StableDiffusionCo
 from PIL import Image
 from torch import Tensor
 
-from .render import Camera, Paint, trace
+from .render import Camera, trace
 from .shapes import make_shape
 
 PROMPTS = (
     "a mossy stone statue",
     "a red brick vase",
+    "a blue brick statue",
+    "a stone brick statue",
+    "a cobblestone statue",
     "a wooden statue",
-    "a white marble head",
-    "a blue checkered object",
-    "a red striped toy",
-    "a camouflage statue",
+    "a green scaly creature",
+    "an ornament statue",
     "a rusty metal monkey",
+    "a stone head",
+    "a white marble head",
+    "an orange tiled object",
+    "a red striped toy",
     "a golden statue",
     "a lava creature",
     "a plain purple object on a white background",
-    "a green statue on a black background",
 )
 VIEWS = (
     ("monkey", 0.0, 0.0, "front"),
@@ -62,9 +66,8 @@ def load_pipeline(model: Path) -> StableDiffusionControlNetPipeline:
 
 def held_out_depth(shape: str, azimuth: float, elevation: float, size: int) -> Tensor:
     """Control image of a shape never trained on. (3, size, size) in [0, 1]."""
-    paint = Paint("plain", "gray", "box", 1.0, torch.zeros(3, 1))
-    picture = trace(make_shape(shape, Random(5)), paint, Camera(azimuth, elevation), size)
-    return picture.depth.expand(3, -1, -1)
+    view = trace(make_shape(shape, Random(5)), Camera(azimuth, elevation), size)
+    return view.depth.expand(3, -1, -1)
 
 
 @torch.no_grad()

@@ -21,13 +21,16 @@ from torch import Tensor
 
 from .autoencoder import reconstruct
 from .checkpoint import replace_file
+from .diagnosis import diagnose
 from .draw import draw_sheet, draw_views, load_pipeline
 from .judge import Judge, load_judge, read, share
 from .kernel_distance import Features, kernel_distance
 from .materials import COLORABLE, COLORS, HELD_OUT_PAIRS, MATERIALS
-from .render import Camera, Paint, smooth_edges, trace
-from .scenes import KINDS, NEUTRAL, draw_scene, render_scene
+from .plan import PAINTS
+from .render import Camera, paint, trace
+from .scenes import KINDS, NEUTRAL, draw_coat, draw_scene, render_scene
 from .shapes import HELD_OUT, make_shape
+from .wording import words
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ def evaluate(
     repeats: int,
     judge_file: Path | None = None,
 ) -> list[Figure]:
-    """Write `figures.json`, `figures.md` and `sheet.png` into the folder `out`."""
+    """Write figures, diagnosis (each .json and .md) and `sheet.png` into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(model)
     judge = load_judge(judge_file)
@@ -79,6 +82,7 @@ def evaluate(
     values = {"figures": [f._asdict() for f in figures], "material_by_name": materials}
     replace_file(out / "figures.json", lambda path: path.write_text(json.dumps(values, indent=1)))
     replace_file(out / "figures.md", lambda path: path.write_text(table))
+    diagnose(pipeline, judge, size, 2 * repeats, out)
     draw_sheet(pipeline, out / "sheet.png", size, steps, guidance_scale)
     return figures
 
@@ -90,24 +94,13 @@ def real_views(size: int, repeats: int, seed: int) -> Views:
     prompts, depths, pictures = [], [], []
     for number, (material, color) in enumerate(pairs):
         shape = list(HELD_OUT)[number % 2]  # the chair's legs are thinner than a latent cell
-        mapping, scale = "box", rng.uniform(0.9, 1.15)
-        offset = torch.tensor([[rng.uniform(0, 30)] for _ in range(3)])
         camera = Camera(rng.uniform(-180, 180), rng.choice((0.0, 0.0, 30.0)))
-        paint = Paint(material, color, mapping, scale, offset)
-        picture = trace(make_shape(shape, Random(5)), paint, camera, size)
-        image = torch.where(picture.coverage > 0, picture.color, NEUTRAL)
-        pictures.append(smooth_edges(image, picture.coverage))
-        depths.append(picture.depth.expand(3, -1, -1))
+        view = trace(make_shape(shape, Random(5)), camera, size)
+        backdrop = torch.full((3, 1, 1), NEUTRAL)
+        pictures.append(paint(view, draw_coat(material, color, rng), backdrop))
+        depths.append(view.depth.expand(3, -1, -1))
         prompts.append(f"a {words(material, color)} statue")
     return Views(pairs, prompts, torch.stack(depths), torch.stack(pictures))
-
-
-def words(material: str, color: str) -> str:
-    """How a prompt names a pair."""
-    name = {"checker": "checkered", "wood": "wooden", "gold": "golden"}.get(material, material)
-    if material == "plain":
-        return color
-    return f"{color} {name}" if material in COLORABLE else name
 
 
 def judged(judge: Judge, asked: Views, drawn: Tensor) -> list[Figure]:
@@ -239,7 +232,7 @@ def autoencoder_psnr(vae: AutoencoderKL, size: int, count: int = 8) -> list[Figu
     """In decibel, on renders no run has seen; higher is better."""
     figures, seeds = [], iter(range(_FRESH, _FRESH + 10_000))
     for kind in KINDS:
-        scenes = (draw_scene(seed) for seed in seeds)
+        scenes = (draw_scene(seed * PAINTS) for seed in seeds)  # each another view
         chosen = [next(scene for scene in scenes if scene.kind == kind) for _ in range(count)]
         figures.append((kind, [render_scene(scene, size)[0] for scene in chosen]))
     walls = [replace(draw_scene(_FRESH + i), kind="wall", shape=None, wall=("brick", "red"))

@@ -24,7 +24,7 @@ from .stages import load_autoencoder, load_tokenizer
 
 log = logging.getLogger(__name__)
 
-LARGEST_BYTES = 42_000_000
+LARGEST_BYTES = 48_000_000
 
 
 def export(plan: Plan, folder: Path, out: Path, card: str, version: str) -> int:
@@ -77,8 +77,7 @@ def describe(plan: Plan, version: str) -> dict:
         "version": version,
         "guidance_scale": 3.0,
         "control_scale": 1.0,
-        # Larger than in training: the networks are convolutional, and textures come out finer.
-        "view_size": plan.size * 3 // 2,
+        "view_size": plan.size,
         "image_size": plan.size,
         "image_guidance_scale": 3.0,
         "prompt_prefix": "",

@@ -30,7 +30,7 @@ _BATCH = 32
 
 
 class Judge(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> logits of the materials (N, 16) and of the colours (N, 12)."""
+    """(N, 3, H, W) in [0, 1] -> logits of the materials (N, 18) and of the colors (N, 12)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Painted landscapes: a sky, then layers from far to near, all of which can go on sideways."""
+"""Landscapes: a painted sky, then layers from far to near, all of which can go on sideways.
+
+Rock, grass, sand and leaves are the photographs of the engine's picture library.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .noise import soft_step
+from .textures import brightness, ground, look_up
 
 Rgb = tuple[float, float, float]
 
@@ -18,7 +22,7 @@ Rgb = tuple[float, float, float]
 class Sky(NamedTuple):
     top: Rgb
     bottom: Rgb
-    ambient: Rgb  # the colour of the light that falls on the land
+    ambient: Rgb  # the color of the light that falls on the land
     cloud: Rgb
     cloudiness: float
     disc: Rgb | None  # sun or moon
@@ -119,14 +123,26 @@ def _axes(size: int) -> tuple[Tensor, Tensor]:
     return line[:, None], line[None, :]
 
 
-def _lit(color: Rgb, sky: Sky, size: int, light: Tensor | float) -> Tensor:
-    return (_rgb(color) * _rgb(sky.ambient)).expand(3, size, size) * light
+def _lit(color: Tensor, sky: Sky, light: Tensor | float = 1.0) -> Tensor:
+    return color * _rgb(sky.ambient) * light
+
+
+def _face(name: str, size: int, tile: float, rng: Random) -> Tensor:
+    """A picture that stands upright far away, `tile` views wide. (3, size, size)."""
+    down, across = (axis.expand(size, size).flatten() for axis in _axes(size))
+    colors = look_up(name, across + rng.random(), down + rng.random(), size, tile)
+    return colors.view(3, size, size)
+
+
+def _floor(name: str, size: int, horizon: float, height: float, rng: Random) -> Tensor:
+    return ground(name, size, horizon, height, (rng.random(), rng.random()))
 
 
 def _slopes(image: Tensor, place: str, sky: Sky, horizon: float, rng: Random) -> Tensor:
     size = image.shape[-1]
     down, _ = _axes(size)
     count, hilly = rng.choice((2, 3)), place == "hills"
+    stone = rng.choice(("rock", "basalt", "limestone"))
     for layer in range(count):
         near = layer / (count - 1)
         height = (0.16 if hilly else 0.42) * (1 - 0.35 * near)
@@ -135,14 +151,23 @@ def _slopes(image: Tensor, place: str, sky: Sky, horizon: float, rng: Random) ->
         else:
             line = _ridge(rng, size, rng.uniform(2, 4), 4) - 0.15
         edge = (horizon + 0.06 + 0.22 * near - height * line)[None, :]
-        green = hilly or (place == "mountains" and near > 0.5)
-        rock = (0.30, 0.56, 0.18) if hilly else (0.25, 0.36, 0.20) if green else (0.36, 0.34, 0.38)
-        texture = _texture(rng, size, 8, 8, 2)
-        land = _lit(rock, sky, size, 0.75 + 0.5 * texture)
+        # Slopes that fall to the right lie in the shade.
+        slope = F.avg_pool1d((line.roll(-1) - line)[None, None] * size, 9, 1, 4)[0]
+        shaded = 0.12 * slope * torch.exp((edge - down).clamp(max=0) / 0.1)
+        light = (1 + shaded).clamp(0.6, 1.25) * (0.8 + 0.4 * _texture(rng, size, 6, 6, 3))
+        meadow = hilly or (place == "mountains" and near > 0.5)
+        if meadow and near > 0.5:
+            land = _floor("grass", size, float(edge.min()) - 0.02, rng.uniform(0.25, 0.5), rng)
+        else:
+            land = _face("grass" if meadow else stone, size, 0.25 + 0.5 * near, rng)
+        if meadow:
+            land = land * _rgb(rng.choice(((1.0, 1.0, 1.0), (1.25, 1.15, 0.9), (0.85, 0.95, 0.8))))
         if place == "snowy mountains":
             depth = (down - edge) / height
-            snow = soft_step(0.40 + 0.3 * (texture - 0.5) - depth, 0.12)
-            land = _blend(land, _rgb((0.96, 0.97, 1.0)) * (0.35 + 0.65 * _rgb(sky.ambient)), snow)
+            ledges = brightness(land.flatten(1)).view(size, size)
+            snow = soft_step(0.42 + 0.9 * (ledges - ledges.mean()) - depth, 0.15)
+            land = _blend(land, _rgb((0.93, 0.95, 1.0)) * (0.9 + 0.2 * ledges), snow)
+        land = _lit(land, sky, light)
         land = _blend(land, _rgb(sky.bottom), torch.full((size, size), 0.45 * (1 - near)))
         image = _blend(image, land, soft_step(down - edge, 2 / size))
     return image
@@ -155,7 +180,11 @@ def _sea(image: Tensor, sky: Sky, horizon: float, rng: Random) -> Tensor:
     far_water = _rgb(sky.bottom) * 0.5 + _rgb((0.03, 0.17, 0.24)) * _rgb(sky.ambient)
     near_water = _rgb((0.04, 0.22, 0.36)) * _rgb(sky.ambient)
     water = far_water + (near_water - far_water) * near
-    water = water * (0.75 + 0.5 * _texture(rng, size, 4, 20, 2))
+    # Ripples of sand have the shape of waves.
+    waves = brightness(_floor("sand", size, horizon, rng.uniform(0.15, 0.35), rng).flatten(1))
+    waves = (waves.view(size, size) - 0.62) * 3
+    swell = 0.75 + 0.5 * _texture(rng, size, 3, 24, 2)
+    water = water * swell * (1 + waves) + _rgb(sky.bottom) * 0.5 * (waves - 0.15).clamp(0, 1)
     return _blend(image, water, soft_step(down - horizon, 2 / size).expand(size, size))
 
 
@@ -165,9 +194,8 @@ def _dunes(image: Tensor, sky: Sky, horizon: float, rng: Random) -> Tensor:
     for layer in range(3):
         near = layer / 2
         edge = (horizon + 0.02 + 0.2 * near - 0.1 * _wave(rng, size, 4, 8).abs())[None, :]
-        sand = _lit((0.90, 0.70, 0.42), sky, size, 0.78 + 0.22 * near) * (
-            0.9 + 0.2 * _texture(rng, size, 3, 12, 2)
-        )
+        sand = _floor("sand", size, float(edge.min()) - 0.03, 0.12 + 0.2 * near, rng)
+        sand = _lit(sand * _rgb((1.25, 1.05, 0.78)), sky, 0.86 + 0.2 * near)
         shade = soft_step(down - edge - 0.1 - 0.05 * torch.sin(across * 8 + layer), 0.1)
         image = _blend(image, sand * (1 - 0.18 * shade), soft_step(down - edge, 2 / size))
     return image
@@ -176,6 +204,8 @@ def _dunes(image: Tensor, sky: Sky, horizon: float, rng: Random) -> Tensor:
 def _forest(image: Tensor, sky: Sky, horizon: float, rng: Random) -> Tensor:
     size = image.shape[-1]
     down, across = _axes(size)
+    covered = rng.choice(("grass", "grass", "autumn leaves"))
+    floor = _floor(covered, size, horizon, rng.uniform(0.15, 0.3), rng)
     for layer in range(3):
         near = layer / 2
         trees = int(rng.uniform(8, 12) * (1 - 0.3 * near))
@@ -187,9 +217,14 @@ def _forest(image: Tensor, sky: Sky, horizon: float, rng: Random) -> Tensor:
         outline = 0.22 * tall * (0.8 + 0.5 * near) * (1 - 1.05 * from_trunk)
         jagged = 0.02 * torch.sin(down * 120)
         crown = soft_step(outline[None, :] - (base - down) + jagged, 0.02)
-        mask = torch.maximum(crown, soft_step(down - base, 0.01))
-        light = (1.1 - 0.5 * near) * (0.8 + 0.4 * _texture(rng, size, 10, 10, 2))
-        needles = _lit((0.10, 0.30, 0.14), sky, size, light)
+        light = (1.3 - 0.5 * near) * (0.8 + 0.4 * _texture(rng, size, 10, 10, 2))
+        needles = _face("ivy", size, 0.12 + 0.15 * near, rng) * _rgb((0.9, 1.0, 1.1))
+        needles = _lit(needles, sky, light)
         haze = torch.full((size, size), 0.4 * (1 - near))
-        image = _blend(image, _blend(needles, _rgb(sky.bottom), haze), mask)
+        needles, soil = (
+            _blend(part, _rgb(sky.bottom), haze)
+            for part in (needles, _lit(floor, sky, 0.7 + 0.3 * near))
+        )
+        image = _blend(image, needles, crown)
+        image = _blend(image, soil, soft_step(down - base, 0.01).expand(size, size))
     return image

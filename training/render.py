@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sphere tracing of one object through the engine's cameras: colour, coverage and control depth.
+"""Sphere tracing of one object through the engine's cameras: color, coverage and control depth.
+
+What is traced can be painted again and again: `trace` finds the surface, `paint` puts a material on
+it. Every pixel is the mean of `FINER` x `FINER` rays, because photographs alias otherwise.
 
 Camera and depth follow the engine exactly: perspective of 60 degrees, two units from the origin,
 inverse view-space depth stretched per image so that the nearest visible point is 1, the farthest 0,
@@ -20,6 +23,7 @@ from .shapes import Sdf, gradient, norm
 
 FIELD_OF_VIEW = 60.0
 DISTANCE = 2.0
+FINER = 2  # rays across a pixel
 _MAX_STEPS = 40
 _HIT = 2e-3
 _BLOCK = 8  # pixels
@@ -33,36 +37,60 @@ class Camera(NamedTuple):
     shift: tuple[float, float] = (0.0, 0.0)  # moves the object in the picture, in half views
 
 
-class Picture(NamedTuple):
-    color: Tensor  # (3, size, size), [0, 1]
-    coverage: Tensor  # (size, size), 1 on the object
-    depth: Tensor  # (size, size), [0, 1], the engine's control image
-
-
 class Paint(NamedTuple):
     material: str
     color: str
-    mapping: str
     scale: float
     offset: Tensor  # (3, 1)
 
 
-def trace(sdf: Sdf, paint: Paint, camera: Camera, size: int) -> Picture:
-    """Render an object that fits the unit sphere."""
-    eye, forward, rays = _rays(camera, size)
-    pixels, distances = _march(sdf, camera, size)
-    points = eye + rays[:, pixels] * distances
+class View(NamedTuple):
+    """A surface as a camera sees it, not painted yet."""
+
+    size: int  # pixels of the view
+    rays: Tensor  # (M,) rays that meet the surface, counted over (size * FINER) ** 2
+    points: Tensor  # (3, M)
+    normals: Tensor  # (3, M)
+    facing: Tensor  # (M,) cosine between normal and ray, [0, 1]
+    coverage: Tensor  # (size, size), share of a pixel that shows the object
+    depth: Tensor  # (size, size), [0, 1], the engine's control image
+    density: float  # rays on a unit of length, at the object's middle
+
+
+def trace(sdf: Sdf, camera: Camera, size: int) -> View:
+    """Find what is visible of an object that fits the unit sphere."""
+    fine = size * FINER
+    eye, forward, rays = _rays(camera, fine)
+    hit, distances = _march(sdf, camera, fine)
+    directions = rays[:, hit]
+    points = eye + directions * distances
     normals = gradient(sdf, points)
-    surface = Surface(points, normals, paint.mapping, paint.scale, paint.offset)
-    facing = -(normals * rays[:, pixels]).sum(0).clamp(-1, 0)
-    # Almost no shading: what is painted on a texture should be its colour, not one lamp's light.
-    lit = albedo(paint.material, paint.color, surface).clamp(0, 1) * (0.8 + 0.2 * facing)
-    color, coverage, depth = torch.zeros(3, size**2), torch.zeros(size**2), torch.zeros(size**2)
-    color[:, pixels] = lit
-    coverage[pixels] = 1.0
-    depth[pixels] = normalized_inverse_depth((rays[:, pixels] * forward).sum(0) * distances)
-    shape = (size, size)
-    return Picture(color.view(3, *shape), coverage.view(shape), depth.view(shape))
+    inside, away = torch.zeros(2, fine**2)
+    inside[hit] = 1.0
+    away[hit] = (directions * forward).sum(0) * distances
+    coverage, away = (_shrunk(values.view(1, fine, fine))[0] for values in (inside, away))
+    # Half of a pixel's rays must meet the object for it to have a depth: their mean.
+    shown, depth = coverage >= 0.5, torch.zeros(size, size)
+    depth[shown] = normalized_inverse_depth(away[shown] / coverage[shown])
+    facing = -(normals * directions).sum(0).clamp(-1, 0)
+    density = fine / (2 * _SLOPE * camera.distance)
+    return View(size, hit, points, normals, facing, coverage, depth, density)
+
+
+def paint(view: View, coat: Paint, backdrop: Tensor) -> Tensor:
+    """Put a material on a traced object before a backdrop. Returns (3, size, size), [0, 1]."""
+    surface = Surface(view.points, view.normals, coat.scale, coat.offset, view.density)
+    # Almost no shading: what is painted on a texture should be its color, not one lamp's light.
+    lit = albedo(coat.material, coat.color, surface).clamp(0, 1) * (0.8 + 0.2 * view.facing)
+    fine = view.size * FINER
+    color = torch.zeros(3, fine**2)
+    color[:, view.rays] = lit
+    return _shrunk(color.view(3, fine, fine)) + backdrop * (1 - view.coverage)
+
+
+def _shrunk(fine: Tensor) -> Tensor:
+    """(C, size * FINER, size * FINER) -> (C, size, size), means."""
+    return F.avg_pool2d(fine[None], FINER)[0]
 
 
 def normalized_inverse_depth(z: Tensor) -> Tensor:
@@ -72,16 +100,6 @@ def normalized_inverse_depth(z: Tensor) -> Tensor:
     inverse = 1 / z
     low, high = inverse.min(), inverse.max()
     return (inverse - low) / (high - low).clamp(min=1e-6)
-
-
-def smooth_edges(image: Tensor, coverage: Tensor) -> Tensor:
-    """Soften the staircase at the silhouette by a 3 x 3 blur of just those pixels. (3, H, W)."""
-    kernel = torch.tensor([1.0, 2.0, 1.0])
-    kernel = (kernel[:, None] * kernel / 16).expand(3, 1, 3, 3)
-    blurred = F.conv2d(F.pad(image[None], (1, 1, 1, 1), mode="replicate"), kernel, groups=3)[0]
-    mask = coverage[None, None]
-    edge = F.max_pool2d(mask, 3, 1, 1) + F.max_pool2d(-mask, 3, 1, 1)
-    return torch.where(edge[0] > 0, blurred, image)
 
 
 def _rays(camera: Camera, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ latents.npy      all renders, encoded
 start.pt         weights of the model a run began from; replaces the next file
 unet.pt          checkpoint of the first diffusion phase
 joint.pt         checkpoint of the second; exporting works from its first save on
+decoder.pt       checkpoint of the decoder's last lessons; vae_fine/ once they are finished
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transformers import CLIPTokenizer
 from .autoencoder import train_autoencoder
 from .batches import Batches, encode_renders
 from .data import Renders, render_shards
+from .decoder import train_decoder
 from .diffusion import train_jointly, train_unet
 from .loop import Clock
 from .plan import Plan
@@ -33,7 +35,8 @@ from .tokenizer import train_tokenizer
 
 log = logging.getLogger(__name__)
 
-STAGES = ("render", "autoencoder", "encode", "unet", "joint")
+STAGES = ("render", "autoencoder", "encode", "unet", "joint", "decoder")
+_ENCODED, _FINE = "vae", "vae_fine"
 
 
 def run_stages(plan: Plan, folder: Path, clock: Clock, device: torch.device, last: str) -> bool:
@@ -45,12 +48,12 @@ def run_stages(plan: Plan, folder: Path, clock: Clock, device: torch.device, las
     tokenizer = load_tokenizer(plan, folder)
     if "autoencoder" not in wanted:
         return True
-    vae = load_autoencoder(folder)
+    vae = _load(folder / _ENCODED)
     if vae is None:
         vae = train_autoencoder(plan, renders, folder, clock, device)
         if vae is None:
             return False
-        _save_folder(vae, folder / "vae")
+        _save_folder(vae, folder / _ENCODED)
     if "encode" not in wanted:
         return True
     latents = encode_renders(
@@ -62,11 +65,15 @@ def run_stages(plan: Plan, folder: Path, clock: Clock, device: torch.device, las
     phases = {"unet": train_unet, "joint": train_jointly}
     if (folder / START).exists():
         del phases["unet"]
-    return all(
-        phase(plan, batches, tokenizer, folder, clock, device)
-        for name, phase in phases.items()
-        if name in wanted
-    )
+    for name, phase in phases.items():
+        if name in wanted and not phase(plan, batches, tokenizer, folder, clock, device):
+            return False
+    if "decoder" in wanted and not (folder / _FINE).exists():
+        fine = train_decoder(plan, renders, vae, folder, clock, device)
+        if fine is None:
+            return False
+        _save_folder(fine, folder / _FINE)
+    return True
 
 
 def load_tokenizer(plan: Plan, folder: Path) -> CLIPTokenizer:
@@ -78,7 +85,11 @@ def load_tokenizer(plan: Plan, folder: Path) -> CLIPTokenizer:
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKL | None:
-    path = folder / "vae"
+    """The run's autoencoder, with the finished decoder if there is one."""
+    return _load(folder / _FINE) or _load(folder / _ENCODED)
+
+
+def _load(path: Path) -> AutoencoderKL | None:
     if not path.exists():
         return None
     return AutoencoderKL.from_pretrained(path).eval().requires_grad_(False)

@@ -7,18 +7,19 @@ import torch
 
 from training.captions import view_word, write_caption
 from training.landscapes import PLACES, SKIES, paint_landscape
+from training.plan import PAINTS
 from training.scenes import KINDS, SHARES, Scene, draw_scene, render_scene
 from training.tokenizer import train_tokenizer
 
 
 def test_kinds_come_in_their_shares():
-    kinds = Counter(draw_scene(seed).kind for seed in range(4000))
+    kinds = Counter(draw_scene(seed * PAINTS).kind for seed in range(4000))
     for kind, share in zip(KINDS, SHARES, strict=True):
         assert kinds[kind] / 4000 == pytest.approx(share, abs=0.03)
 
 
 def test_a_plan_may_ask_for_other_shares():
-    kinds = Counter(draw_scene(seed, (0, 0, 3, 1)).kind for seed in range(2000))
+    kinds = Counter(draw_scene(seed * PAINTS, (0, 0, 3, 1)).kind for seed in range(2000))
     assert set(kinds) == {"landscape", "front"}
     assert kinds["landscape"] / 2000 == pytest.approx(0.75, abs=0.03)
 
@@ -30,13 +31,23 @@ def test_a_scene_renders_the_same_twice():
 
 
 def test_every_kind_renders_with_depth_only_for_objects():
-    found = {scene.kind: scene for scene in map(draw_scene, range(60))}
+    found = {scene.kind: scene for scene in map(draw_scene, range(0, 360, PAINTS))}
     assert set(found) == set(KINDS)
     for kind, scene in found.items():
         image, depth = render_scene(scene, 64)
         assert image.shape == (3, 64, 64)
         assert image.dtype == depth.dtype == torch.uint8
         assert (depth.max() > 0) == (kind in ("object", "front"))
+
+
+def test_seeds_that_follow_each_other_show_one_view_in_several_materials():
+    scenes = [draw_scene(seed, (1, 0, 0, 0)) for seed in range(600, 600 + PAINTS)]
+    assert len({(scene.shape, scene.azimuth, scene.elevation) for scene in scenes}) == 1
+    assert len({(scene.material, scene.color) for scene in scenes}) > 3
+    pictures, depths = zip(*(render_scene(scene, 64) for scene in scenes), strict=True)
+    assert all(torch.equal(depth, depths[0]) for depth in depths)
+    assert not torch.equal(pictures[0], pictures[1])
+    assert draw_scene(600 + PAINTS, (1, 0, 0, 0)).azimuth != scenes[0].azimuth
 
 
 def test_unnamed_background_is_neutral_gray():
