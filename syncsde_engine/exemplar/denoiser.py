@@ -23,10 +23,8 @@ from .sites import Sites
 SETTLED = 0.35  # noise of a scale's pixels, in deviations, below which a finer scale takes over
 SOFTEST, HARDEST = 1e-4, 0.02  # softness of the choice, in squared noise; and least noise assumed
 LEAST_NOISE = 0.05
-VOTE = 2.0  # for what continues a neighbor's match, in units of the noise's variance
 SPOTS = 256  # of each trajectory, by which potentials are found
-ROUNDS = 2  # of passing matches on between sites
-RADII = np.float32([2, 4, 8, 16])  # pixels, in which a better match is looked for
+ROUNDS = 1  # of passing matches on between sites
 BESIDE = np.float32([[0.9, 0], [-0.9, 0], [0, 0.9], [0, -0.9]])
 CHUNK = 1 << 15  # sites at once
 
@@ -79,7 +77,7 @@ class ExemplarDenoiser:
         """
         pixels = clean.cpu().movedim(1, -1).reshape(-1, 3)
         return [
-            _descend(look, pixels[torch.from_numpy(look.sites[0].pixel)], LEAST_NOISE, 0).match
+            _descend(look, pixels[torch.from_numpy(look.sites[0].pixel)], 0.0, 0).match
             for look in self.looks
         ]
 
@@ -115,14 +113,16 @@ def _descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
         assumed = max(noise / 2**number, LEAST_NOISE)
         variance = 2 * assumed**2
         features = described(averaged[number], scale, sites)
-        potential = potentials(features, scale, sites, variance)
+        potential = potentials(features, scale, sites)
+        if noise == 0:  # what is there is to be found, and nothing else
+            potential[:] = 0
         softness = np.float32(max(variance * HARDEST, SOFTEST))
         last = number == level
         if found is None:
             found = _search_whole(features, scale, sites, potential, softness)
         else:
             guess = guesses(found.match, sites, look.sites[number + 1])
-            found = _search_near(features, scale, sites, potential, softness, guess, variance, last)
+            found = _search_near(features, scale, sites, potential, softness, guess, last)
     assert found is not None
     return found
 
@@ -150,7 +150,6 @@ def _search_near(
     potential: Floats,
     softness: np.float32,
     guess: Floats,
-    variance: float,
     last: bool,
 ) -> Matched:
     assert matching.search_near is not None
@@ -172,9 +171,6 @@ def _search_near(
             sites.near,
             sites.offset,
             before,
-            RADII,
-            100 * turn,
-            np.float32(VOTE * variance),
             softness,
             scale.middles,
             *found,
@@ -194,7 +190,7 @@ def described(pixels: Tensor, scale: Scale, sites: Sites) -> Floats:
     return found.numpy()
 
 
-def potentials(features: Floats, scale: Scale, sites: Sites, variance: float) -> Floats:
+def potentials(features: Floats, scale: Scale, sites: Sites) -> Floats:
     """What each patch of the picture gets added in each trajectory, (V, M), so that all are used.
 
     A noisy patch is nearest to even ones, which would win everywhere. With these potentials the

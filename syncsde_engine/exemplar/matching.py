@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled, inlined, prange
+from ..compiled import compiled, prange
 
 NONE = -1e9  # row of a match that is none
 FAR = 1e30
 STRIPE = 256  # sites that a thread takes in turn
-MOST_TRIED = 64  # candidates of one site
+MOST_TRIED = 32  # candidates of one site
 SHARPNESS = 2.0  # with which the nearest site prevails when a picture is finished
 REACH = 1.5  # pixels of the picture within which a site lays down its patch
 
@@ -59,18 +59,6 @@ def _whole_kernel(features, view, searched, level, middles, softness, mean, matc
 search_whole = compiled(_whole_kernel, fast=True)
 
 
-@inlined
-def _chance(a, b):  # noqa: ANN001, ANN202
-    """A number in [0, 1) that belongs to (a, b)."""
-    mixed = np.uint32(a) * np.uint32(0x9E3779B1) ^ np.uint32(b) * np.uint32(0x85EBCA77)
-    mixed ^= mixed >> np.uint32(15)
-    mixed *= np.uint32(0x2C1B3C6D)
-    mixed ^= mixed >> np.uint32(12)
-    mixed *= np.uint32(0x297A2D39)
-    mixed ^= mixed >> np.uint32(15)
-    return np.float32(mixed) / np.float32(4294967296.0)
-
-
 def _near_kernel(  # noqa: ANN202
     features,  # noqa: ANN001
     view,  # noqa: ANN001
@@ -82,16 +70,15 @@ def _near_kernel(  # noqa: ANN202
     near,  # noqa: ANN001
     offset,  # noqa: ANN001
     before,  # noqa: ANN001
-    radii,  # noqa: ANN001
-    chance,  # noqa: ANN001
-    vote,  # noqa: ANN001
     softness,  # noqa: ANN001
     middles,  # noqa: ANN001
     mean,  # noqa: ANN001
     match,  # noqa: ANN001
 ):
-    """Compare with a few: `guess` (n, T, 2), what continues the matches `before` (n, 2) of the
-    sites around, and random ones within `radii` of the best of these.
+    """Compare with a few: `guess` (n, T, 2), and what continues the matches `before` (n, 2) of
+    the sites around.
+
+    None is looked for elsewhere: that finds even patches, which are near to any noisy one.
     """
     count, dimensions = features.shape
     guesses, around = guess.shape[1], near.shape[1] if len(before) else 0
@@ -104,28 +91,21 @@ def _near_kernel(  # noqa: ANN202
         total = np.empty(channels, np.float32)
         for p in range(stripe * STRIPE, min(count, (stripe + 1) * STRIPE)):
             tried, least, best = 0, np.float32(FAR), 0
-            for t in range(guesses + around + len(radii)):
+            for t in range(guesses + around):
                 if t < guesses:
                     row, column = guess[p, t, 0], guess[p, t, 1]
                     if row <= NONE:
                         continue
-                elif t < guesses + around:
+                else:
                     q = near[p, t - guesses]
                     if q < 0:
                         continue
                     row = before[q, 0] + offset[p, t - guesses, 0]
                     column = before[q, 1] + offset[p, t - guesses, 1]
-                else:
-                    reach = radii[t - guesses - around]
-                    row = rows[best] + (2 * _chance(chance + 2 * t, p) - 1) * reach
-                    column = columns[best] + (2 * _chance(chance + 2 * t + 1, p) - 1) * reach
                 k = int(np.floor(row + 0.5)) % height * width + int(np.floor(column + 0.5)) % width
                 known = False
                 for u in range(tried):
-                    if patch[u] == k:
-                        known = True
-                        if guesses <= t < guesses + around:
-                            score[u] -= vote
+                    known = known or patch[u] == k
                 if known:
                     continue
                 distance = np.float32(0)
@@ -133,16 +113,11 @@ def _near_kernel(  # noqa: ANN202
                     apart = features[p, d] - patches[k, d]
                     distance += apart * apart
                 distance -= potential[view[p], k]
-                if guesses <= t < guesses + around:
-                    distance -= vote
                 rows[tried], columns[tried] = row, column
                 score[tried], patch[tried] = distance, k
                 if distance < least:
                     least, best = distance, tried
                 tried += 1
-            for u in range(tried):
-                if score[u] < least:
-                    least, best = score[u], u
             match[p, 0], match[p, 1] = rows[best], columns[best]
             if len(mean):
                 weight = np.float32(0)

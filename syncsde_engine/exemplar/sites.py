@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 
 PATCH = [(r, c) for r in range(-RADIUS, RADIUS + 1) for c in range(-RADIUS, RADIUS + 1)]
 NEAR = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)]
+SHRINK = (1.0, 0.6, 0.3)  # of a place in a patch, until there is a site
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,20 @@ def _half(side: int, times: int) -> int:
 def _flat(count: int, height: int, width: int, coarsest: bool, wrap: bool) -> Sites:
     row, column = np.mgrid[:height, :width].reshape(2, -1)
 
-    def at(rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        y, x = row + rows, column + columns
-        beyond = (y < 0) | (y >= height)
-        if wrap:
-            x = x % width
-        else:
-            beyond |= (x < 0) | (x >= width)
-        y = np.abs(y)  # mirrored at the edges
-        y = np.clip(np.where(y >= height, 2 * (height - 1) - y, y), 0, height - 1)
-        x = np.abs(x)
-        x = np.clip(np.where(x >= width, 2 * (width - 1) - x, x), 0, width - 1)
-        return y * width + x, beyond
+    def at(rows: float, columns: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        y, x = row + round(rows), column + round(columns)
+        x = x % width if wrap else x
+        beyond = (y < 0) | (y >= height) | (x < 0) | (x >= width)
+        return np.where(beyond, 0, y * width + x), beyond
 
-    patch = np.stack([at(*step)[0] for step in PATCH], axis=1)
+    def patched(rows: int, columns: int) -> NDArray[np.int64]:
+        found = row * width + column
+        for share in reversed(SHRINK):
+            there, beyond = at(share * rows, share * columns)
+            found = np.where(beyond, found, there)
+        return found
+
+    patch = np.stack([patched(*step) for step in PATCH], axis=1)
     near = np.stack([np.where(at(*step)[1], -1, at(*step)[0]) for step in NEAR], axis=1)
     offset = np.broadcast_to(-np.array(NEAR, np.float32), (len(row), 9, 2))
     tall, across = max(1, height // 2), max(1, width // 2)

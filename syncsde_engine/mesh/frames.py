@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..compiled import compiled, prange
-from ..exemplar.sites import NEAR, PATCH, Ground, Index, Sites, quadrants
+from ..exemplar.sites import NEAR, PATCH, SHRINK, Ground, Index, Sites, quadrants
 from .cameras import Camera
 from .project import ViewMaps
 
 LEVEL = (0.85, 0.97)  # height of the normal from which on a surface counts as level, and fully
 APART = 0.5  # of a distance: how far a surface may bend away from the plane it is looked up in
 SLACK = 1.0  # pixels of the picture, beyond that
-SHRINK = (1.0, 0.6, 0.3)  # of an offset, until there is surface
 
 Floats = NDArray[np.float32]
 

@@ -71,7 +71,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     if exemplar is not None and like is not None:
         with session.clock.measure("lists"):
             denoiser = exemplar.lay(parts_of(config, like, scene, latent_size, exemplar.scale))
-        session.results["looks_like"] = like.report()
+        session.results["materials"] = like.report()
         decode = partial(finished, exemplar, maps)
     else:
         shared = config.shared_attention == "ring"

@@ -42,7 +42,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     if exemplar is not None and like is not None:
         require_plain(config, given)
         exemplar.scale = scale_of(config, like.main.picture)
-        session.results["looks_like"] = like.report()
+        session.results["materials"] = like.report()
     patch = config.patch_size or session.settings.image_size
     height, width = size_of(config, patch, given)
     left = config.extend_to == "left"
