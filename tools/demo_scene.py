@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Texture Suzanne in a real Blender without a window, with the extension installed from its zip.
 
+Twice: from words by the embedded network, mini, and like a picture of the library.
+
     python tools/demo_scene.py --zip dist/syncsde-0.1.0.zip --engine .venv/bin/syncsde --output demo
 
 Runs with the Python of an environment that has `bpy`. Leaves suzanne.blend, texture.png,
-render.png, contact_sheet.png and report.json in the output folder.
+render.png, contact_sheet.png and report.json of the picture in the output folder, and
+words_render.png and words_contact_sheet.png of the network.
 """
 
 from __future__ import annotations
@@ -28,7 +31,15 @@ if TYPE_CHECKING:
     import bpy
 
 MODULE = "bl_ext.user_default.syncsde"
-FILES = ("suzanne.blend", "texture.png", "render.png", "contact_sheet.png", "report.json")
+FILES = (
+    "suzanne.blend",
+    "texture.png",
+    "render.png",
+    "contact_sheet.png",
+    "report.json",
+    "words_render.png",
+    "words_contact_sheet.png",
+)
 RENDER_SIZE = 512
 RENDER_SAMPLES = 24
 
@@ -69,14 +80,15 @@ def main() -> int:
         work = Path(folder) / "result"
         work.mkdir()
         try:
+            common = {"seed": options.seed, "directory": str(work)}
+            with watch.measure("texture from words, by mini"):
+                bpy.ops.syncsde.texture(prompt=options.words, model="mini", **common)
+            with watch.measure("render the words"):
+                render(work / "words_render.png")
+            (work / "contact_sheet.png").replace(work / "words_contact_sheet.png")
+            bpy.ops.syncsde.remove_texture()
             with watch.measure("texture"):
-                bpy.ops.syncsde.texture(
-                    prompt=options.prompt,
-                    seed=options.seed,
-                    steps=options.steps,
-                    model=options.model,
-                    directory=str(work),
-                )
+                bpy.ops.syncsde.texture(prompt=options.prompt, model=options.model, **common)
             assert suzanne.active_material is not None
             with watch.measure("render"):
                 render(work / "render.png")
@@ -96,11 +108,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Texture Suzanne in Blender.")
     parser.add_argument("--zip", type=Path, required=True, help="the built extension")
     parser.add_argument("--engine", required=True, help="the engine's program, syncsde")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the five files")
-    parser.add_argument("--prompt", default="a mossy stone statue")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--prompt", default="a stone brick statue")
+    parser.add_argument("--words", default="a mossy stone statue", help="prompt for mini")
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--model", default="mini")
+    parser.add_argument("--model", default="auto")
     return parser.parse_args()
 
 

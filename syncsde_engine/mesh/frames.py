@@ -33,7 +33,7 @@ def tangents(normal: Floats) -> tuple[Floats, Floats]:
     level = (rise * rise * (3 - 2 * rise))[:, None]
     back = np.zeros_like(normal)
     back[:, 2] = np.where(height < 0, 1, -1)
-    up = (1 - level) * np.float32([0, 1, 0]) + level * back
+    up = (1 - level) * np.array([0, 1, 0], np.float32) + level * back
     up = up - (up * normal).sum(1, keepdims=True) * normal
     up /= np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-6)
     return np.cross(up, normal).astype(np.float32), up.astype(np.float32)
@@ -74,7 +74,7 @@ def surface_ground(maps: ViewMaps, chosen: Tensor, unit: float, levels: int) -> 
 
 def _summed(group: Index, values: Floats) -> NDArray[np.float64]:
     """Sums (m, 3) of values (n, 3) by group."""
-    return np.stack([np.bincount(group, column) for column in values.T], axis=1)
+    return np.stack([np.bincount(group, column).astype(float) for column in values.T], axis=1)
 
 
 def _halved(number: Index, cells: NDArray[np.int64]) -> tuple[Index, NDArray[np.int64], Index]:

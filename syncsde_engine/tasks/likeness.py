@@ -107,10 +107,10 @@ def from_input(content: bytes, name: str) -> Likeness:
 
 def opaque(layer: torch.Tensor, field: str) -> torch.Tensor:
     """The largest part of a picture (4, H, W) without holes, as its alpha says. (3, h, w)."""
-    solid = (layer[3] > 0.5).numpy()
+    solid = np.asarray(layer[3] > 0.5)
     if solid.all():
         return layer[:3]
-    rows, columns = solid.any(1).nonzero()[0], solid.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
     if len(rows) == 0:
         raise InvalidRequest(
             "The picture is transparent everywhere.",

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import safetensors.torch
 import torch
@@ -30,12 +30,29 @@ from ..noise import Noise
 from ..preview import Picture, Preview, Watched
 from ..report import report
 from ..sampler import Denoiser, sample
-from ..schedule import Step
+from ..schedule import Schedule, Step
 from ..strategies import Strategy, strategy
 from ..usage import Clock, Usage
 from . import Artifacts, Progress, Saved
 
 log = logging.getLogger(__name__)
+
+
+class Space(Protocol):
+    """What states of trajectories mean: all that tasks ask of networks and pictures alike."""
+
+    scale: int  # pixels of a finished picture for one of a state, along a side
+    channels: int
+    schedule: Schedule
+    usage: Usage
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> states (N, C, H / scale, W / scale)."""
+        ...
+
+    def to_rgb(self, latents: Tensor, /) -> Tensor:
+        """States (N, C, h, w) -> about their colors, (N, 3, h, w) on the CPU."""
+        ...
 
 
 class Session:
@@ -57,8 +74,8 @@ class Session:
         self.exemplar = exemplar
         if exemplar is not None:
             pick_device(config.device)  # it must be there, whether it is used or not
-            self.device = exemplar.device
-            self.settings, self.model = EXEMPLAR_SETTINGS, exemplar
+            self.device, self.settings = exemplar.device, EXEMPLAR_SETTINGS
+            self.space: Model | Exemplar = exemplar
             self.steps = exemplar.schedule.steps(config.steps, self._eta())
             return
         with self.clock.measure("load"):
@@ -67,7 +84,7 @@ class Session:
             named = getattr(config, "controlnet", None)
             self.controlnet: Path | None = catalogue.locate(named, "controlnet") if named else None
             self.settings: Settings = catalogue.settings(self.folder)
-            self.model: Model | Exemplar = load(
+            model: Model = load(
                 self.folder,
                 self.device,
                 controlnet=self.controlnet,
@@ -75,8 +92,16 @@ class Session:
                 precision=config.precision,
                 compile=config.compile,
             )
-            self.model.usage = Usage()
-            self.steps: list[Step] = self.model.schedule.steps(config.steps, self._eta())
+            model.usage = Usage()
+            self.space = model
+            self.steps: list[Step] = model.schedule.steps(config.steps, self._eta())
+
+    @property
+    def model(self) -> Model:
+        """The networks, for what needs words. Raises InvalidRequest for pictures in their place."""
+        if isinstance(self.space, Exemplar):
+            raise unsuitable("it paints like a picture, which this task does not take")
+        return self.space
 
     @property
     def stable_diffusion(self) -> StableDiffusion:
@@ -96,7 +121,6 @@ class Session:
         self, prompts: Sequence[str], unwanted: Sequence[str], paper_scale: float, **options: Any
     ) -> Denoiser:
         """Bind prompts, one for each trajectory, to the model."""
-        assert not isinstance(self.model, Exemplar)
         scale = self.guidance_scale(paper_scale)
         self.results["guidance_scale"] = scale
         return self.model.guided(prompts, unwanted, scale, self.config.batch_size, **options)
@@ -129,7 +153,7 @@ class Session:
             reference,
         )
         shared = first(overlap).to(self.device) if shared_noise or chosen.shares_noise else None
-        shape = (overlap.count, self.model.channels, *size)
+        shape = (overlap.count, self.space.channels, *size)
         noise = Noise(config.seed, shape, self.device, shared)
         y = self.initial(shape, inputs)
         for trajectory, state in (starts or {}).items():
@@ -178,7 +202,7 @@ class Session:
             watched = Watched(denoiser)
             for state in sample(y, steps, watched, strategy, coupling, fresh, recorded):
                 clean = watched.clean(y, state.step, recorded)
-                preview = Preview(clean, self.model.to_rgb, picture)
+                preview = Preview(clean, self.space.to_rgb, picture)
                 y = state.y
                 number, total = state.step.index + 1, state.step.total
                 yield Progress(stage, number, total, preview.png, state, start)
@@ -191,7 +215,6 @@ class Session:
 
         Returns all states, (steps + 1, K, C, h, w), noisiest first. Raises NumericalFailure.
         """
-        assert not isinstance(self.model, Exemplar)
         denoiser = self.model.guided(prompts, [], 1.0, self.config.batch_size, attend=attend)
         path = [latents]
         with self.clock.measure("invert"):
@@ -210,7 +233,7 @@ class Session:
                 dataclasses.replace(self.config, **resolved),
                 self.clock,
                 self.device,
-                self.model.usage,
+                self.space.usage,
                 model_sha256=self.exemplar.sha256
                 if self.exemplar
                 else catalogue.fingerprint(model_weights(self.config)),

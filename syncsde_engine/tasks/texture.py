@@ -50,7 +50,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     like = likenesses(config, inputs)
     exemplar = None if like is None else Exemplar([each.picture for each in like.each])
     session = Session("texture", config, control=True, exemplar=exemplar)
-    model, settings = session.model, chosen(config, session.settings)
+    space, settings = session.space, chosen(config, session.settings)
 
     yield Progress("geometry", 0, 1)
     with session.clock.measure("geometry"):
@@ -63,7 +63,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         texels = used_texels(scene, config.texture_size)
         if exemplar is not None and like is not None:
             exemplar.scale = scale_of(config, like, cameras, settings.view_size)
-        latent_size = settings.view_size // model.scale
+        latent_size = settings.view_size // space.scale
         overlap = view_to_view(scene, latent_size, config.sources)
         maps = view_maps(scene, settings.view_size)
 
@@ -76,14 +76,14 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     else:
         shared = config.shared_attention == "ring"
         attend = Ring(neighbours(cameras), front(cameras)) if shared else None
-        denoiser = denoiser_of(config, settings, model, scene, maps, attend)
-        decode = model.decode
+        denoiser = denoiser_of(config, settings, session.model, scene, maps, attend)
+        decode = session.model.decode
     options: dict[str, Any] = {"reference": "training"}
     if lock is not None:
-        noise = session.initial((len(cameras), model.channels, *size), inputs)
+        noise = session.initial((len(cameras), space.channels, *size), inputs)
         with session.clock.measure("encode"):
             overlap, options["recorded"], options["starts"] = lock.conditions(
-                scene, model, settings.view_size, session.steps, overlap, noise
+                scene, space, settings.view_size, session.steps, overlap, noise
             )
         options["picture"] = lambda states: side_by_side(states[-len(cameras) :])
         inputs = {}  # the noise in it is taken

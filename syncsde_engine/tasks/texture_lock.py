@@ -27,8 +27,8 @@ from ..mesh.bake import Baked
 from ..mesh.fill import TRUSTED, blend, by_object, distance_to, rim
 from ..mesh.project import Scene
 from ..mesh.render import render
-from ..models.loading import Model
 from ..schedule import Step
+from .session import Space
 
 BACKDROP = 0.5  # behind the kept texture, as the network sees it
 REACH = 0.15  # of the unit radius, over which new paint takes on the shade of what it joins
@@ -52,7 +52,7 @@ class Lock:
     def conditions(
         self,
         scene: Scene,
-        model: Model,
+        space: Space,
         view_size: int,
         steps: Sequence[Step],
         overlap: Overlap,
@@ -65,14 +65,14 @@ class Lock:
         """
         device = noise.device
         texture = torch.from_numpy(self.textures).to(device, torch.float32) / 255
-        latents = model.encode(render(scene, texture, view_size, BACKDROP)).to(noise)
+        latents = space.encode(render(scene, texture, view_size, BACKDROP)).to(noise)
         levels = [step.alpha for step in steps] + [steps[-1].alpha_prev]
         recorded = torch.stack([a**0.5 * latents + (1 - a) ** 0.5 * noise for a in levels])
         mask = (
             torch.from_numpy(self.kept).to(device, torch.float32)[..., None].expand(-1, -1, -1, 3)
         )
         shown = render(scene, mask.contiguous(), view_size, background=1.0)[:, :1]
-        known = -torch.nn.functional.max_pool2d(-shown, model.scale) > 0.999
+        known = -torch.nn.functional.max_pool2d(-shown, space.scale) > 0.999
         starts = {len(noise) + number: state for number, state in enumerate(noise)}
         return Conditions(_behind(overlap, known.flatten()), recorded, starts)
 

@@ -38,7 +38,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     like = likenesses(config, inputs)
     exemplar = None if like is None else Exemplar([like.main.picture])
     session = Session("wide", config, exemplar=exemplar)
-    model = session.model
+    space = session.space
     if exemplar is not None and like is not None:
         require_plain(config, given)
         exemplar.scale = scale_of(config, like.main.picture)
@@ -49,27 +49,27 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     # Only what is new is made, and the patches at the edge that it grows from.
     origin = 0 if given is None or left else given.shape[2] - patch
     region = width if given is None else width - given.shape[2] + patch
-    if config.wrap and width % model.scale:
+    if config.wrap and width % space.scale:
         raise InvalidRequest(
-            f"width {width} of a wrapped image is not a multiple of {model.scale}.", field="width"
+            f"width {width} of a wrapped image is not a multiple of {space.scale}.", field="width"
         )
-    side, stride = patch // model.scale, max(1, round(config.stride * patch / model.scale))
-    rows, columns = math.ceil(height / model.scale), math.ceil(region / model.scale)
+    side, stride = patch // space.scale, max(1, round(config.stride * patch / space.scale))
+    rows, columns = math.ceil(height / space.scale), math.ceil(region / space.scale)
     tops, lefts = starts(rows, side, stride), starts(columns, side, stride)
     if config.wrap:
         lefts = list(range(0, columns, stride))
     if given is not None and left:
         lefts.reverse()
     canvas = crops(rows, columns, side, tops, lefts)
-    prompts = prompts_of(config, canvas, model.scale, origin, width >= height)
+    prompts = prompts_of(config, canvas, space.scale, origin, width >= height)
 
     recorded = None
     if given is not None:
         edge = given[:, :, :patch] if left else given[:, :, -patch:]
-        below = rows * model.scale - height
+        below = rows * space.scale - height
         edge = torch.nn.functional.pad(edge, (0, 0, 0, below), mode="replicate")
-        pixels = [edge[:, top * model.scale :][:, :patch] for top in tops]
-        latents = model.encode(torch.stack(pixels))
+        pixels = [edge[:, top * space.scale :][:, :patch] for top in tops]
+        latents = space.encode(torch.stack(pixels))
         recorded = yield from session.invert(latents, prompts[: len(tops)])
     alive = prompts if recorded is None else prompts[len(tops) :]
     unwanted = [config.negative_prompt or ""] * len(alive)

@@ -233,9 +233,9 @@ def test_what_is_wrong_on_the_command_line_is_told_before_torch_is_imported(tmp_
 
 
 SENTENCES = [
-    ("wide", {}, "prompt is missing."),
+    ("edit", {"source_prompt": "a"}, "prompt is missing."),
     ("mask", {"prompt": "a"}, "background, foreground are missing."),
-    ("wide", {"prompt": " "}, "prompt is empty."),
+    ("edit", {"source_prompt": "a", "prompt": " "}, "prompt is empty."),
     ("wide", {"prompt": "a", "steps": "3"}, "steps must be a whole number (got '3')."),
     ("wide", {"prompt": "a", "steps": 2.5}, "steps must be a whole number (got 2.5)."),
     ("wide", {"prompt": "a", "wrap": 1}, "wrap must be true or false (got 1)."),
