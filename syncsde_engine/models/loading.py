@@ -71,33 +71,6 @@ def load(
     return model
 
 
-def pick_device(name: str) -> torch.device:
-    """Resolve "auto" and check that a device that was asked for is there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    there = {
-        "cpu": True,
-        "mps": torch.backends.mps.is_available(),
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
-    }
-    if not there[device.type]:
-        raise DeviceUnavailable(
-            f"Device {name!r} is not available.",
-            hint="Use cpu, or install the torch build for it.",
-            field="device",
-        )
-    return device
-
-
-def devices() -> list[str]:
-    """The devices that are there, the best first."""
-    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-
-
 def require_compiler(device: torch.device) -> None:
     """Raise DeviceUnavailable if torch cannot compile for a device, by compiling one addition."""
     try:

@@ -100,7 +100,7 @@ def preload(task: str, config: TaskConfig) -> None:
 
 def devices() -> list[str]:
     """What a config's `device` may name here, the best first."""
-    from ..models.loading import devices
+    from ..models.devices import devices
 
     return devices()
 

@@ -21,6 +21,8 @@ from ..exemplar.picture import Picture
 MODEL = "exemplar"
 AUTO = "auto"
 OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1
+# What only networks have; with such a setting words are for a network.
+OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
 FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders of pictures
 
 
@@ -70,6 +72,15 @@ def likenesses(
                 field="model",
             )
         return None
+    setting = network_setting(config)
+    if setting and (given or config.model == MODEL):
+        raise InvalidRequest(
+            f"{setting} is for networks, and this run is painted like a picture.",
+            hint=f"Leave {setting} out, or the picture.",
+            field=setting,
+        )
+    if setting:
+        return None
     named = {}
     for number, name in enumerate(names, start=1):
         place = f"like_{number}"
@@ -96,6 +107,15 @@ def likenesses(
             field="prompt" if main is None else "prompt_for",
         )
     return None
+
+
+def network_setting(config: TextureConfig | WideConfig) -> str | None:
+    """The first parameter that is set and means nothing to a picture."""
+    for name in OF_NETWORKS:
+        if getattr(config, name, None) is not None:
+            return name
+    attends = isinstance(config, TextureConfig) and config.shared_attention != "off"
+    return "shared_attention" if attends else None
 
 
 def from_input(content: bytes, name: str) -> Likeness:

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import safetensors.torch
 import torch
@@ -19,13 +19,10 @@ from ..coupling import Coupling, Overlap, disagreement, first
 from ..errors import InvalidRequest
 from ..inversion import invert
 from ..models import catalogue
-from ..models.attention import Attend
 from ..models.catalogue import Settings
-from ..models.deepfloyd import unsuitable
+from ..models.devices import pick_device
 from ..models.exemplar import SETTINGS as EXEMPLAR_SETTINGS
 from ..models.exemplar import Exemplar
-from ..models.loading import Model, load, pick_device
-from ..models.stable_diffusion import StableDiffusion
 from ..noise import Noise
 from ..preview import Picture, Preview, Watched
 from ..report import report
@@ -34,6 +31,11 @@ from ..schedule import Schedule, Step
 from ..strategies import Strategy, strategy
 from ..usage import Clock, Usage
 from . import Artifacts, Progress, Saved
+
+if TYPE_CHECKING:  # diffusers takes seconds to import, and pictures do not need it
+    from ..models.attention import Attend
+    from ..models.loading import Model
+    from ..models.stable_diffusion import StableDiffusion
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Session:
             self.steps = exemplar.schedule.steps(config.steps, self._eta())
             return
         with self.clock.measure("load"):
+            from ..models.loading import load
+
             self.device = pick_device(config.device)
             self.folder = catalogue.locate(config.model)
             named = getattr(config, "controlnet", None)
@@ -100,12 +104,19 @@ class Session:
     def model(self) -> Model:
         """The networks, for what needs words. Raises InvalidRequest for pictures in their place."""
         if isinstance(self.space, Exemplar):
-            raise unsuitable("it paints like a picture, which this task does not take")
+            raise InvalidRequest(
+                "A picture is in the place of the networks, and this needs words.",
+                hint="Set model to mini, or to another network.",
+                field="model",
+            )
         return self.space
 
     @property
     def stable_diffusion(self) -> StableDiffusion:
         """The model, for what looks into its networks. Raises InvalidRequest for other models."""
+        from ..models.deepfloyd import unsuitable
+        from ..models.stable_diffusion import StableDiffusion
+
         if not isinstance(self.model, StableDiffusion):
             raise unsuitable("its attention cannot be recorded or shared")
         return self.model

@@ -22,7 +22,6 @@ from ..mesh.rasterize import rasterizer
 from ..mesh.rigs import front, neighbours
 from ..mesh.seams import density, seams
 from ..mesh.texels import used_texels
-from ..models.attention import Ring
 from ..models.catalogue import Settings
 from ..models.exemplar import Exemplar
 from ..preview import side_by_side
@@ -62,7 +61,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         cameras = scene.cameras
         texels = used_texels(scene, config.texture_size)
         if exemplar is not None and like is not None:
-            exemplar.scale = scale_of(config, like, cameras, settings.view_size)
+            exemplar.scale = scale_of(
+                config, like, cameras, settings.view_size, exact=lock is not None
+            )
         latent_size = settings.view_size // space.scale
         overlap = view_to_view(scene, latent_size, config.sources)
         maps = view_maps(scene, settings.view_size)
@@ -74,6 +75,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         session.results["materials"] = like.report()
         decode = partial(finished, exemplar, maps)
     else:
+        from ..models.attention import Ring  # imports diffusers
+
         shared = config.shared_attention == "ring"
         attend = Ring(neighbours(cameras), front(cameras)) if shared else None
         denoiser = denoiser_of(config, settings, session.model, scene, maps, attend)
@@ -105,7 +108,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 
     yield Progress("write", 0, 1)
     with session.clock.measure("write"):
-        title = f"{config.prompt} | seed {config.seed} | {config.strategy} | {config.steps} steps"
+        subject = config.prompt.strip() or (f"like {like.main.name}" if like else "")
+        title = f"{subject} | seed {config.seed} | {config.strategy} | {config.steps} steps"
         files = files_of(scene, views, mesh.whole, filled, title)
     names = texture_files(mesh.whole.textures)
     unit = mesh.normalization.scale

@@ -18,6 +18,7 @@ from ..mesh.mesh import Mesh
 from ..mesh.project import Scene, ViewMaps, view_maps
 from ..models.exemplar import Exemplar, Part
 from .likeness import Likeness, Likenesses
+from .texture_cameras import MULTIPLE
 
 COARSER = 2.0  # pixels of a state for one of the picture: surface that is slanted has fewer
 SMALLEST = 0.5  # of them, at least
@@ -26,17 +27,23 @@ LEAST_STATE = 128  # pixels of a state
 
 
 def scale_of(
-    config: TextureConfig, like: Likenesses, cameras: Sequence[Camera], view_size: int
+    config: TextureConfig,
+    like: Likenesses,
+    cameras: Sequence[Camera],
+    view_size: int,
+    *,
+    exact: bool,
 ) -> int:
     """How many pixels of a finished view go to one of its state, along a side.
 
     So that the finest picture has COARSER pixels of the state for each of its own where a view
-    faces the surface in the middle of the mesh.
+    faces the surface in the middle of the mesh. An `exact` one divides both sides of any view.
     """
     camera = cameras[0]
     unit = min(unit_of(config, each)[0] for each in like.each)
     size = COARSER * float(camera.footprint(camera.distance, 1)) / unit
-    return round(min(max(view_size / size, LEAST_SCALE), view_size / LEAST_STATE))
+    scale = max(1, round(min(max(view_size / size, LEAST_SCALE), view_size / LEAST_STATE)))
+    return min(1 << (scale.bit_length() - 1), MULTIPLE) if exact else scale
 
 
 def unit_of(config: TextureConfig, like: Likeness) -> tuple[float, tuple[int, int]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from ..errors import InvalidRequest
 from ..mesh.cameras import Camera
 from ..mesh.mesh import Mesh
 from ..mesh.project import Scene, ViewMaps, depth_control
-from ..models.attention import Attend
 from ..models.catalogue import Settings
-from ..models.loading import Model
 from ..regions import RegionalDenoiser, Regions, guided_rows, regions
 from ..sampler import Denoiser
+
+if TYPE_CHECKING:
+    from ..models.attention import Attend
+    from ..models.loading import Model
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionControlNetPipeline, StableDi
 
 from syncsde_engine.errors import DeviceUnavailable, MissingWeights
 from syncsde_engine.models import catalogue, loading, tiles
-from syncsde_engine.models.loading import pick_device
+from syncsde_engine.models.devices import pick_device
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from tests.tiny import save_pipeline
 
