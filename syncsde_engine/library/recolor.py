@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequest
 from .colors import COLORS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LUMINANCE = (0.299, 0.587, 0.114)
 OWN_CHROMA = 0.2  # of the picture's own colors stays, so that it is not a monochrome
@@ -19,6 +22,8 @@ def recolor(pixels: np.ndarray, color: str) -> np.ndarray:
     that dark and light pictures become the same color; its contrast is kept. Raises
     InvalidRequest for a color that has no name here.
     """
+    import numpy as np  # only here: the library's words are looked up without it
+
     if color not in COLORS:
         raise InvalidRequest(
             f"There is no color {color!r}.", hint=f"Take one of {', '.join(COLORS)}.", field="color"
