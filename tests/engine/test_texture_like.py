@@ -99,8 +99,10 @@ def test_words_find_the_picture(statue):
 def test_same_seed_same_bytes_and_another_seed_others(statue, ball):
     _, files, _ = statue
     assert follow("texture", SMALL | STATUE, ball)[1] == files
-    other = follow("texture", SMALL | STATUE | {"seed": 4}, ball)[1]
-    assert other["texture.png"] != files["texture.png"]
+    image, _ = image_of({"prompt": "brick"})
+    other, _ = image_of({"prompt": "brick", "seed": 1})
+    assert (image == image_of({"prompt": "brick"})[0]).all()
+    assert (image != other).any()
 
 
 def test_a_run_goes_on_from_a_saved_state(statue, ball):
@@ -192,14 +194,14 @@ def test_a_tile_too_small_for_the_views_is_refused(ball):
 
 @pytest.mark.parametrize("strategy", ["synctweedies", "independent"])
 def test_meshes_take_other_strategies(statue, ball, strategy):
-    asked = {"strategy": strategy, "material": "brick", "prompt": "a blue statue"}
+    asked = {"strategy": strategy, "material": "brick", "prompt": "a blue brick statue"}
     _, files, report = follow("texture", SMALL | asked, ball)
-    assert report["materials"] == {"": "blue brick"}, "the color of the prompt, without its noun"
+    assert report["materials"] == {"": "blue brick"}, "a named material takes the prompt's color"
     assert files["texture.png"] != statue[1]["texture.png"]
     assert pixels(files["texture.png"]).std() > 5
 
 
-WIDE = {"steps": 3, "patch_size": 64, "width": 192, "tile_size": 64}
+WIDE = {"steps": 3, "patch_size": 64, "width": 160, "stride": 0.5, "tile_size": 64}
 
 
 def image_of(parameters, inputs=None):
@@ -210,17 +212,15 @@ def image_of(parameters, inputs=None):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_wide_images_take_every_strategy(strategy):
     image, report = image_of({"prompt": "stone brick wall", "strategy": strategy})
-    assert image.shape == (64, 192, 3)
+    assert image.shape == (64, 160, 3)
     assert report["materials"] == {"": "stone brick"}
     assert image.std() > 5
-    again, _ = image_of({"prompt": "stone brick wall", "strategy": strategy})
-    assert (image == again).all()
 
 
-@pytest.mark.parametrize("name", ["bark", "gravel", "brick"])
+@pytest.mark.parametrize("name", ["bark", "brick"])
 def test_a_wrapped_image_joins_its_edges(name, tmp_path):
     path = next(material.path for material in materials() if material.name == name)
-    wrapped = {"wrap": True, "steps": 8, "height": 96}
+    wrapped = {"wrap": True, "steps": 6}
     image, report = image_of(wrapped, {"like": path.read_bytes()})
     assert report["materials"] == {"": "like"}
     ring = np.concatenate([image, image[:, :1]], axis=1)
