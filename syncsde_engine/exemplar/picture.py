@@ -120,8 +120,13 @@ def sized(picture: Picture, width: float) -> tuple[int, int]:
     """Rows and columns near a width that can be halved as often as the picture has scales."""
     across = float(np.clip(width, LEAST_SIDE, MOST_SIDE))
     tall = float(np.clip(across * picture.aspect, LEAST_SIDE, 2 * MOST_SIDE))
-    step = 1 << (levels_of(round(across), round(tall)) - 1)
-    return max(step, round(tall / step) * step), max(step, round(across / step) * step)
+    levels = levels_of(round(across), round(tall))
+    while True:
+        step = 1 << (levels - 1)
+        size = max(step, round(tall / step) * step), max(step, round(across / step) * step)
+        if levels_of(size[1], size[0]) <= levels:
+            return size
+        levels += 1  # rounding has made it larger
 
 
 def scales(picture: Picture, height: int, width: int) -> list[Scale]:

@@ -50,17 +50,19 @@ def view_prompts(
 
 
 def require_names(config: TextureConfig, mesh: Mesh) -> None:
-    """Raise InvalidRequest for a prompt of an object or material that the mesh does not have."""
+    """Raise InvalidRequest for what is meant for an object or material that the mesh has not."""
     known = list(dict.fromkeys((*mesh.objects, *mesh.materials)))
-    for name, text in config.prompt_for:
+    named = [("prompt_for", name, f" ({text!r})") for name, text in config.prompt_for]
+    named += [("like_for", name, "") for name in config.like_for]
+    for field, name, told in named:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
             raise InvalidRequest(
-                f"prompt_for {name!r} ({text!r}) is no object or material of the mesh.",
+                f"{field} {name!r}{told} is no object or material of the mesh.",
                 hint=(f"Do you mean {near[0]!r}? " if near else "")
                 + f"It has {', '.join(map(repr, known[:SHOWN_NAMES]))}{more}.",
-                field="prompt_for",
+                field=field,
             )
 
 
