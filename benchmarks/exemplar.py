@@ -70,10 +70,13 @@ def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
     return found, torch.from_numpy(texture).float()[None], json.loads(files["report.json"])
 
 
-def tiled(maps: ViewMaps, like: Likeness) -> Tensor:
-    """Views (N, 3, H, W) of three flat projections, blended by the direction of the surface."""
-    image = torch.nn.functional.pad(like.picture.image[None], [1, 1, 1, 1], mode="circular")
-    height, width = like.picture.image.shape[1:]
+def tiled(maps: ViewMaps, like: Likeness, height: int, width: int) -> Tensor:
+    """Views (N, 3, H, W) of three flat projections, blended by the direction of the surface.
+
+    Of the picture at a size at which its pixels are the views'.
+    """
+    small = like.picture.color(like.picture.resized(height, width))
+    image = torch.nn.functional.pad(small[None], [1, 1, 1, 1], mode="circular")
     point = maps.position.movedim(1, -1) / like.tile
     weight = maps.normal.movedim(1, -1).abs() ** 4
     total = torch.zeros(maps.position.shape)
@@ -98,7 +101,10 @@ def measure(like: Likeness, mesh: Mesh, texture: Tensor | None) -> Figures:
         maps = view_maps(scene, round(SHOWN / unit))
         toward = torch.tensor(np.array([camera.toward for camera in SIDES])).float()
         facing = (maps.normal * toward[:, :, None, None]).sum(1) > FACING
-        views = tiled(maps, like) if texture is None else render(scene, texture, maps.size)
+        if texture is None:
+            views = tiled(maps, like, *(round(finer * side) for side in size))
+        else:
+            views = torch.nn.functional.avg_pool2d(render(scene, texture, 2 * maps.size), 2)
         sites = surface_ground(maps, facing, unit, 1).sites[0]
         colors = like.picture.whiten(views).movedim(1, -1)
         pixels.append(colors.reshape(-1, 3)[sites.pixel][sites.patch.astype(np.int64)])
