@@ -65,7 +65,8 @@ def train_autoencoder(
     def check(step: int) -> str:
         restored = reconstruct(vae, views)
         correlation = chroma_correlation(restored, views)
-        if step >= _COLORS_BY * plan.vae_steps and correlation < _LOWEST_CHROMA_CORRELATION:
+        late = step >= max(300, _COLORS_BY * plan.vae_steps)
+        if late and correlation < _LOWEST_CHROMA_CORRELATION:
             raise RuntimeError(f"autoencoder fell into the gray optimum: chroma {correlation:.2f}")
         photos = reconstruct(vae, flat)
         return (
