@@ -27,7 +27,7 @@ from .plan import Plan
 
 log = logging.getLogger(__name__)
 
-_ANCHORED_SHARE = 0.3  # of the steps, see anchor_loss
+_ANCHORED_SHARE = 0.15  # of the steps, see anchor_loss
 _PLAIN_WEIGHT = 1e-4  # on the size of the latents, which nothing else holds
 _LOWEST_CHROMA_CORRELATION = 0.9
 _COLORS_BY = 0.1  # of the steps

@@ -153,7 +153,12 @@ def save_plan(plan: Plan, path: Path) -> None:
 
 
 def load_plan(path: Path) -> Plan:
-    return Plan(**{name: _parsed(value) for name, value in json.loads(path.read_text()).items()})
+    return plan_from(json.loads(path.read_text()))
+
+
+def plan_from(values: dict[str, Any]) -> Plan:
+    """A plan from its JSON object."""
+    return Plan(**{name: _parsed(value) for name, value in values.items()})
 
 
 def _parsed(value: Any) -> Any:

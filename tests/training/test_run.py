@@ -2,6 +2,7 @@
 """One tiny run through every stage, interrupted and continued, exported and used."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from training.decoder import energy_loss
 from training.draw import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
 from training.scenes import KINDS
+from training.snapshot import restore_snapshot, take_snapshot
 from training.stages import load_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of diffusers and transformers, about each other
@@ -200,6 +202,36 @@ def test_a_run_from_an_exported_model_begins_with_its_weights(model, tmp_path):
         assert all(torch.allclose(state[key], start[name][key]) for key in state)
     words = [folder / "tokenizer" / "tokenizer.json" for folder in (model, tmp_path)]
     assert words[0].read_text() == words[1].read_text()
+
+
+def test_a_run_goes_on_from_a_snapshot(run, tmp_path):
+    main(["snapshot", "--run", str(run), "--out", str(tmp_path / "snapshot")])
+    options = ["--threads", "1", "--run", str(tmp_path / "next"), "--device", "cpu"]
+    options += ["--snapshot", str(tmp_path / "snapshot"), "--minutes", "5"]
+    main([*options, "--until", "encode"])
+    old, new = (
+        torch.load(folder / "joint.pt", weights_only=True) for folder in (run, tmp_path / "next")
+    )
+    assert new["step"] == old["step"] == 3
+    for before, after in zip(old["average"]["values"], new["average"]["values"], strict=True):
+        assert torch.allclose(before, after, atol=1e-3, rtol=1e-3)
+    main([*options, "--set", "joint_steps=5"])
+    assert torch.load(tmp_path / "next" / "joint.pt", weights_only=True)["step"] == 5
+
+
+def test_an_unfinished_autoencoder_goes_on_from_a_snapshot(run, tmp_path):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    for name in ("plan.json", "autoencoder.pt"):
+        shutil.copy(run / name, begun / name)
+    shutil.copytree(run / "tokenizer", begun / "tokenizer")
+    assert take_snapshot(begun, tmp_path / "snapshot") == ("autoencoder", 3)
+    plan = restore_snapshot(tmp_path / "snapshot", tmp_path / "next")
+    state = torch.load(tmp_path / "next" / "autoencoder.pt", weights_only=True)
+    make_autoencoder(plan).load_state_dict(state["modules"]["vae"])
+    assert not (tmp_path / "next" / "vae").exists()
+    with pytest.raises(FileNotFoundError, match="no stage"):
+        take_snapshot(tmp_path, tmp_path / "snapshot")
 
 
 def test_whitening_changes_latents_but_not_reconstructions(smoke_plan):
