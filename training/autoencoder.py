@@ -22,7 +22,7 @@ from .checkpoint import Average
 from .crops import Crops, to_pixels
 from .data import Renders
 from .loop import Clock, Stage
-from .networks import LATENT_CHANNELS, LATENT_SCALE, make_autoencoder
+from .networks import LATENT_SCALE, make_autoencoder
 from .plan import Plan
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def whiten(vae: AutoencoderKL, images: list[Tensor]) -> None:
     Reconstructions do not change. The scaling factor stays 1, and the posterior becomes (nearly)
     its mean, since an axis-aligned variance has no meaning after the rotation.
     """
-    channels = LATENT_CHANNELS
+    channels = vae.config.latent_channels
     latents = torch.cat(
         [vae.encode(image).latent_dist.mean.transpose(0, 1).flatten(1) for image in images], 1
     ).double()

@@ -34,6 +34,7 @@ class Plan:
     text_steps: int = 900  # in which the text encoder learns what captions speak of
     # autoencoder
     vae_widths: tuple[int, ...] = (32, 64, 128, 128)
+    latent_channels: int = 4
     vae_steps: int = 12_000
     vae_batch: int = 16  # crops of 64 pixels, or as many larger ones as cost the same
     vae_rate: float = 1e-3

@@ -105,6 +105,6 @@ def widths(snapshot: Path) -> dict[str, object]:
         plan = plan_from(json.loads(file.metadata()["plan"]))
     names = (
         "seed", "size", "vocabulary", "text_length", "text_width", "text_layers",
-        "vae_widths", "unet_widths", "unet_layers", "depth_widths",
+        "vae_widths", "latent_channels", "unet_widths", "unet_layers", "depth_widths",
     )  # fmt: skip
     return {name: getattr(plan, name) for name in names}
