@@ -37,7 +37,7 @@ class Plan:
     latent_channels: int = 4
     vae_steps: int = 12_000
     vae_batch: int = 16  # crops of 64 pixels, or as many larger ones as cost the same
-    vae_rate: float = 1e-3
+    vae_rate: float = 4e-4
     flat_share: float = 0.5  # of the crops: photographs as they are, at any phase
     vae_noise: float = 0.05  # on the latents, relative to their deviation
     # the autoencoder's decoder, once more at the end
