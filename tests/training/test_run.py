@@ -15,7 +15,12 @@ from safetensors.torch import load_file
 from training import batches as batching
 from training.__main__ import main
 from training.ahead import drawn_ahead
-from training.autoencoder import chroma_correlation, whiten
+from training.autoencoder import (
+    anchor_loss,
+    chroma_correlation,
+    principal_components,
+    whiten,
+)
 from training.batches import FAINT_STEP, FIRST_STEP, Batches
 from training.data import Renders
 from training.decoder import energy_loss
@@ -247,6 +252,23 @@ def test_whitening_changes_latents_but_not_reconstructions(smoke_plan):
     flat = latents.mean.transpose(0, 1).flatten(1)
     assert torch.allclose(torch.cov(flat), torch.eye(4), atol=0.02)
     assert flat.mean(1).abs().max() < 0.01
+
+
+def test_principal_components_are_the_best_that_is_linear():
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.rand(6, 3, 8, 8, generator=generator) * 2 - 1
+    images = colors.repeat_interleave(8, -1).repeat_interleave(8, -2)
+    components = principal_components(images, 3)
+    latents = components.of(images)
+    assert latents.shape == (6, 3, 8, 8)
+    flat = latents.transpose(0, 1).flatten(1)
+    assert torch.allclose(torch.cov(flat), torch.eye(3), atol=0.02)
+    assert anchor_loss(latents, images, components) < 1e-8
+    # What has one color in each cell is known from its three numbers.
+    known = torch.cat([flat, torch.ones(1, flat.shape[1])]).T.double()
+    wanted = colors.transpose(0, 1).flatten(1).T.double()
+    told = known @ torch.linalg.pinv(known) @ wanted
+    assert torch.allclose(told, wanted, atol=1e-4)
 
 
 def test_depth_enters_the_controlnet_at_full_strength_and_leaves_silently(smoke_plan):
