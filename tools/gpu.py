@@ -3,9 +3,9 @@
 
 First, in at most three minutes: the tests marked `gpu` (nvdiffrast's parity among them, where it is
 installed) and the pace of networks of Stable Diffusion's size. Then mini is trained to the end of
-the minutes from the newest checkpoint: a diffusers folder (`--from`), or a run whose autoencoder is
-finished (`--autoencoder`), or nothing. What it leaves in DIR: report.json, log.txt and the exported
-model in parts under 16 MB (`cat model.tar.part* | tar x`). `--tiny` rehearses it all on a CPU.
+the minutes from the newest checkpoint: a snapshot of a run (`--snapshot`), a diffusers folder
+(`--from`), or nothing. What it leaves in DIR: report.json, log.txt and the exported model in parts
+under 16 MB (`cat model.tar.part* | tar x`). `--tiny` rehearses it all on a CPU.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from training.checkpoint import load_checkpoint  # noqa: E402
 from training.export import export  # noqa: E402
 from training.loop import Clock  # noqa: E402
 from training.plan import PRESETS, Plan, save_plan  # noqa: E402
+from training.snapshot import restore_snapshot, widths  # noqa: E402
 from training.stages import run_stages  # noqa: E402
-from training.start import start_from  # noqa: E402
+from training.start import START, start_from  # noqa: E402
 
 log = logging.getLogger("gpu")
 
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, metavar="DIR", help="run folder; default OUTPUT/run")
     parser.add_argument("--from", dest="source", type=Path, metavar="MODEL", help="exported model")
     parser.add_argument(
-        "--autoencoder", type=Path, metavar="RUN", help="run with tokenizer/ and finished vae/"
+        "--snapshot", type=Path, metavar="DIR", help="of `python -m training snapshot`"
     )
     parser.add_argument("--skip-checks", action="store_true", help="train only")
     parser.add_argument("--tiny", action="store_true", help="smallest sizes, for a rehearsal")
@@ -177,12 +178,11 @@ def train(session: Session, options: argparse.Namespace) -> None:
     if not options.tiny:
         plan = replace(plan, workers=min(plan.workers, os.cpu_count() or 1))
     plan = replace(plan, **known_sizes(options))
+    if options.snapshot:
+        restore_snapshot(options.snapshot, folder, plan)
     save_plan(plan, folder / "plan.json")
     if options.source:
         start_from(options.source, folder, replace(plan, text_steps=0))
-    elif options.autoencoder:
-        for name in ("tokenizer", "vae"):
-            shutil.copytree(options.autoencoder / name, folder / name, dirs_exist_ok=True)
     training = session.left() - EXPORT_MINUTES
 
     def slice_(stage: str, minutes: float) -> bool:
@@ -198,7 +198,7 @@ def train(session: Session, options: argparse.Namespace) -> None:
         session.note("images", plan.images)
     decoder = SHARES["decoder"] * training
     for stage, steps in (("autoencoder", "vae_steps"), ("encode", ""), ("unet", "unet_steps")):
-        skipped = {"autoencoder": (folder / "vae").exists(), "unet": bool(options.source)}
+        skipped = {"autoencoder": (folder / "vae").exists(), "unet": (folder / START).exists()}
         if skipped.get(stage):
             continue
         minutes = SHARES[stage] * training
@@ -221,6 +221,8 @@ def train(session: Session, options: argparse.Namespace) -> None:
 
 def known_sizes(options: argparse.Namespace) -> dict[str, Any]:
     """Widths of the checkpoint, which the plan must have."""
+    if options.snapshot:
+        return widths(options.snapshot)
     if not options.source:
         return {}
     unet, vae, control = (

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="MODEL", help="exported model to train further"
     )
+    parser.add_argument("--snapshot", type=Path, metavar="DIR", help="go on from a snapshot")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change fields of the plan"
     )
@@ -41,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.set_defaults(command=_train)
     commands = parser.add_subparsers(title="other commands")
+
+    snapshot = commands.add_parser("snapshot", help="write averaged weights, to go on elsewhere")
+    _add_run(snapshot)
+    snapshot.add_argument("--out", type=Path, required=True, metavar="DIR")
+    snapshot.set_defaults(command=_snapshot)
 
     export = commands.add_parser("export", help="write a diffusers folder")
     _add_run(export)
@@ -83,6 +89,10 @@ def _train(options: argparse.Namespace) -> int:
     from .start import start_from
 
     options.run.mkdir(parents=True, exist_ok=True)
+    if options.snapshot and not (options.run / "plan.json").exists():
+        from .snapshot import restore_snapshot
+
+        restore_snapshot(options.snapshot, options.run)
     plan = _plan(options)
     if options.source:
         start_from(options.source, options.run, plan)
@@ -108,6 +118,14 @@ def _plan(options: argparse.Namespace) -> Plan:
     plan = with_changes(plan, options.set)
     save_plan(plan, path)
     return plan
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    from .snapshot import take_snapshot
+
+    stage, step = take_snapshot(options.run, options.out)
+    log.info("wrote step %d of stage %s to %s", step, stage, options.out)
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

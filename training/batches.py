@@ -22,7 +22,7 @@ from transformers import CLIPTokenizer
 from .captions import UNCONDITIONAL, write_caption
 from .checkpoint import replace_file
 from .data import Renders
-from .networks import LATENT_CHANNELS, LATENT_SCALE
+from .networks import LATENT_SCALE
 from .plan import Plan
 from .scenes import KINDS
 from .tokenizer import encode
@@ -62,7 +62,7 @@ def encode_renders(
     if path.exists():
         return np.load(path, mmap_mode="r")
     cells = plan.size // LATENT_SCALE
-    shape = (len(renders), LATENT_CHANNELS, cells, cells)
+    shape = (len(renders), plan.latent_channels, cells, cells)
     begun, count = path.with_name("latents.part.npy"), path.with_name("latents.count")
     done = int(count.read_text()) if count.exists() and begun.exists() else 0
     latents = open_memmap(begun, "r+" if done else "w+", np.float16, shape)

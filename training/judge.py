@@ -48,7 +48,7 @@ class Judge(nn.Module):
         return self.materials(pooled), self.colors(pooled)
 
 
-def train_judge(pictures: int = 6000, epochs: int = 8, seed: int = 0) -> Judge:
+def train_judge(pictures: int = 6000, epochs: int = 14, seed: int = 0) -> Judge:
     """Render `pictures` objects and learn to read them; some minutes of one CPU core."""
     torch.manual_seed(seed)
     scenes = objects(_SEEDS + seed * 1_000_000, pictures)

@@ -32,12 +32,14 @@ class Clock:
         return time.monotonic() >= self._end
 
 
-def rate_factor(step: int, steps: int, cool_down: float, warm_up: int = 100) -> float:
+def rate_factor(
+    step: int, steps: int, cool_down: float, warmed_from: int = 0, warm_up: int = 100
+) -> float:
     """Warm up, hold, cool down along a cosine to 2 %. The held part does not depend on `steps`,
     so a run may be made longer or shorter before its cool-down begins."""
     remaining = (steps - step) / max(1.0, cool_down * steps)
     falling = 0.02 + 0.98 * 0.5 * (1 - math.cos(math.pi * min(1.0, max(0.0, remaining))))
-    return min(1.0, (step + 1) / warm_up, falling)
+    return min(1.0, (step - warmed_from + 1) / warm_up, falling)
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Stage:
     cool_down: float
     step: int = 0
     _rates: list[float] = field(default_factory=list)
+    _warmed_from: int = 0  # step at which the optimizer began without moments
 
     def resume(self) -> bool:
         """Load the checkpoint if there is one."""
@@ -62,9 +65,12 @@ class Stage:
             return False
         for name, module in self.modules.items():
             module.load_state_dict(state["modules"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.average.load(state["average"])
         self.step = state["step"]
+        if "optimizer" in state:
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:  # a snapshot brings no moments
+            self._warmed_from = self.step
         return True
 
     def save(self) -> None:
@@ -100,7 +106,7 @@ class Stage:
         saved, began, first = time.monotonic(), time.monotonic(), self.step
         running: list[Tensor] = []
         while not self.finished and not clock.out_of_time():
-            factor = rate_factor(self.step, self.steps, self.cool_down)
+            factor = rate_factor(self.step, self.steps, self.cool_down, self._warmed_from)
             for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = rate * factor
             loss = loss_at(self.step)

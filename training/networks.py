@@ -15,7 +15,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .plan import Plan
 
-LATENT_CHANNELS = 4
 LATENT_SCALE = 8  # pixels per latent cell
 
 
@@ -41,7 +40,7 @@ def make_autoencoder(plan: Plan) -> AutoencoderKL:
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=plan.latent_channels,
         norm_num_groups=8,
         sample_size=plan.size,
         scaling_factor=1.0,
@@ -69,8 +68,8 @@ def make_text_encoder(plan: Plan, tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def make_unet(plan: Plan) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=plan.size // LATENT_SCALE,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=plan.latent_channels,
+        out_channels=plan.latent_channels,
         block_out_channels=plan.unet_widths,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -94,7 +93,7 @@ def make_controlnet(plan: Plan, unet: UNet2DConditionModel, depths: Tensor) -> C
         depths: (N, 3, H, W) float32 in [0, 1], some real control images.
     """
     controlnet = ControlNetModel(
-        in_channels=LATENT_CHANNELS,
+        in_channels=plan.latent_channels,
         conditioning_channels=3,
         conditioning_embedding_out_channels=plan.depth_widths,
         block_out_channels=plan.unet_widths,

@@ -34,9 +34,10 @@ class Plan:
     text_steps: int = 900  # in which the text encoder learns what captions speak of
     # autoencoder
     vae_widths: tuple[int, ...] = (32, 64, 128, 128)
+    latent_channels: int = 4
     vae_steps: int = 12_000
     vae_batch: int = 16  # crops of 64 pixels, or as many larger ones as cost the same
-    vae_rate: float = 1e-3
+    vae_rate: float = 4e-4
     flat_share: float = 0.5  # of the crops: photographs as they are, at any phase
     vae_noise: float = 0.05  # on the latents, relative to their deviation
     # the autoencoder's decoder, once more at the end
@@ -153,7 +154,12 @@ def save_plan(plan: Plan, path: Path) -> None:
 
 
 def load_plan(path: Path) -> Plan:
-    return Plan(**{name: _parsed(value) for name, value in json.loads(path.read_text()).items()})
+    return plan_from(json.loads(path.read_text()))
+
+
+def plan_from(values: dict[str, Any]) -> Plan:
+    """A plan from its JSON object."""
+    return Plan(**{name: _parsed(value) for name, value in values.items()})
 
 
 def _parsed(value: Any) -> Any:

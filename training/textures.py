@@ -7,7 +7,7 @@ Pictures lie in object space, so that all views of one object show the same surf
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ _SCALES = "scales"  # a picture that is drawn
 _BRIGHTNESS = (0.299, 0.587, 0.114)
 
 
-@cache
+@lru_cache(maxsize=64)  # recolored ones are many
 def picture(name: str, color: str | None = None) -> Tensor:
     """A picture of the library, recolored on request. (3, H, W) float32 in [0, 1]."""
     if name == _SCALES:

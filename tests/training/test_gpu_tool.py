@@ -60,6 +60,19 @@ def test_the_next_stay_goes_on_from_it(tool, stay, tmp_path):
     assert report["joint_step"] >= 1
 
 
+def test_a_stay_goes_on_from_a_snapshot(tool, stay, tmp_path):
+    from training.snapshot import take_snapshot
+
+    stage, step = take_snapshot(stay / "run", tmp_path / "snapshot")
+    assert stage == "joint"
+    output = tmp_path / "next"
+    options = ["--minutes", "3", "--tiny", "--skip-checks", "--output", str(output)]
+    assert tool.main([*options, "--snapshot", str(tmp_path / "snapshot")]) == 0
+    report = json.loads((output / "report.json").read_text())
+    assert "autoencoder" not in report
+    assert report["joint_step"] >= step
+
+
 def test_figures_of_networks_are_taken(tool):
     figures = tool.pace(torch.device("cpu"), True, 0.0)
     assert figures["size"] == 64

@@ -35,6 +35,11 @@ def test_the_held_rate_does_not_depend_on_the_length():
     assert rate_factor(500, 1000, 0.3) == rate_factor(500, 5000, 0.3)
 
 
+def test_without_moments_the_rate_warms_up_again():
+    assert rate_factor(5000, 100_000, 0.3, warmed_from=5000) == pytest.approx(0.01)
+    assert rate_factor(5100, 100_000, 0.3, warmed_from=5000) == 1
+
+
 def test_interrupted_and_straight_runs_end_bit_equal(tmp_path):
     straight = _stage(tmp_path / "a.pt")
     straight.resume()

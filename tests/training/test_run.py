@@ -2,6 +2,7 @@
 """One tiny run through every stage, interrupted and continued, exported and used."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,13 +15,19 @@ from safetensors.torch import load_file
 from training import batches as batching
 from training.__main__ import main
 from training.ahead import drawn_ahead
-from training.autoencoder import chroma_correlation, whiten
+from training.autoencoder import (
+    anchor_loss,
+    chroma_correlation,
+    principal_components,
+    whiten,
+)
 from training.batches import FAINT_STEP, FIRST_STEP, Batches
 from training.data import Renders
 from training.decoder import energy_loss
 from training.draw import draw_views, held_out_depth, load_pipeline
 from training.networks import make_autoencoder, make_controlnet, make_unet
 from training.scenes import KINDS
+from training.snapshot import restore_snapshot, take_snapshot
 from training.stages import load_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of diffusers and transformers, about each other
@@ -202,6 +209,36 @@ def test_a_run_from_an_exported_model_begins_with_its_weights(model, tmp_path):
     assert words[0].read_text() == words[1].read_text()
 
 
+def test_a_run_goes_on_from_a_snapshot(run, tmp_path):
+    main(["snapshot", "--run", str(run), "--out", str(tmp_path / "snapshot")])
+    options = ["--threads", "1", "--run", str(tmp_path / "next"), "--device", "cpu"]
+    options += ["--snapshot", str(tmp_path / "snapshot"), "--minutes", "5"]
+    main([*options, "--until", "encode"])
+    old, new = (
+        torch.load(folder / "joint.pt", weights_only=True) for folder in (run, tmp_path / "next")
+    )
+    assert new["step"] == old["step"] == 3
+    for before, after in zip(old["average"]["values"], new["average"]["values"], strict=True):
+        assert torch.allclose(before, after, atol=1e-3, rtol=1e-3)
+    main([*options, "--set", "joint_steps=5"])
+    assert torch.load(tmp_path / "next" / "joint.pt", weights_only=True)["step"] == 5
+
+
+def test_an_unfinished_autoencoder_goes_on_from_a_snapshot(run, tmp_path):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    for name in ("plan.json", "autoencoder.pt"):
+        shutil.copy(run / name, begun / name)
+    shutil.copytree(run / "tokenizer", begun / "tokenizer")
+    assert take_snapshot(begun, tmp_path / "snapshot") == ("autoencoder", 3)
+    plan = restore_snapshot(tmp_path / "snapshot", tmp_path / "next")
+    state = torch.load(tmp_path / "next" / "autoencoder.pt", weights_only=True)
+    make_autoencoder(plan).load_state_dict(state["modules"]["vae"])
+    assert not (tmp_path / "next" / "vae").exists()
+    with pytest.raises(FileNotFoundError, match="no stage"):
+        take_snapshot(tmp_path, tmp_path / "snapshot")
+
+
 def test_whitening_changes_latents_but_not_reconstructions(smoke_plan):
     torch.manual_seed(0)
     vae = make_autoencoder(smoke_plan).eval()
@@ -215,6 +252,23 @@ def test_whitening_changes_latents_but_not_reconstructions(smoke_plan):
     flat = latents.mean.transpose(0, 1).flatten(1)
     assert torch.allclose(torch.cov(flat), torch.eye(4), atol=0.02)
     assert flat.mean(1).abs().max() < 0.01
+
+
+def test_principal_components_are_the_best_that_is_linear():
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.rand(6, 3, 8, 8, generator=generator) * 2 - 1
+    images = colors.repeat_interleave(8, -1).repeat_interleave(8, -2)
+    components = principal_components(images, 3)
+    latents = components.of(images)
+    assert latents.shape == (6, 3, 8, 8)
+    flat = latents.transpose(0, 1).flatten(1)
+    assert torch.allclose(torch.cov(flat), torch.eye(3), atol=0.02)
+    assert anchor_loss(latents, images, components) < 1e-8
+    # What has one color in each cell is known from its three numbers.
+    known = torch.cat([flat, torch.ones(1, flat.shape[1])]).T.double()
+    wanted = colors.transpose(0, 1).flatten(1).T.double()
+    told = known @ torch.linalg.pinv(known) @ wanted
+    assert torch.allclose(told, wanted, atol=1e-4)
 
 
 def test_depth_enters_the_controlnet_at_full_strength_and_leaves_silently(smoke_plan):
