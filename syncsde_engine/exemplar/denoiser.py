@@ -25,7 +25,9 @@ SOFTEST, HARDEST = 1e-4, 0.02  # softness of the choice, in squared noise; and l
 LEAST_NOISE = 0.05
 SPOTS = 256  # of each trajectory, by which potentials are found
 ROUNDS = 1  # of passing matches on between sites
-BESIDE = np.array([[0.9, 0], [-0.9, 0], [0, 0.9], [0, -0.9]], np.float32)
+BESIDE = np.array(
+    [[r, c] for r in (-0.9, 0, 0.9) for c in (-0.9, 0, 0.9) if r or c], np.float32
+)  # a guess may be off by one
 CHUNK = 1 << 15  # sites at once
 
 

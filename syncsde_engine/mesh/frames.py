@@ -35,6 +35,9 @@ def tangents(normal: Floats) -> tuple[Floats, Floats]:
     back[:, 2] = np.where(height < 0, 1, -1)
     up = (1 - level) * np.array([0, 1, 0], np.float32) + level * back
     up = up - (up * normal).sum(1, keepdims=True) * normal
+    # Somewhere behind the top the two directions cancel; any tangent will do there.
+    length = np.linalg.norm(up, axis=1, keepdims=True)
+    up = np.where(length > 1e-3, up, np.cross(normal, np.array([1, 0, 0], np.float32)))
     up /= np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-6)
     return np.cross(up, normal).astype(np.float32), up.astype(np.float32)
 
