@@ -57,13 +57,18 @@ def materials() -> tuple[Material, ...]:
 
 
 @lru_cache(maxsize=16)
-def found_by(prompt: str) -> tuple[str, str]:
-    """Name of the picture that the engine takes for a prompt, and how it recolors it, if at all."""
+def found_by(prompt: str, alone: bool = False) -> tuple[str, str]:
+    """Name of the picture that the engine takes for a prompt, and how it recolors it, if at all.
+
+    With `alone` as for wide images: only if the prompt names nothing else.
+    """
     if not materials():
         return "", ""
     match = importlib.import_module(".match", __package__)
     found = match.find_among(materials(), prompt)
-    return (found.material.name, found.color or "") if found else ("", "")
+    if found is None or (alone and not match.names_nothing_else(found, prompt)):
+        return "", ""
+    return found.material.name, found.color or ""
 
 
 def taken(settings: Any) -> tuple[str, str]:
@@ -71,7 +76,8 @@ def taken(settings: Any) -> tuple[str, str]:
     if settings.material:
         name, color = found_by(f"{settings.prompt} {settings.material}")
         return settings.material, color if name == settings.material else ""
-    return found_by(settings.prompt) if settings.model in MODELS else ("", "")
+    wide = hasattr(settings, "wrap") and settings.model == "auto"
+    return found_by(settings.prompt, alone=wide) if settings.model in MODELS else ("", "")
 
 
 def icon(name: str) -> int:

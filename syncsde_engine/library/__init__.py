@@ -15,10 +15,10 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from .colors import COLORS
-from .match import Found, find_among
+from .match import Found, find_among, names_nothing_else
 from .recolor import recolor
 
-__all__ = ["COLORS", "Found", "Material", "find", "materials", "recolor"]
+__all__ = ["COLORS", "Found", "Material", "find", "materials", "names_nothing_else", "recolor"]
 
 FOLDER = Path(__file__).resolve().parent
 LIST = "library.json"

@@ -44,6 +44,13 @@ BETWEEN = {
     ),
 }
 
+# What may stand beside the material in the name of a flat image: "a seamless brick wall texture".
+FLAT = {
+    *("a", "an", "the", "of", "with", "and", "made", "photo", "picture", "image"),
+    *("wall", "floor", "ground", "surface", "texture", "pattern", "material"),
+    *("seamless", "tileable", "tiling", "endless", "repeating"),
+}
+
 
 class Found(NamedTuple):
     """A material that a prompt names."""
@@ -76,6 +83,19 @@ def find_among(materials: Iterable[Material], prompt: str) -> Found | None:
     _, material, place = best
     color = _color_before(words, place)
     return Found(material, color if material.tint and color != material.color else None)
+
+
+def names_nothing_else(found: Found, prompt: str) -> bool:
+    """Whether a prompt is about the material alone, not a scene that it lies in."""
+    words = [word.lower() for word in WORD.findall(prompt)]
+    stems = [singular(word) for word in words]
+    phrases = (found.material.name, *found.material.words)
+    taken = {place + i for place, size in _places(stems, phrases) for i in range(size)}
+    known = FLAT | BETWEEN | set(COLORS) | set(SHADES)
+    return all(
+        place in taken or words[place] in known or stems[place] in known
+        for place in range(len(words))
+    )
 
 
 def singular(word: str) -> str:

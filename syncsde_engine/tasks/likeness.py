@@ -90,7 +90,9 @@ def likenesses(
     elif config.material:
         main = by_name(config.material, config.prompt)
     else:
-        main = by_words(config.prompt)
+        # In a wide image a material may be part of a scene, which is for a network.
+        alone = isinstance(config, WideConfig) and config.model == AUTO
+        main = by_words(config.prompt, alone=alone)
     words = {name: by_words(text) for name, text in texts if name not in named}
     if isinstance(config, WideConfig) and config.prompt_at and not given and config.model == AUTO:
         return None  # words that change along the image are for a network
@@ -178,10 +180,12 @@ def by_name(name: str, prompt: str) -> Likeness:
     return _of(known[name.lower()], color)
 
 
-def by_words(prompt: str) -> Likeness | None:
-    """The material that a prompt names, if the library has it."""
+def by_words(prompt: str, *, alone: bool = False) -> Likeness | None:
+    """The library's material that a prompt names; `alone`, only if it names nothing else."""
     found = library.find(prompt, folders())
-    return None if found is None else _of(found.material, found.color)
+    if found is None or (alone and not library.names_nothing_else(found, prompt)):
+        return None
+    return _of(found.material, found.color)
 
 
 def _of(material: library.Material, color: str | None) -> Likeness:

@@ -171,3 +171,20 @@ def test_the_sheet_refuses_what_is_no_picture(tmp_path, capsys):
     assert main(["library", *arguments]) == 2
     assert "broken.png" in capsys.readouterr().err
     assert main(["library", "--sheet", str(tmp_path / "sheet.gif")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "alone"),
+    [
+        ("brick", True),
+        ("a seamless blue brick wall texture", True),
+        ("old mossy stone bricks", True),
+        ("grass field under a blue sky", False),
+        ("city at night with brick houses", False),
+        ("a brick vase", False),
+    ],
+)
+def test_a_material_alone_is_told_from_a_scene(prompt, alone):
+    found = library.find(prompt)
+    assert found is not None
+    assert library.names_nothing_else(found, prompt) is alone
