@@ -12,20 +12,17 @@ are 0 for a copy. `repeats` is the highest autocorrelation about one width of th
 """
 
 import argparse
-import io
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from gallery import painted
 from overhead import lumpy_ball
-from PIL import Image
 from torch import Tensor
 
-from syncsde_engine import tasks
 from syncsde_engine.exemplar.picture import around, scale_of, telling_size
 from syncsde_engine.exemplar.sites import PATCH
 from syncsde_engine.mesh import io as meshes
@@ -35,7 +32,6 @@ from syncsde_engine.mesh.mesh import Mesh, normalise
 from syncsde_engine.mesh.project import ViewMaps, observe, view_maps
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
-from syncsde_engine.request import build
 from syncsde_engine.tasks.likeness import Likeness, by_name
 
 SHOWN = 2.2  # side of what a camera shows; the mesh fits a ball of radius 1
@@ -51,23 +47,6 @@ class Figures(NamedTuple):
     near: float
     used: float
     repeats: float
-
-
-def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
-    """The textured mesh, normalized, its texture (1, H, W, 3) and the report of a run."""
-    run = tasks.run("texture", build("texture", parameters), {"mesh": mesh})
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            files = end.value
-            break
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "textured.glb")
-        path.write_bytes(files["textured.glb"])
-        found, _ = normalise(meshes.load(path))
-    texture = np.asarray(Image.open(io.BytesIO(files["texture.png"])).convert("RGB")) / 255
-    return found, torch.from_numpy(texture).float()[None], json.loads(files["report.json"])
 
 
 def tiled(maps: ViewMaps, like: Likeness, height: int, width: int) -> Tensor:

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from syncsde_engine import pictures, tasks
 from syncsde_engine.mesh import io as meshes
 from syncsde_engine.mesh.cameras import Camera
-from syncsde_engine.mesh.mesh import normalise
+from syncsde_engine.mesh.mesh import Mesh, normalise
 from syncsde_engine.mesh.project import observe
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
@@ -38,8 +39,8 @@ SIDES = {"front": Camera(0, 0), "back": Camera(180, 0), "three-quarter": Camera(
 CELL = 192  # pixels
 
 
-def textured(mesh: bytes, parameters: dict) -> list[np.ndarray]:
-    """Run a texture job and draw its GLB from all SIDES. Each picture is (H, W, 3) uint8."""
+def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
+    """The textured mesh, normalized, its texture (1, H, W, 3) and the report of a run."""
     run = tasks.run("texture", build("texture", parameters), {"mesh": mesh})
     while True:
         try:
@@ -50,10 +51,16 @@ def textured(mesh: bytes, parameters: dict) -> list[np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "textured.glb")
         path.write_bytes(files["textured.glb"])
-        painted, _ = normalise(meshes.load(path))
+        found, _ = normalise(meshes.load(path))
     texture = np.asarray(Image.open(io.BytesIO(files["texture.png"])).convert("RGB")) / 255
-    scene = observe(painted, tuple(SIDES.values()), rasterizer("builtin"))
-    views = render(scene, torch.from_numpy(texture).float()[None], CELL, background=0.5)
+    return found, torch.from_numpy(texture).float()[None], json.loads(files["report.json"])
+
+
+def textured(mesh: bytes, parameters: dict) -> list[np.ndarray]:
+    """Run a texture job and draw its GLB from all SIDES. Each picture is (H, W, 3) uint8."""
+    found, texture, _ = painted(mesh, parameters)
+    scene = observe(found, tuple(SIDES.values()), rasterizer("builtin"))
+    views = render(scene, texture, CELL, background=0.5)
     return [pictures.to_bytes(view) for view in views]
 
 

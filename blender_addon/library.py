@@ -76,6 +76,11 @@ def taken(settings: Any) -> tuple[str, str]:
     if settings.material:
         name, color = found_by(f"{settings.prompt} {settings.material}")
         return settings.material, color if name == settings.material else ""
+    return prompted(settings)
+
+
+def prompted(settings: Any) -> tuple[str, str]:
+    """The picture that the prompt finds, and how it is recolored, if at all."""
     wide = hasattr(settings, "wrap") and settings.model == "auto"
     return found_by(settings.prompt, alone=wide) if settings.model in MODELS else ("", "")
 
@@ -87,7 +92,7 @@ def icon(name: str) -> int:
 
 def items(settings: Any, _: bpy.types.Context | None) -> list[Item]:
     """Every picture for a menu with thumbnails, after the one that the prompt finds."""
-    found = found_by(settings.prompt)[0] if settings.model in MODELS else ""
+    found, _ = prompted(settings)
     if found not in _items:
         first = (
             NONE,

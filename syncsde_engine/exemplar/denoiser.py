@@ -21,8 +21,9 @@ from .picture import Floats, Picture, Scale
 from .sites import Sites
 
 SETTLED = 0.35  # noise of a scale's pixels, in deviations, below which a finer scale takes over
-SOFTEST, HARDEST = 1e-4, 0.02  # softness of the choice, in squared noise; and least noise assumed
-LEAST_NOISE = 0.05
+SOFTNESS = 0.02  # of the choice among patches, in twice the squared noise
+LEAST_SOFTNESS = 1e-4
+LEAST_NOISE = 0.05  # that is assumed
 SPOTS = 256  # of each trajectory, by which potentials are found
 ROUNDS = 1  # of passing matches on between sites
 BESIDE = np.array(
@@ -115,10 +116,11 @@ def _descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
         assumed = max(noise / 2**number, LEAST_NOISE)
         variance = 2 * assumed**2
         features = described(averaged[number], scale, sites)
-        potential = potentials(features, scale, sites)
         if noise == 0:  # what is there is to be found, and nothing else
-            potential[:] = 0
-        softness = np.float32(max(variance * HARDEST, SOFTEST))
+            potential = np.zeros((int(sites.view[-1]) + 1, scale.count), np.float32)
+        else:
+            potential = potentials(features, scale, sites)
+        softness = np.float32(max(variance * SOFTNESS, LEAST_SOFTNESS))
         last = number == level
         if found is None:
             found = _search_whole(features, scale, sites, potential, softness)
@@ -195,10 +197,10 @@ def described(pixels: Tensor, scale: Scale, sites: Sites) -> Floats:
 def potentials(features: Floats, scale: Scale, sites: Sites) -> Floats:
     """What each patch of the picture gets added in each trajectory, (V, M), so that all are used.
 
-    A noisy patch is nearest to even ones, which would win everywhere. With these potentials the
-    softmax over patches is half a step of Sinkhorn's towards the optimal transport plan between
-    the trajectory's patches and the picture's: each is used about equally. GPNN's completeness is
-    its limit without noise.
+    A noisy patch is nearest to even ones, which would win everywhere. A patch gets as much as it
+    lacks to be the best at one of the spots: GPNN's completeness, subtracted. It is half a step of
+    Sinkhorn's, in its hard limit, towards the optimal transport plan between the trajectory's
+    patches and the picture's.
     """
     patches = torch.from_numpy(scale.patches)
     lengths = torch.from_numpy(scale.length[: scale.count])

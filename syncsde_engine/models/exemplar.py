@@ -51,7 +51,6 @@ class Exemplar:
     """The model contract of the tasks, for one run: `lay` says what is to be seen where."""
 
     channels = 3
-    controlnet = None
 
     def __init__(self, pictures: Sequence[Picture], scale: int = 4) -> None:
         self.pictures = pictures

@@ -17,9 +17,8 @@ from .. import library, pictures
 from ..config import TextureConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.picture import Picture
+from ..models.catalogue import AUTO, EXEMPLAR
 
-MODEL = "exemplar"
-AUTO = "auto"
 OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1
 # What only networks have; with such a setting words are for a network.
 OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
@@ -64,7 +63,7 @@ def likenesses(
     names = config.like_for if isinstance(config, TextureConfig) else ()
     texts = config.prompt_for if isinstance(config, TextureConfig) else ()
     given = bool("like" in inputs or config.material or names)
-    if config.model not in (AUTO, MODEL):
+    if config.model not in (AUTO, EXEMPLAR):
         if given:
             raise InvalidRequest(
                 f"The model {config.model!r} paints from words, and a picture is given.",
@@ -73,7 +72,7 @@ def likenesses(
             )
         return None
     setting = network_setting(config)
-    if setting and (given or config.model == MODEL):
+    if setting and (given or config.model == EXEMPLAR):
         raise InvalidRequest(
             f"{setting} is for networks, and this run is painted like a picture.",
             hint=f"Leave {setting} out, or the picture.",
@@ -101,7 +100,7 @@ def likenesses(
     if not missing:
         assert main is not None
         return Likenesses(main, named | {name: like for name, like in words.items() if like})
-    if given or config.model == MODEL:
+    if given or config.model == EXEMPLAR:
         raise InvalidRequest(
             f"No picture of the library is named in {missing[0]!r}.",
             hint="Give a picture for it, or name one that `syncsde library` lists; pictures and "

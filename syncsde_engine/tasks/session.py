@@ -260,7 +260,7 @@ class Session:
 def model_name(config: TaskConfig, exemplar: Exemplar | None) -> str:
     """What "auto" has become."""
     if exemplar is not None:
-        return "exemplar"
+        return catalogue.EXEMPLAR
     return catalogue.DEFAULT if config.model == catalogue.AUTO else config.model
 
 
