@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from ..config import CONFIGS, Sampling
 from ..errors import InvalidRequest
-from .input_files import FILES, LIKE_FOR, MASKS, read_job, read_list
+from ..map_names import KINDS
+from .input_files import FILES, LIKE_FOR, LIKE_MAP, MASKS, read_job, read_list
 
 SHORT = 24  # characters of choices that are shown in place of a metavar
 
@@ -109,6 +110,13 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             kinds=(str, str),
             metavar=("NAME", "FILE"),
             help=LIKE_FOR,
+        )
+        files.add_argument(
+            "--like-map",
+            action=Rows,
+            kinds=(str, str),
+            metavar=("KIND", "FILE"),
+            help=f"{LIKE_MAP}; one of {', '.join(KINDS)}; may be repeated",
         )
     for name in config.optional_inputs:
         if not name.startswith(("mask_", "like_")):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,8 +56,13 @@ class Picture:
     Without that a noise level would mean something else for every picture.
     """
 
-    def __init__(self, image: Tensor, field: str = "inputs.like") -> None:
-        """`image` is (3, H, W) in [0, 1]. Raises InvalidRequest for one that shows nothing."""
+    def __init__(
+        self, image: Tensor, field: str = "inputs.like", maps: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """`image` is (3, H, W) in [0, 1]; `maps` are as large. Errors name the field.
+
+        Raises InvalidRequest for a picture that shows nothing.
+        """
         height, width = image.shape[1:]
         if min(height, width) < LEAST_SIDE:
             raise InvalidRequest(
@@ -65,6 +71,7 @@ class Picture:
                 field=field,
             )
         self.image = image
+        self.maps = dict(maps or {})  # name -> (C, H, W), see `maps`
         self.mean = image.mean((1, 2))
         self.deviation = image.flatten(1).std(1).clamp(min=1e-3)
         if float(image.flatten(1).std(1).max()) < FLAT:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .. import map_names
 from ..errors import InvalidRequest
 from .colors import COLORS
 from .match import Found, find_among, names_nothing_else
@@ -65,6 +66,7 @@ def in_folder(folder: Path) -> list[Material]:
     listed = _listed(folder) if (folder / LIST).is_file() else []
     known = {material.path for material in listed}
     pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    pictures = map_names.without_maps(pictures)
     found = listed + [_unlisted(path) for path in pictures if path not in known]
     if not found:
         raise InvalidRequest(
