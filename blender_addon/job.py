@@ -87,7 +87,7 @@ class Job:
         except StopIteration:
             return False
         except (EngineError, OSError) as error:
-            self.error = str(error)
+            self.error = self._naming(error)
             return False
         except Exception as error:  # whoever advances the job must hear that it ended
             log.exception("the job cannot go on")
@@ -105,6 +105,12 @@ class Job:
         if self._client is not None and self._job_id:
             with contextlib.suppress(EngineError):  # it ended, or its engine did
                 self._client.cancel(self._job_id)
+
+    def _naming(self, error: Exception) -> str:
+        """What went wrong, with the name of the image or file that the engine refuses, if any."""
+        place, _, name = (getattr(error, "field", None) or "").partition(".")
+        named = place == "inputs" and name in self.request.images
+        return f"{self.request.images[name]!r}: {error}" if named else str(error)
 
     def _run(self) -> Generator[None, None, None]:
         yield

@@ -29,6 +29,8 @@ def members(root: Path = ROOT) -> dict[str, Path]:
     # The picture library's list, how words are matched with it, thumbnails and credits.
     library = root / "syncsde_engine" / "library"
     files |= {name: library / name for name in ("library.json", "match.py", "colors.py")}
+    # How the maps beside a picture are found.
+    files["map_names.py"] = root / "syncsde_engine" / "map_names.py"
     files["thumbnails/README.md"] = library / "README.md"
     thumbnails = (root / "blender_addon" / "thumbnails").glob("*.webp")
     files |= {f"thumbnails/{source.name}": source for source in thumbnails}
