@@ -48,8 +48,11 @@ class Told(NamedTuple):
     rest: tuple[str, ...]  # resolution and format
 
 
-def told_by(stem: str) -> Told:
-    """Read a file's name without its suffix: "Brick_4K_NormalGL" is normal_gl of ("brick",)."""
+def told_by(stem: str, *, picture: bool = False) -> Told:
+    """Read a file's name without its suffix: "Brick_4K_NormalGL" is normal_gl of ("brick",).
+
+    If it is known to be a `picture`, "rusty_metal" is one of ("rusty", "metal").
+    """
     words = [word for word in re.split(r"[^\w]|_", stem.lower()) if word]
     rest: list[str] = []
     _pass_over(words, rest)
@@ -58,7 +61,7 @@ def told_by(stem: str) -> Told:
         if len(words) <= count:
             continue
         word = "".join(words[-count:])
-        if word in _OF_WORD or word in COLOR:
+        if word in COLOR or (word in _OF_WORD and not picture):
             kind = _OF_WORD.get(word)
             del words[-count:]
             _pass_over(words, rest)
@@ -82,7 +85,7 @@ def beside(picture: Path) -> dict[str, Path]:
 
 def among(picture: Path, files: Iterable[Path]) -> dict[str, Path]:
     """Those of some files that are maps of a picture: kind -> file, each thing told once."""
-    own = told_by(picture.stem)
+    own = told_by(picture.stem, picture=True)
     found: dict[str, list[tuple[bool, Path]]] = {}
     for path in files:
         told = told_by(path.stem)
@@ -101,9 +104,10 @@ def among(picture: Path, files: Iterable[Path]) -> dict[str, Path]:
 def without_maps(files: Iterable[Path]) -> list[Path]:
     """Those of some files that are no map of another among them."""
     files = list(files)
-    pictures = {told.base for told in (told_by(path.stem) for path in files) if told.kind is None}
+    pictures = {told_by(path.stem, picture=True).base for path in files}
+    told = [told_by(path.stem) for path in files]
     return [
         path
-        for path in files
-        if (told := told_by(path.stem)).kind is None or told.base not in pictures
+        for path, each in zip(files, told, strict=True)
+        if each.kind is None or each.base not in pictures
     ]

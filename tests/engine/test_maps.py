@@ -111,6 +111,7 @@ PHOTO = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
         ("metal.png", ["metal_metal.png", "metal_nrm.exr", "rough.png"], {"metallic": 0}),
         ("base_color.png", ["color_normal.png"], {}),
         ("rock_basecolor.png", ["rock_glossiness.png", "rock_Base_Color.jpg"], {"gloss": 0}),
+        ("rusty_metal.png", ["rusty_metal_nm.png", "rusty_r.png", "rusty.png"], {"normal": 0}),
         ("Normal.png", ["Normal_rough.png"], {"roughness": 0}),
     ],
 )
@@ -121,9 +122,11 @@ def test_maps_are_found_by_their_names(picture, files, found):
 
 
 def test_maps_in_a_folder_of_pictures_are_no_materials(tmp_path):
-    for name in ("moss.png", "moss_normal.png", "moss_rough.png", "lonely_bump.png"):
+    maps = ("moss_normal.png", "moss_rough.png", "old_metal_n.png")
+    for name in ("moss.png", "lonely_bump.png", "old_metal.png", *maps):
         Image.fromarray(PHOTO).save(tmp_path / name)
-    assert [each.name for each in library.in_folder(tmp_path)] == ["lonely bump", "moss"]
+    names = [each.name for each in library.in_folder(tmp_path)]
+    assert names == ["lonely bump", "moss", "old metal"]
 
 
 # Normals.
