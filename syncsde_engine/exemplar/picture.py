@@ -96,12 +96,17 @@ class Picture:
 
     def resized(self, height: int, width: int) -> Tensor:
         """The whitened picture at another size, (3, height, width)."""
-        wrapped = torch.nn.functional.pad(self.image[None], [8, 8, 8, 8], mode="circular")
-        tall, across = self.image.shape[1:]
-        grown = (round(height * (1 + 16 / tall)), round(width * (1 + 16 / across)))
-        image = torch.nn.functional.interpolate(wrapped, grown, mode="bicubic", antialias=True)[0]
-        top, left = (grown[0] - height) // 2, (grown[1] - width) // 2
-        return self.whiten(image[:, top : top + height, left : left + width].clamp(0, 1))
+        return self.whiten(scaled(self.image, height, width).clamp(0, 1))
+
+
+def scaled(image: Tensor, height: int, width: int) -> Tensor:
+    """A periodic image (C, H, W) at another size, (C, height, width)."""
+    wrapped = torch.nn.functional.pad(image[None], [8, 8, 8, 8], mode="circular")
+    tall, across = image.shape[1:]
+    grown = (round(height * (1 + 16 / tall)), round(width * (1 + 16 / across)))
+    found = torch.nn.functional.interpolate(wrapped, grown, mode="bicubic", antialias=True)[0]
+    top, left = (grown[0] - height) // 2, (grown[1] - width) // 2
+    return found[:, top : top + height, left : left + width]
 
 
 def levels_of(width: int, height: int) -> int:

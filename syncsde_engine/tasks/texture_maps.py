@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .. import pictures
+from ..config import TextureConfig
 from ..exemplar.maps import CHANNELS, PLAIN
+from ..mesh.bake import Baked
+from ..mesh.fill import fill as fill_colors
 from ..mesh.fill import fill_gutters
+from ..mesh.intake import Intake
 from ..mesh.tangent_space import in_tangent_space
-from ..mesh.texels import Texels
 from .likeness import Likenesses
+from .texture_files import Images, map_files, texture_files
 
-Images = Mapping[str, Sequence[np.ndarray]]  # of each map, one for each texture
+FillName = Literal["smooth", "surface", "uv"]
+RELIEF = 0.05  # of a picture's width: how high its white is taken to stand
 DEEP = 65535  # levels of a height, whose steps would show as bumps
 
 
@@ -25,15 +31,18 @@ def names_of(like: Likenesses) -> list[str]:
     return [name for name in CHANNELS if any(name in each.picture.maps for each in like.each)]
 
 
-def images_of(names: Sequence[str], layers: Tensor, normals: Tensor, texels: Texels) -> Images:
+def images_of(names: Sequence[str], laid: Baked, layers: Tensor, fill: FillName) -> Images:
     """The maps as images, each (H, W) or (H, W, 3), for each texture.
 
     `layers` (T, C) holds the channels of the named maps at the texels, normals as (right, up, out)
-    in the upright frames of the unit `normals` (T, 3) of the surface. Tangent-space normals and all
-    others are uint8, height uint16.
+    in the upright frames of the faces. Where `laid` has no color they are filled as that is. All
+    are uint8, normals in tangent space; height is uint16.
     """
+    texels = laid.texels
     found: dict[str, Sequence[np.ndarray]] = {}
-    first = 0
+    if not names:
+        return found
+    layers, normals, first = complete(laid, layers, fill), texels.normal(), 0
     for name in names:
         values = layers[:, first : first + CHANNELS[name]]
         first += CHANNELS[name]
@@ -48,6 +57,18 @@ def images_of(names: Sequence[str], layers: Tensor, normals: Tensor, texels: Tex
     return found
 
 
+def complete(laid: Baked, layers: Tensor, how: FillName) -> Tensor:
+    """Channels (T, C) of all texels, filled where nothing was laid."""
+    if (laid.weight > 0).all():
+        return layers
+    parts = []
+    for channels in layers.split(3, dim=1):
+        three = torch.nn.functional.pad(channels, (0, 3 - channels.shape[1])).to(laid.color)
+        images = fill_colors(replace(laid, color=three), how)
+        parts.append(images.view(-1, 3)[laid.texels.place.long()][:, : channels.shape[1]])
+    return torch.cat(parts, dim=1)
+
+
 def encoded(name: str, image: np.ndarray) -> np.ndarray:
     """A map (H, W, C) as whole numbers: (H, W, 3) of normals, (H, W) of others."""
     if name == "normal":  # 0 is 128, whatever the last digit of a sum says
@@ -56,40 +77,16 @@ def encoded(name: str, image: np.ndarray) -> np.ndarray:
     return (np.clip(image[..., 0], 0, 1) * levels + 0.5).astype(kind)
 
 
-def map_files(images: Images, textures: Sequence[str]) -> dict[str, list[str]]:
-    """The file of each map of each texture, beside the texture's: texture_normal.png."""
-    taken = {file.casefold() for file in textures}
-    found: dict[str, list[str]] = {}
-    for name in images:
-        found[name] = []
-        for texture in textures:
-            stem, number = texture.removesuffix(".png"), 1
-            file = f"{stem}_{name}.png"
-            while file.casefold() in taken:
-                number += 1
-                file = f"{stem}_{name}-{number}.png"
-            taken.add(file.casefold())
-            found[name].append(file)
-    return found
+def maps_told(
+    config: TextureConfig, like: Likenesses, mesh: Intake, images: Images
+) -> dict[str, Any]:
+    """What the report says of the maps: where each is from, and its files by textures.
 
-
-def for_glb(images: Images) -> dict[str, list[bytes]]:
-    """The maps as glTF has them: normals, and occlusion, roughness and metal in one image."""
-    found: dict[str, list[bytes]] = {}
-    if "normal" in images:
-        found["normal"] = [pictures.png(image) for image in images["normal"]]
-    packed = ("occlusion", "roughness", "metallic")
-    if any(name in images for name in packed):
-        sample = next(images[name] for name in packed if name in images)
-        found["surface"] = []
-        for k, one in enumerate(sample):
-            layers = [
-                images[name][k] if name in images else np.full_like(one, _plain(name))
-                for name in packed
-            ]
-            found["surface"].append(pictures.png(np.stack(layers, axis=2)))
-    return found
-
-
-def _plain(name: str) -> int:
-    return round(255 * PLAIN[name][0])
+    `relief` is how far white of a height is to stand above black, in the mesh's units.
+    """
+    textures = mesh.whole.textures
+    files = map_files(images, texture_files(textures))
+    tile = config.tile_size or like.main.tile
+    told = {"relief": RELIEF * tile * mesh.normalization.scale} if "height" in images else {}
+    by_texture = {name: dict(zip(textures, of, strict=True)) for name, of in files.items()}
+    return {"maps": like.maps_report(), "map_files": by_texture, **told}
