@@ -62,6 +62,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
 class SYNCSDE_OT_mask(
     properties_image.MaskParameters,
     properties_image.MaskLines,
+    properties.LikeImage,
     properties.KeptFiles,
     bpy.types.Operator,
 ):

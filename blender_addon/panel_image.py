@@ -67,10 +67,13 @@ class SYNCSDE_PT_image_sampling(bpy.types.Panel):
 def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
     layout.prop(settings, "prompt")
     layout.prop(settings, "background")
+    layout.template_ID(settings, "like", open="image.open", text="Like")
     for index, part in enumerate(settings.parts):
         box = draw_part(layout, part, index)
         box.template_ID(part, "mask", open="image.open", new="image.new")
+        box.template_ID(part, "like", open="image.open", text="Like")
     draw_add(layout, "mask", settings)
+    draw_setting(layout, settings, "tile_size")
     draw_setting(layout, settings, "size")
 
 

@@ -26,6 +26,8 @@ FILES = {
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
 }
 LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"
+LIKE_BACKGROUND = "picture of a material: the background is painted as this is"
+LIKE_FOR_MASK = "the foreground of the N-th mask looks like this picture; may be repeated"
 MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"
 
 

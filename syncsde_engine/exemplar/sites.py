@@ -59,7 +59,9 @@ def flat_ground(count: int, height: int, width: int, levels: int, *, wrap: bool 
     return _ground(shown, np.arange(count), count, flat(count, height, width, levels, wrap=wrap))
 
 
-def region_ground(shown: NDArray[np.bool_], views: Sequence[int], count: int, levels: int) -> Ground:
+def region_ground(
+    shown: NDArray[np.bool_], views: Sequence[int], count: int, levels: int
+) -> Ground:
     """A region (h, w) of an image that some of `count` trajectories show; else as `flat_ground`.
 
     Patches stay in the region, as they do inside an image.

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from .. import library, pictures
-from ..config import TextureConfig, WideConfig
+from ..config import MaskConfig, TextureConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.picture import Picture
 from ..models.catalogue import AUTO, EXEMPLAR
@@ -24,6 +24,8 @@ OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radi
 OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
 FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders of pictures
 
+Painted = TextureConfig | WideConfig | MaskConfig
+
 
 class Likeness(NamedTuple):
     """One picture of a material."""
@@ -32,6 +34,10 @@ class Likeness(NamedTuple):
     color: str | None  # that it was given
     picture: Picture
     tile: float  # its width on an object that fits a ball of radius 1
+
+    @property
+    def words(self) -> str:
+        return f"{self.color} {self.name}" if self.color else self.name
 
 
 class Likenesses(NamedTuple):
@@ -45,11 +51,7 @@ class Likenesses(NamedTuple):
 
     def report(self) -> dict[str, str]:
         """What each part looks like, in words: "" is all that has no picture of its own."""
-        parts = {"": self.main} | self.named
-        return {
-            part: f"{like.color} {like.name}" if like.color else like.name
-            for part, like in parts.items()
-        }
+        return {part: like.words for part, like in ({"": self.main} | self.named).items()}
 
 
 def likenesses(
@@ -63,22 +65,7 @@ def likenesses(
     names = config.like_for if isinstance(config, TextureConfig) else ()
     texts = config.prompt_for if isinstance(config, TextureConfig) else ()
     given = bool("like" in inputs or config.material or names)
-    if config.model not in (AUTO, EXEMPLAR):
-        if given:
-            raise InvalidRequest(
-                f"The model {config.model!r} paints from words, and a picture is given.",
-                hint="Leave model at auto, or leave the picture out.",
-                field="model",
-            )
-        return None
-    setting = network_setting(config)
-    if setting and (given or config.model == EXEMPLAR):
-        raise InvalidRequest(
-            f"{setting} is for networks, and this run is painted like a picture.",
-            hint=f"Leave {setting} out, or the picture.",
-            field=setting,
-        )
-    if setting:
+    if not takes_pictures(config, given):
         return None
     named = {}
     for number, name in enumerate(names, start=1):
@@ -110,7 +97,30 @@ def likenesses(
     return None
 
 
-def network_setting(config: TextureConfig | WideConfig) -> str | None:
+def takes_pictures(config: Painted, given: bool) -> bool:
+    """Whether a run may paint like pictures, as far as its settings tell.
+
+    Raises InvalidRequest if a picture is `given` and the settings are for a network.
+    """
+    if config.model not in (AUTO, EXEMPLAR):
+        if given:
+            raise InvalidRequest(
+                f"The model {config.model!r} paints from words, and a picture is given.",
+                hint="Leave model at auto, or leave the picture out.",
+                field="model",
+            )
+        return False
+    setting = network_setting(config)
+    if setting and (given or config.model == EXEMPLAR):
+        raise InvalidRequest(
+            f"{setting} is for networks, and this run is painted like a picture.",
+            hint=f"Leave {setting} out, or the picture.",
+            field=setting,
+        )
+    return setting is None
+
+
+def network_setting(config: Painted) -> str | None:
     """The first parameter that is set and means nothing to a picture."""
     for name in OF_NETWORKS:
         if getattr(config, name, None) is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..canvas import Canvas
-from ..config import WideConfig
+from ..config import MaskConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
 from ..exemplar.picture import Picture, levels_of, sized, telling_size
@@ -36,7 +36,7 @@ def require_plain(config: WideConfig, given: Tensor | None) -> None:
         )
 
 
-def scale_of(config: WideConfig, picture: Picture) -> int:
+def scale_of(config: WideConfig | MaskConfig, picture: Picture) -> int:
     """How many pixels of the image go to one of the state, along a side."""
     tile = config.tile_size or picture.image.shape[2]
     scale = 2 ** round(math.log2(max(tile / telling_size(picture)[1], 1)))
