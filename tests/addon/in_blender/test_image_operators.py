@@ -112,8 +112,8 @@ def test_several_masks_and_changes_go_line_by_line(bpy, an_image, mask, real_eng
 def test_regions_look_like_images(bpy, an_image, mask, real_engine, tmp_path):
     checks = np.ones((32, 32, 4))
     checks[..., :3] = 0.2 * (np.indices((32, 32)) // 8 % 2).sum(0)[..., None] % 0.4
-    an_image("Red", checks + [0.5, 0, 0, 0])
-    an_image("Blue", checks + [0, 0, 0.5, 0])
+    an_image("Red", checks + np.array([0.5, 0, 0, 0]))
+    an_image("Blue", checks + np.array([0, 0, 0.5, 0]))
     bpy.ops.syncsde.mask(
         **ASKED["mask"],
         steps=2,
