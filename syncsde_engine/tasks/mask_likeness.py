@@ -11,6 +11,7 @@ from torch import Tensor
 from ..config import MaskConfig
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
+from ..exemplar.lattice import flat_lattice
 from ..exemplar.picture import Picture, levels_of, sized
 from ..exemplar.sites import region_ground
 from ..models.catalogue import AUTO, EXEMPLAR
@@ -148,4 +149,5 @@ def _part(
     first = min(number, count - 1)
     levels = levels_of(size[1], size[0])
     ground = region_ground(shown.numpy(), range(first, count), count, levels)
-    return Part(picture, ground, size, exemplar.scale)
+    lattice = flat_lattice(picture, size, ground.position[:, 1::-1])
+    return Part(picture, ground, size, exemplar.scale, lattice)
