@@ -23,7 +23,8 @@ SIDE = 192  # pixels at which a picture is searched for periods
 LEAST, MOST = 3, 40  # periods along a side
 REPEATED = 0.25  # least correlation with the picture one period on
 DISTINCT = 0.25  # and how much less there is half a period on
-WEIGHT = 4.0  # of a phase, in deviations of the noise
+ALMOST = 0.8  # of the best contrast: the shortest period that has so much is taken
+WEIGHT = 12.0  # of a phase, in deviations of the noise
 LEAST_NOISE = 0.3  # that phases are compared under: they are never exact
 
 
@@ -47,8 +48,10 @@ def _periods(power: NDArray[np.floating]) -> int:
         (power * np.cos(2 * np.pi * frequency * part / number)).sum(1) for part in (1.0, 0.5)
     )
     contrast = np.where(whole >= REPEATED, whole - half, 0)
-    best = int(contrast.argmax())
-    return int(number[best, 0]) if contrast[best] >= DISTINCT else 0
+    if contrast.max() < DISTINCT:
+        return 0
+    # What repeats does so every second and third time, too.
+    return int(number[contrast >= ALMOST * contrast.max()].max())
 
 
 class Lattice(NamedTuple):

@@ -14,6 +14,7 @@ from ..errors import InvalidRequest
 from ..exemplar.picture import levels_of, telling_size
 from ..mesh.cameras import Camera
 from ..mesh.frames import surface_ground
+from ..mesh.lattices import surface_lattice
 from ..mesh.mesh import Mesh
 from ..mesh.project import Scene, ViewMaps, view_maps
 from ..models.exemplar import Exemplar, Part
@@ -76,7 +77,8 @@ def parts_of(
                 field="tile_size",
             )
         ground = surface_ground(maps, chosen, unit, levels_of(*extent))
-        found.append(Part(likeness.picture, ground, extent, scale * unit / pixel))
+        lattice = surface_lattice(likeness.picture, extent, ground)
+        found.append(Part(likeness.picture, ground, extent, scale * unit / pixel, lattice))
     return found
 
 
