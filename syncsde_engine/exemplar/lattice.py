@@ -51,7 +51,9 @@ def _periods(power: NDArray[np.floating]) -> int:
     if contrast.max() < DISTINCT:
         return 0
     # What repeats does so every second and third time, too.
-    return int(number[contrast >= ALMOST * contrast.max()].max())
+    beside = np.pad(contrast, 1)
+    peak = (contrast >= beside[:-2]) & (contrast >= beside[2:])
+    return int(number[peak & (contrast >= ALMOST * contrast.max())].max())
 
 
 class Lattice(NamedTuple):

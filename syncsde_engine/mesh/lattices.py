@@ -82,7 +82,14 @@ def _synchronized(
         (np.concatenate([link, link.conj()]), (rows, columns)), (count, count)
     )
     degree = np.bincount(rows, minlength=count) + DAMPED
-    solve = splu((sparse.diags(degree) - links).tocsc()).solve
+    laplacian = (sparse.diags(degree) - links).tocsc()
+    # Positive definite: without pivots its factors stay sparse.
+    solve = splu(
+        laplacian,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    ).solve
     piece = connected_components(abs(links), directed=False)[1]
     found = np.ones(count, np.complex128)
     for _ in range(ROUNDS):
