@@ -22,7 +22,7 @@ from ..exemplar.sites import Ground
 
 NODES = 1.5  # across a period: between them the surface counts as flat
 MOST_NODES = 60_000
-REACH = 1.9  # from node to node, in their distance
+REACH = 1.6  # from node to node, in their distance
 ALIKE = 0.5  # least cosine between normals of neighbors
 DAMPED = 1e-6
 ROUNDS = 12  # of inverse iteration
