@@ -14,7 +14,7 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ..exemplar.lattice import Lattice, periods_of, phases
 from ..exemplar.picture import Floats, Picture
@@ -44,7 +44,7 @@ def surface_lattice(picture: Picture, size: tuple[int, int], ground: Ground) -> 
     middle, facing, across, down = (
         _means(node, part) for part in (ground.position, normal, ground.across, ground.down)
     )
-    first, second = cKDTree(middle).query_pairs(REACH * step, output_type="ndarray").T
+    first, second = KDTree(middle).query_pairs(REACH * step, output_type="ndarray").T
     kept = (facing[first] * facing[second]).sum(1) > ALIKE
     first, second = first[kept], second[kept]
     apart = middle[second] - middle[first]
