@@ -51,6 +51,7 @@ class Ground:
     position: Floats  # (n, 3)
     across: Floats  # (n, 3) how far the picture's columns go on along each axis, in its pixels
     down: Floats  # (n, 3) and its rows
+    object: Index  # (n,) what does not mix with others; 0 where there is but one
 
 
 def flat_ground(count: int, height: int, width: int, levels: int, *, wrap: bool = False) -> Ground:
@@ -85,6 +86,7 @@ def _ground(
         np.tile(position, (len(views), 1)),
         np.tile(axes[0], (len(views) * len(row), 1)),
         np.tile(axes[1], (len(views) * len(row), 1)),
+        np.zeros(len(views) * len(row), np.int32),
     )
 
 

@@ -105,6 +105,11 @@ def test_comparing_phases_adds_their_distance():
     assert (both.length[count:] >= 1e9).all(), "padding stays out"
 
 
+def ground_of(position, across, down):
+    nothing = np.empty((0, 0, 0), np.int32)
+    return Ground([], nothing, position, across, down, np.zeros(len(position), np.int32))
+
+
 def cylinder(radius, height, unit, count=6000):
     """Points on the side of a cylinder, in a picture's frame whose pixels are `unit` wide."""
     random = np.random.default_rng(0)
@@ -113,7 +118,7 @@ def cylinder(radius, height, unit, count=6000):
     across = np.stack([np.cos(angle), 0 * angle, -np.sin(angle)], axis=1) / unit
     down = np.tile([0.0, -1.0, 0.0], (count, 1)) / unit
     parts = (part.astype(np.float32) for part in (position, across, down))
-    return Ground([], np.empty((0, 0, 0), np.int32), *parts), angle, y
+    return ground_of(*parts), angle, y
 
 
 def test_phases_go_around_a_cylinder_without_a_seam():
@@ -136,7 +141,7 @@ def test_pieces_that_do_not_touch_have_phases_of_their_own():
     ground, _, y = cylinder(8 * 8 * unit / (2 * np.pi), 1.0, unit)
     kept = (y < 0.4) | (y > 0.6)
     parts = (part[kept] for part in (ground.position, ground.across, ground.down))
-    lattice = surface_lattice(picture, (32, 32), Ground([], ground.number, *parts))
+    lattice = surface_lattice(picture, (32, 32), ground_of(*parts))
     assert lattice is not None
     for piece in (y[kept] < 0.4, y[kept] > 0.6):
         z = (lattice.phases[:, 0] + 1j * lattice.phases[:, 2])[piece]
