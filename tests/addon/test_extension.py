@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "blender_addon").glob("*.py"))
 LIBRARY = ROOT / "syncsde_engine" / "library"
 LIST = json.loads((LIBRARY / "library.json").read_text(encoding="utf-8"))
+SHARED = ("match", "colors", "listing", "recolor")  # modules of the engine that the zip has
 WITHOUT_BLENDER = ("protocol", "client", "engine", "job")
 
 
@@ -38,7 +39,7 @@ def test_zip_holds_manifest_licence_and_every_module(tmp_path):
         names = set(archive.namelist())
         assert archive.testzip() is None
     known = {"blender_manifest.toml", "LICENSE", "mini.json", "thumbnails/README.md"}
-    known |= {"library.json", "match.py", "colors.py"}
+    known |= {"library.json", *(f"{name}.py" for name in SHARED)}
     known |= {f"thumbnails/{Path(entry['file']).name}" for entry in LIST}
     assert names == known | {source.name for source in SOURCES}
 
@@ -58,7 +59,7 @@ def test_thumbnails_are_the_librarys_pictures_and_small():
 
 
 def test_modules_of_the_engine_that_the_zip_has_need_nothing_else():
-    for name in ("match", "colors"):
+    for name in SHARED:
         for node in ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= sys.stdlib_module_names

@@ -147,15 +147,16 @@ def test_library_is_the_engines_with_thumbnails(bpy, addon):
     assert [item[4] for item in items] == list(range(len(materials) + 1))
     for each in materials:
         assert each.credit
-        thumbnail = addon.library._previews[each.name]
+        addon.library.icon(each)
+        thumbnail = addon.library._previews[f"{each.path}?0"]
         assert min(thumbnail.image_size) >= 96
         assert len(set(thumbnail.image_pixels)) > 20
 
 
 def test_prompts_find_pictures_as_in_the_engine(addon):
-    assert addon.library.found_by("a blue stone brick statue") == ("stone brick", "blue")
-    assert addon.library.found_by("bricks") == ("brick", "")
-    assert addon.library.found_by("brick red") == ("", "")
+    assert addon.library.found_by("a blue stone brick statue").title == "blue stone brick"
+    assert addon.library.found_by("bricks").title == "brick"
+    assert addon.library.found_by("brick red") is None
 
 
 def test_dropped_file_becomes_the_picture(bpy, addon, picture):

@@ -164,13 +164,13 @@ def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
 
 def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch):
     layout = Layout()
-    chosen = types.SimpleNamespace(layout=layout, engine="", models="")
+    chosen = types.SimpleNamespace(layout=layout, engine="", models="", libraries=[])
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert layout.drawn[0] == "engine"
     assert layout.drawn[1].startswith("Found: ")
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
-    assert "no engine at /nowhere" in layout.drawn[-2]
+    assert "no engine at /nowhere" in layout.drawn[-3]
 
 
 def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
