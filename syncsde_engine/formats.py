@@ -10,6 +10,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 NAMES = "PNG, JPEG, WebP or TIFF"
 MOST_PIXELS = 2**26  # of a picture that is given to us
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error)  # Pillow, on damage
+OURS = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF.{4}WEBP|II\*\x00|MM\x00\*", re.DOTALL)  # beginnings
 # How files begin that are none of ours, and what they are: named, so that it is clear what to do.
 OTHERS = (
     (rb"GIF8", "a GIF"),

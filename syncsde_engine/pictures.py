@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .errors import InvalidRequest
-from .formats import FORMATS, MOST_PIXELS, NAMES, UNREADABLE, kind, too_many
+from .formats import FORMATS, MOST_PIXELS, NAMES, OURS, UNREADABLE, kind, too_many
 
 RESAMPLING = Image.Resampling
 
@@ -49,15 +49,16 @@ def _read(content: bytes, field: str, decoded: Callable[[Image.Image], np.ndarra
             raise InvalidRequest(
                 f"The picture {too_many(error)}.", hint="Scale it down.", field=field
             ) from None
-        except UnidentifiedImageError:
-            raise InvalidRequest(
-                f"The picture is {kind(content)}, not a {NAMES} file.",
-                hint=f"Save it as {NAMES}.",
-                field=field,
-            ) from None
         except UNREADABLE as error:
+            if isinstance(error, UnidentifiedImageError) and not OURS.match(content):
+                raise InvalidRequest(
+                    f"The picture is {kind(content)}, not a {NAMES} file.",
+                    hint=f"Save it as {NAMES}.",
+                    field=field,
+                ) from None
+            said = "" if isinstance(error, UnidentifiedImageError) else str(error)
             raise InvalidRequest(
-                f"The picture cannot be read: {str(error) or type(error).__name__}.",
+                f"The picture cannot be read: {said or 'nothing of it is whole'}.",
                 hint="The file is damaged; save it anew.",
                 field=field,
             ) from None

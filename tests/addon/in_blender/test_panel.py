@@ -228,7 +228,7 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     assert draw()[3] == "Like rust"
     settings.material = "one of my own"
     assert settings.library == "NONE"
-    assert draw()[3] == "Like one of my own"
+    assert draw()[3] == "There is no picture 'one of my own'"
     settings.library = "NONE"
     assert settings.material == ""
     settings.material, settings.prompt = "brick", "blue"
