@@ -8,6 +8,7 @@ picture itself, and the folders are read here, with the engine's own module.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from . import images
 if TYPE_CHECKING:
     from .library import Taken
 
+BEGINNINGS = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF.{4}WEBP|II\*\x00|MM\x00\*", re.DOTALL)
 IN_PREFERENCES = "the add-on's preferences"
 
 
@@ -82,7 +84,7 @@ def read(path: Path, color: str) -> bytes:
     """
     try:
         if not color:
-            return path.read_bytes()
+            return as_it_is(path)
         image = bpy.data.images.load(str(path), check_existing=False)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "Blender does not know what it is"
@@ -96,6 +98,16 @@ def read(path: Path, color: str) -> bytes:
     colors = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
     dyed = importlib.import_module(".recolor", __package__).recolor(colors, color)
     return images.png(np.concatenate(((dyed * 255 + 0.5).astype(np.uint8), pixels[..., 3:]), 2))
+
+
+def as_it_is(path: Path) -> bytes:
+    """A file whose beginning says that the engine takes it. Raises OSError, images.ImageError."""
+    content = path.read_bytes()
+    if not BEGINNINGS.match(content):
+        raise images.ImageError(
+            f"{str(path)!r} is not a PNG, JPEG, WebP or TIFF file: save it as one of them."
+        )
+    return content
 
 
 @lru_cache(maxsize=64)

@@ -5,10 +5,12 @@ Drafts of few pixels: the detail is tested in the engine, here that the right pi
 """
 
 import json
+import os
 
 import numpy as np
 import pytest
 
+MODULE = "bl_ext.user_default.syncsde"
 SMALL = {"quality": "draft", "steps": 3, "view_size": 128, "texture_size": 64, "cameras": 4}
 RED, DARK = (200, 40, 30), (90, 20, 10)
 
@@ -106,7 +108,8 @@ def test_unusable_images_are_one_sentence(bpy, addon, cube, an_image, tmp_path):
     an_image("Flat.png", np.full((16, 16, 4), [0.3, 0.3, 0.3, 1]))
     an_image("Tiny.png", np.concatenate([noise[:4, :4, :3], np.ones((4, 4, 1))], axis=2))
     an_image("Ghost.png", noise * [1, 1, 1, 0])
-    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    whole = addon.images.png(np.uint8(noise * 255))
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "moving.png").write_bytes(b"GIF89a" + bytes(40))
     bpy.ops.syncsde.add_folder(directory=str(tmp_path))
     for asked, sentence in (
@@ -115,10 +118,33 @@ def test_unusable_images_are_one_sentence(bpy, addon, cube, an_image, tmp_path):
         ({"like": "Ghost.png"}, r"'Ghost.png': The picture is transparent everywhere\. Give one"),
         ({"like_for": "Cube: Flat.png", "material": "rust"}, "'Flat.png': The picture has one"),
         ({"material": "cut"}, r"'cut': The picture cannot be read.*save it anew"),
-        ({"material": "moving"}, r"'moving': "),
+        ({"material": "moving"}, r"moving.png' is not a PNG, JPEG, WebP or TIFF file: save"),
     ):
         with pytest.raises(RuntimeError, match=sentence) as failure:
             bpy.ops.syncsde.texture(**asked, **SMALL)
         assert "Traceback" not in str(failure.value)
         assert addon.session.last_error in str(failure.value)
     assert cube.active_material is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program is a shell script")
+def test_engine_without_numba_says_what_to_do(
+    bpy, addon, real_engine, photo, tmp_path, monkeypatch
+):
+    (tmp_path / "numba.py").write_text("raise ImportError('not there')\n")
+    program = tmp_path / "syncsde"
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{preferences.engine}" "$@"\n')
+    program.chmod(0o755)
+    preferences.engine = str(program)
+    addon.engine.stop()
+    monkeypatch.setenv("SYNCSDE_STATE_DIR", str(tmp_path / "state"))
+    try:
+        with pytest.raises(
+            RuntimeError, match=r"needs numba, which is not installed\. Install numba"
+        ):
+            bpy.ops.syncsde.wide(like="Photo.png", width=64, height=64, patch_size=64)
+    finally:
+        addon.engine.stop()
+    assert addon.session.last_error.startswith("Painting like a picture needs numba")
+    assert addon.session.last_task == "wide", "the panel shows it"
