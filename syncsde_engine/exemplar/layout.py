@@ -128,11 +128,11 @@ def grown(layout: Layout, position: Floats, across: Floats, down: Floats) -> Lay
     if len(lost):  # islands: each begins where it is nearest to what is known
         donors = np.flatnonzero(known)
         away, nearest = KDTree(whole.position[donors]).query(whole.position[lost])
-        _, island = connected_components(graph, directed=False, return_labels=True)
+        _, island = connected_components(graph, directed=False)
         island = island[lost]
         order = np.lexsort((away, island))
         first = np.diff(island[order], prepend=-1) > 0
-        begins, start = lost[order[first]], donors[nearest[order[first]]]
+        begins, start = lost[order[first]], donors[np.asarray(nearest)[order[first]]]
         match[begins] = match[start] + whole.offsets(start, begins)
         known[begins] = True
         _continue(whole, graph, known)
