@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set up and run the project: `python tools/dev.py demo|test|check|extension|setup`.
+"""Set up and run the project: `python tools/dev.py TARGET`, the targets of the Makefile.
 
 Everything lies in `.venv` of the clone: the engine with its developer tools, and below it one
 environment for each Blender (`bpy` wheel). What is already installed is not installed again.
@@ -29,7 +29,10 @@ def main(arguments: Sequence[str]) -> int:
         "setup": setup,
         "demo": demo,
         "test": test,
+        "quick": quick,
+        "coverage": coverage,
         "check": check,
+        "docs": docs,
         "extension": extension,
     }
     if not arguments or arguments[0] not in commands:
@@ -86,13 +89,34 @@ def test(arguments: Sequence[str]) -> None:
     call(tool("python"), "-m", "pytest", *arguments, environment=where)
 
 
+def quick(arguments: Sequence[str]) -> None:
+    """The fast tier: lint, types and the tests that say most for their time, without Blender."""
+    check()
+    call(tool("python"), "-m", "pytest", "-m", "quick", *arguments)
+
+
+def coverage(arguments: Sequence[str]) -> None:
+    """Every test as in `test`, and which lines ran; slower than the tests alone."""
+    test(["--cov", "--cov-report=term:skip-covered", *arguments])
+
+
 def check(_: Sequence[str] = ()) -> None:
-    """Lint, format, types and import rules."""
+    """Lint, format, types, import rules and the site."""
     engine()
     call(tool("ruff"), "check", ".")
     call(tool("ruff"), "format", "--check", ".")
     call(tool("basedpyright"), "--pythonpath", tool("python"))
     call(tool("python"), "-m", "pytest", "-q", "tests/test_imports.py")
+    docs()
+
+
+def docs(_: Sequence[str] = ()) -> None:
+    """Build the site into build/site; whatever mkdocs warns of is an error."""
+    engine()
+    # The theme's news of its successor is no warning about our pages.
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    call(tool("python"), "-m", "mkdocs", "build", "--strict", "--quiet", environment=quiet)
+    print(f"site: {(ROOT / 'build' / 'site' / 'index.html')}")
 
 
 def extension(_: Sequence[str] = ()) -> Path:
