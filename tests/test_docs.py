@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from syncsde_engine import __version__
 from syncsde_engine.config import CONFIGS, Viewpoint
 from syncsde_engine.errors import SyncSDEError
 
@@ -122,6 +123,12 @@ def test_formulas_are_typeset_without_scripts(hooks):
     assert "$" not in text
     assert html.count("<math") == 2
     assert "msqrt" in html
+
+
+@pytest.mark.parametrize("name", ["CITATION.cff", "blender_manifest.toml", "pyproject.toml"])
+def test_there_is_one_version(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert re.findall(r'^version(?:: | = ")([^"\n]*)', text, re.MULTILINE) == [__version__]
 
 
 class Loads(HTMLParser):
