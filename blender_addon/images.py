@@ -13,6 +13,7 @@ import numpy as np
 
 OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel does not cover
 LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
+MOST_PIXELS = 2**26  # that the engine takes
 NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
 PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
 
@@ -41,6 +42,11 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
             "and open that."
         )
     width, height = image.size  # loads it, if that was not done yet
+    if width * height > MOST_PIXELS:
+        raise ImageError(
+            f"{image.name!r} has {width} x {height} pixels, and no more than "
+            f"{MOST_PIXELS // 10**6} million are taken: scale it down."
+        )
     channels = image.channels
     values = np.empty(width * height * channels, np.float32)
     if not values.size or len(image.pixels) != values.size:

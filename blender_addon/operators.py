@@ -13,7 +13,9 @@ from bpy.props import StringProperty
 from . import (
     engine,
     images,
+    library,
     material,
+    own_pictures,
     parts,
     preferences,
     properties,
@@ -104,11 +106,14 @@ class SYNCSDE_OT_texture(
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, context.object, self.viewpoints)
-            prompts, likes = parts.prompts(self.prompt_for), parts.likes(self.like_for)
+            prompts, likes = parts.prompts(self.prompt_for), dict(parts.likes(self.like_for))
             named = {name: getattr(self, name) for name in properties.fields(TextureImages)}
-            named |= {f"like_{number}": image for number, (_, image) in enumerate(likes, start=1)}
+            named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
             named = {each: image for each, image in named.items() if image}
             pictures = images.read_named(named)
+            own = library.to_send(self, prompts, likes)
+            names = parts.at_most([*likes, *(each for each in own if each and each not in likes)])
+            sent = own_pictures.inputs(own, names)
         except (
             engine.NotInstalled,
             MeshError,
@@ -119,7 +124,11 @@ class SYNCSDE_OT_texture(
             return fail(self, "texture", str(error))
         parameters = properties.to_job(self, TextureParameters)
         parameters |= {"viewpoints": cameras, "prompt_for": prompts}
-        parameters["like_for"] = [name for name, _ in likes]
+        parameters["like_for"] = names
+        if "" in own:
+            parameters["material"] = None  # the engine does not have it
+            if own.keys() == {""} and not likes and own[""].material.tile != 1:
+                parameters["tile_size"] = parameters["tile_size"] or own[""].material.tile
         if "keep" in pictures:
             parameters["texture_size"] = len(pictures["keep"])
         if self.uv == "unwrap":  # done, by Blender, in a UV layer
@@ -131,12 +140,13 @@ class SYNCSDE_OT_texture(
             inputs={
                 "mesh": lambda: tensors_to_bytes(tensors),
                 **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+                **{name: each.content for name, each in sent.items()},
             },
             directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
             file=textures.REPORT,
             keep_all=bool(self.directory),
             also=textures.FILES,
-            images=named,
+            images=named | {name: each.title for name, each in sent.items()},
         )
         title = images.shorten(images.title(self.prompt, self.material, self.like))
         return begin(self, request, results.OntoObjects(targets, title))

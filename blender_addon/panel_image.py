@@ -8,7 +8,14 @@ import types
 import bpy
 
 from .image_jobs import JOBS, Incomplete
-from .panel import draw_engine, draw_message, draw_outcome, draw_setting, draw_settings
+from .panel import (
+    draw_engine,
+    draw_message,
+    draw_outcome,
+    draw_setting,
+    draw_settings,
+    draw_troubles,
+)
 from .panel_like import draw_like
 
 SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
@@ -33,6 +40,8 @@ class SYNCSDE_PT_image(bpy.types.Panel):
         settings = getattr(context.scene.syncsde_image, task)
         layout.prop(context.scene.syncsde_image, "task", text="")
         DRAW[task](layout, settings)
+        if task == "wide":
+            draw_troubles(context, layout)
         if not draw_engine(context, layout):
             return
         try:

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from .. import library, pictures
 from ..config import TextureConfig, WideConfig
@@ -22,7 +19,6 @@ from ..models.catalogue import AUTO, EXEMPLAR
 OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1
 # What only networks have; with such a setting words are for a network.
 OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
-FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders of pictures
 
 
 class Likeness(NamedTuple):
@@ -159,38 +155,41 @@ def opaque(layer: torch.Tensor, field: str) -> torch.Tensor:
     return layer[:3, top:bottom, left:right].contiguous()
 
 
-def folders() -> list[Path]:
-    """The user's own folders of pictures."""
-    return [Path(part) for part in os.environ.get(FOLDERS, "").split(os.pathsep) if part]
-
-
 def by_name(name: str, prompt: str) -> Likeness:
     """A material of the library; a color that the prompt gives to it recolors it."""
-    known = {material.name: material for material in library.materials(folders())}
-    if name.lower() not in known:
+    listed = library.materials(library.own_folders())
+    known = {material.name.lower(): material for material in reversed(listed)}  # the first wins
+    material = known.get(name.strip().lower())
+    if material is None:
         close = difflib.get_close_matches(name.lower(), known, 1)
         raise InvalidRequest(
             f"The library has no material {name!r}.",
             hint=f"Do you mean {close[0]!r}?" if close else "See `syncsde library`.",
             field="material",
         )
-    found = library.find(f"{prompt} {name}", folders())
-    color = found.color if found is not None and found.material.name == name.lower() else None
-    return _of(known[name.lower()], color)
+    return _of(material, library.color_of(listed, material, prompt))
 
 
 def by_words(prompt: str, *, alone: bool = False) -> Likeness | None:
     """The library's material that a prompt names; `alone`, only if it names nothing else."""
-    found = library.find(prompt, folders())
+    found = library.find(prompt, library.own_folders())
     if found is None or (alone and not library.names_nothing_else(found, prompt)):
         return None
     return _of(found.material, found.color)
 
 
 def _of(material: library.Material, color: str | None) -> Likeness:
-    with Image.open(material.path) as image:
-        pixels = np.asarray(image.convert("RGB"), np.float32) / 255
-    if color is not None and color != material.color:
-        pixels = library.recolor(pixels, color)
-    picture = Picture(torch.from_numpy(pixels).movedim(-1, 0).contiguous(), "material")
+    try:
+        layer = pictures.read_layer(material.path.read_bytes(), "material")
+        pixels = opaque(layer, "material")
+        if color is not None:
+            dyed = library.recolor(pixels.movedim(0, -1).contiguous().numpy(), color)
+            pixels = torch.from_numpy(dyed).movedim(-1, 0).contiguous()
+        picture = Picture(pixels, "material")
+    except OSError as error:
+        reason = f"Cannot read {str(material.path)!r}: {error.strerror}."
+        raise InvalidRequest(reason, hint="Check the library.", field="material") from None
+    except InvalidRequest as error:
+        told = f"{str(material.path)!r}: {error.message}"
+        raise InvalidRequest(told, hint=error.hint, field="material") from None
     return Likeness(material.name, color, picture, material.tile)
