@@ -14,6 +14,7 @@ import numpy as np
 
 OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel does not cover
 LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
+MOST_PIXELS = 2**26  # that the engine takes
 NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
 PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
 
@@ -42,6 +43,11 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
             "and open that."
         )
     width, height = image.size  # loads it, if that was not done yet
+    if width * height > MOST_PIXELS:
+        raise ImageError(
+            f"{image.name!r} has {width} x {height} pixels, and no more than "
+            f"{MOST_PIXELS // 10**6} million are taken: scale it down."
+        )
     channels = image.channels
     values = np.empty(width * height * channels, np.float32)
     if not values.size or len(image.pixels) != values.size:
@@ -76,23 +82,26 @@ def read_named(names: Mapping[str, str]) -> dict[str, np.ndarray]:
     return {each: read(find(name), is_mask="mask" in each) for each, name in names.items()}
 
 
-def maps_beside(names: Mapping[str, str]) -> dict[str, Path]:
-    """The maps in the folders of Blender's images that something looks like.
-
-    `names` has the images by the engine's names for them, and so has what is returned the files:
-    like_normal, like_1_roughness and so on.
-    """
+def paths_of(names: Mapping[str, str]) -> dict[str, Path]:
+    """The files of Blender's images that something looks like, by the engine's names for them."""
     found = {}
-    if not (Path(__file__).parent / "map_names.py").is_file():  # the add-on was not built
-        return found
-    map_names = importlib.import_module(".map_names", __package__)
     for each, name in names.items():
         image = bpy.data.images[name]
-        path = Path(bpy.path.abspath(image.filepath, library=image.library))
         if each.startswith("like") and image.source == "FILE" and image.filepath:
-            beside = map_names.beside(path)
-            found |= {f"{each}_{kind}": beside[kind] for kind in beside}
+            found[each] = Path(bpy.path.abspath(image.filepath, library=image.library))
     return found
+
+
+def maps_beside(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """The maps in the folders of pictures, by the engine's names: like_1_roughness and so on."""
+    if not (Path(__file__).parent / "map_names.py").is_file():  # the add-on was not built
+        return {}
+    map_names = importlib.import_module(".map_names", __package__)
+    return {
+        f"{each}_{kind}": file
+        for each, path in paths.items()
+        for kind, file in map_names.beside(path).items()
+    }
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:

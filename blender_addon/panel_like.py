@@ -34,9 +34,11 @@ def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
 
 def says(settings: Any) -> str:
     """Which picture of the library will be taken, or that none will."""
-    name, color = library.taken(settings)
-    if name:
-        return f"Like {name}" + (f", but {color}" if color else "")
+    taken = library.taken(settings)
+    if taken is not None:
+        return f"Like {taken.material.name}" + (f", but {taken.color}" if taken.color else "")
+    if settings.material:
+        return f"There is no picture {settings.material!r}"
     if settings.prompt.strip() and settings.model == "auto":
         return "Names no picture: painted by mini"
     return ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from .config import CONFIGS, TaskConfig, TextureConfig, WideConfig
+from .config import CONFIGS, MaskConfig, TaskConfig, TextureConfig, WideConfig
 from .errors import InvalidRequest
 from .explain import explain
 
@@ -53,6 +53,7 @@ def check_inputs(task: str, config: TaskConfig, given: Mapping[str, Any]) -> Non
     """Raise InvalidRequest for an input that is missing or that the task does not know."""
     if isinstance(config, TextureConfig | WideConfig):
         check_subject(config, given)
+    check_pictures(config, given)
     for name in config.inputs:
         if name not in given:
             raise InvalidRequest(f"Task {task!r} needs the input {name!r}.", field=f"inputs.{name}")
@@ -67,7 +68,7 @@ def check_inputs(task: str, config: TaskConfig, given: Mapping[str, Any]) -> Non
 
 
 def check_subject(config: TextureConfig | WideConfig, given: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest unless a run knows what to paint: words, or a picture for each name."""
+    """Raise InvalidRequest unless a run knows what to paint: words, or a picture."""
     if not (config.prompt.strip() or config.material or "like" in given):
         raise InvalidRequest(
             "There is no prompt.",
@@ -80,12 +81,17 @@ def check_subject(config: TextureConfig | WideConfig, given: Mapping[str, Any]) 
             hint="Leave one of like and material out.",
             field="material",
         )
-    names = config.like_for if isinstance(config, TextureConfig) else ()
+
+
+def check_pictures(config: TaskConfig, given: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest unless each name, or number of a mask, in like_for has its picture."""
+    names = config.like_for if isinstance(config, TextureConfig | MaskConfig) else ()
+    told = "numbers" if isinstance(config, MaskConfig) else "names"
     pictures = sorted(name for name in given if re.fullmatch(r"like_\d+", name))
     if pictures != [f"like_{number}" for number in range(1, len(names) + 1)]:
         raise InvalidRequest(
-            f"like_for has {len(names)} names, and there are {len(pictures)} pictures for them.",
-            hint="Give one picture for each name: like_1, like_2, ...",
+            f"like_for has {len(names)} {told}, and there are {len(pictures)} pictures for them.",
+            hint="Give one picture for each: like_1, like_2, ...",
             field="like_for",
         )
     for name in given:

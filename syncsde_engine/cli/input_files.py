@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import map_names
 from ..config import CONFIGS, MOST_LAYERS
 from ..errors import InvalidRequest
+from ..library import map_names
 from ..request import without_duplicates
 
 MOST_BYTES = 2**31  # of one input file
@@ -28,6 +28,8 @@ FILES = {
 }
 LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"
 LIKE_MAP = "a map of the picture, in place of the one found beside it"
+LIKE_BACKGROUND = "picture of a material: the background is painted as this is"
+LIKE_FOR_MASK = "the foreground of the N-th mask looks like this picture; may be repeated"
 MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"
 
 

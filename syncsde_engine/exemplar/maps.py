@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidRequest
-from ..map_names import TELLS
+from ..library.map_names import TELLS
 from ..pictures import resize
 from . import normals
 

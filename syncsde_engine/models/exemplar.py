@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import InvalidRequest
 from ..exemplar import matching
 from ..exemplar.denoiser import Draft, ExemplarDenoiser, Look
+from ..exemplar.lattice import Lattice, at_all_scales
 from ..exemplar.maps import stacked
 from ..exemplar.picture import Floats, Picture, scaled, scales
 from ..exemplar.sites import Ground
@@ -46,6 +47,7 @@ class Part:
     ground: Ground
     size: tuple[int, int]  # of the picture there, rows and columns
     finer: float  # how many finished pixels go to one of these, along a side
+    lattice: Lattice | None = None  # that the picture is, if it is one
 
 
 class Exemplar:
@@ -75,10 +77,11 @@ class Exemplar:
     def lay(self, parts: Sequence[Part]) -> ExemplarDenoiser:
         """Decide what is to be seen where, and make the denoiser for it."""
         self.parts = list(parts)
-        looks = [
-            Look(part.picture, scales(part.picture, *part.size), part.ground.sites)
-            for part in parts
-        ]
+        looks = []
+        for part in parts:
+            sites, lattice = part.ground.sites, part.lattice
+            phases = None if lattice is None else at_all_scales(lattice, part.size, sites)
+            looks.append(Look(part.picture, scales(part.picture, *part.size), sites, phases))
         self._denoiser = ExemplarDenoiser(looks, self.usage)
         return self._denoiser
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .. import library, map_names, pictures
+from .. import library, pictures
 from ..config import LIKES
 from ..errors import InvalidRequest
 from ..exemplar.maps import Maps, maps_of
+from ..library import map_names
 
 Blobs = Mapping[str, bytes]  # by the names of their inputs: like_normal, like_1_roughness, ...
 NAMES = {f"{like}_{kind}" for like in LIKES for kind in map_names.KINDS}

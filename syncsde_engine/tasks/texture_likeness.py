@@ -22,6 +22,7 @@ from ..exemplar.sites import Ground
 from ..mesh.bake import Baked
 from ..mesh.cameras import Camera
 from ..mesh.frames import surface_ground, tangents
+from ..mesh.lattices import surface_lattice
 from ..mesh.mesh import Mesh, areas
 from ..mesh.project import Scene, ViewMaps, view_maps
 from ..mesh.sight import POWER
@@ -88,7 +89,8 @@ def parts_of(
                 field="tile_size",
             )
         ground = surface_ground(maps, chosen, unit, levels_of(*extent))
-        found[number] = Part(likeness.picture, ground, extent, scale * unit / pixel)
+        lattice = surface_lattice(likeness.picture, extent, ground)
+        found[number] = Part(likeness.picture, ground, extent, scale * unit / pixel, lattice)
     return found
 
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from syncsde_engine import library, map_names
+from syncsde_engine import library
 from syncsde_engine.cli import main
 from syncsde_engine.cli.flags import Parser, add_task
 from syncsde_engine.cli.input_files import input_paths
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.exemplar import normals
 from syncsde_engine.exemplar.maps import PLAIN, maps_of, stacked
+from syncsde_engine.library import map_names
 from syncsde_engine.request import build, check_inputs
 from syncsde_engine.tasks.likeness import by_name, from_input, likenesses
 

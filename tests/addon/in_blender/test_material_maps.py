@@ -213,15 +213,11 @@ def test_a_refused_map_is_named(addon, tmp_path):
     request = addon.job.Request(
         "x", "texture", {}, {}, tmp_path, "f", False, images={"like_normal": "wall_n.png"}
     )
-    job = addon.job.Job(request)
-
-    def refused():
-        raise addon.client.EngineError("invalid", "No map.", "Leave it out.", "inputs.like_normal")
-        yield
-
-    job._steps = refused()
-    assert not job.pump()
-    assert job.error == "'wall_n.png': No map. Leave it out."
+    refused = addon.client.EngineError(
+        "invalid_request", "No map.", "Leave it out.", "inputs.like_normal"
+    )
+    said = addon.job.Job(request)._naming(refused, "like_normal")
+    assert str(said) == "'wall_n.png': No map. Leave it out."
 
 
 TANGENTS = """
