@@ -59,6 +59,7 @@ class Sent(NamedTuple):
 
     title: str
     png: bytes
+    path: Path
 
     def content(self) -> bytes:
         """As a job asks for it."""
@@ -71,10 +72,12 @@ def inputs(own: Mapping[str, Taken], names: Sequence[str]) -> dict[str, Sent]:
     `names` are those of the parts in the order in which the engine is told them.
     """
     numbers = {name: f"like_{number}" for number, name in enumerate(names, start=1)}
-    return {
-        numbers[name] if name else "like": Sent(each.title, read(each.material.path, each.color))
-        for name, each in own.items()
-    }
+    return {numbers[name] if name else "like": _sent(each) for name, each in own.items()}
+
+
+def _sent(each: Taken) -> Sent:
+    path = each.material.path
+    return Sent(each.title, read(path, each.color), path)
 
 
 def read(path: Path, color: str) -> bytes:

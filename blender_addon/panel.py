@@ -89,7 +89,7 @@ class SYNCSDE_PT_surface(Section, bpy.types.Panel):
     """What the views are baked into."""
 
     bl_label = "Surface"
-    names = ("texture_size", "tile_size", "uv", "fill")
+    names = ("texture_size", "tile_size", "like_material", "maps", "uv", "fill")
 
     def draw(self, context: bpy.types.Context) -> None:
         draw_settings(self.layout, context.scene.syncsde, self.names)

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from .errors import InvalidRequest
+from .library.map_names import KINDS
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
@@ -20,6 +21,7 @@ MOST_VIEWS = 64  # of a mesh
 MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 MOST_LIKES = 8  # objects and materials with pictures of their own
+LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
@@ -129,8 +131,8 @@ class TextureConfig(Sampling):
         "noise",
         "keep",
         "keep_mask",
-        "like",
-        *(f"like_{number}" for number in range(1, MOST_LIKES + 1)),
+        *LIKES,
+        *(f"{like}_{kind}" for like in LIKES for kind in KINDS),
     )
 
     prompt: Annotated[
@@ -155,6 +157,13 @@ class TextureConfig(Sampling):
             "is 1; default: the picture's own"
         ),
     ] = None
+    maps: Annotated[
+        bool,
+        Field(
+            description="paint the normals, roughness, metal and height, too, that come with the "
+            "picture"
+        ),
+    ] = True
     quality: Annotated[
         Literal["draft", "standard"],
         Field(description="draft: fewer views and steps, unless they are given"),

@@ -113,7 +113,7 @@ def to_bytes(image: Tensor) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Encode (H, W, 3) or (H, W) uint8."""
+    """Encode (H, W, 3) uint8, or (H, W) uint8 or uint16."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", optimize=False)
     return file.getvalue()

@@ -18,7 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DATE = (1980, 1, 1, 0, 0, 0)
 BINARY = (".webp",)
-SHARED = ("match.py", "colors.py", "listing.py", "recolor.py")  # modules of the engine's library
+SHARED = (
+    "match.py",
+    "colors.py",
+    "listing.py",
+    "map_names.py",
+    "recolor.py",
+)  # modules of the engine's library
 
 
 def members(root: Path = ROOT) -> dict[str, Path]:

@@ -13,11 +13,13 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from ..config import CONFIGS, Sampling
 from ..errors import InvalidRequest
+from ..library.map_names import KINDS
 from .input_files import (
     FILES,
     LIKE_BACKGROUND,
     LIKE_FOR,
     LIKE_FOR_MASK,
+    LIKE_MAP,
     MASKS,
     read_job,
     read_list,
@@ -117,6 +119,13 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             kinds=(str, str),
             metavar=("NAME", "FILE"),
             help=LIKE_FOR,
+        )
+        files.add_argument(
+            "--like-map",
+            action=Rows,
+            kinds=(str, str),
+            metavar=("KIND", "FILE"),
+            help=f"{LIKE_MAP}; one of {', '.join(KINDS)}; may be repeated",
         )
     if task == "mask":
         files.add_argument(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .map_names import without_maps
+
 LIST = "library.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders
@@ -65,6 +67,7 @@ def in_folder(folder: Path) -> list[Material]:
     named = listed(folder) if (folder / LIST).is_file() else []
     known = {material.path for material in named}
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
+    pictures = without_maps(pictures)
     found = named + [_unlisted(path) for path in pictures if path not in known]
     if not found:
         raise Unusable(

@@ -20,7 +20,8 @@ from ..errors import InvalidRequest
 from ..exemplar import matching
 from ..exemplar.denoiser import Draft, ExemplarDenoiser, Look
 from ..exemplar.lattice import Lattice, at_all_scales
-from ..exemplar.picture import Floats, Picture, scales
+from ..exemplar.maps import stacked
+from ..exemplar.picture import Floats, Picture, scaled, scales
 from ..exemplar.sites import Ground
 from ..schedule import Schedule
 from ..usage import Usage
@@ -132,11 +133,20 @@ class Exemplar:
         return self._denoiser.draft(y)
 
 
-def image_of(picture: Picture, size: tuple[int, int], finer: float) -> Floats:
-    """The picture (H, W, 3) in [0, 1], `finer` times as fine as `size` or as fine as it is."""
+def image_of(
+    picture: Picture, size: tuple[int, int], finer: float, maps: Sequence[str] = ()
+) -> Floats:
+    """The picture (H, W, 3) in [0, 1], `finer` times as fine as `size` or as fine as it is.
+
+    The channels of `maps` follow, plain where it has no such map: (H, W, 3 + C).
+    """
     finer = max(min(finer, picture.image.shape[1] / size[0]), 1)
-    fine = picture.resized(*(round(side * finer) for side in size))
-    return picture.color(fine).clamp(0, 1).movedim(0, -1).contiguous().numpy()
+    height, width = (round(side * finer) for side in size)
+    layers = [picture.color(picture.resized(height, width)).clamp(0, 1)]
+    if maps:
+        stack = stacked(picture.maps, maps, *picture.image.shape[1:])
+        layers.append(scaled(stack, height, width))
+    return torch.cat(layers).movedim(0, -1).contiguous().numpy()
 
 
 def near(cells: np.ndarray, shape: Sequence[int]) -> np.ndarray:

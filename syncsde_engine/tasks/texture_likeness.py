@@ -16,6 +16,7 @@ from ..coupling import Overlap, everyone
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import Draft
 from ..exemplar.layout import Layout, agreed, grown, laid
+from ..exemplar.maps import PLAIN
 from ..exemplar.picture import Floats, levels_of, telling_size
 from ..exemplar.sites import Ground
 from ..mesh.bake import Baked
@@ -28,6 +29,7 @@ from ..mesh.sight import POWER
 from ..models.exemplar import Exemplar, Part, image_of
 from .likeness import Likeness, Likenesses
 from .texture_cameras import MULTIPLE
+from .texture_maps import names_of
 
 NOTHING = Layout(*(np.empty((0, width), np.float32) for width in (3, 3, 3, 2)))
 SLANTED = 0.4  # component of a normal, from which on it points that way
@@ -114,12 +116,15 @@ def painted(
     overlap: Overlap,
     baked: Baked,
     y: Tensor,
-) -> Baked:
+) -> tuple[Baked, Tensor]:
     """The pictures laid down on the texels, from the states (N, 3, h, w) that views ended with.
 
     Views blended into a texture are blurred. Where each spot lies in its picture is read from what
     all views show there, as each sees it best; texels take their color from the picture itself, and
     those that no view saw from its continuation along the surface, unless `fill` says otherwise.
+
+    With them come the channels (T, C) of `texture_maps.names_of` the pictures, at the same texels;
+    plain where nothing is laid.
     """
     texels, mesh = baked.texels, baked.texels.mesh
     everywhere = everyone(overlap).sharpen(POWER)
@@ -130,11 +135,14 @@ def painted(
     position, normal = texels.position().cpu().numpy(), texels.normal().cpu().numpy()
     side = float(np.sqrt(areas(mesh)[np.unique(face)].sum() / len(face)))
     color = baked.color.cpu().numpy().copy()
+    maps = names_of(like)
+    plain = [value for name in maps for value in PLAIN[name]]
+    layers = np.tile(np.array(plain, np.float32), (len(color), 1))
     known = baked.weight.cpu().numpy() > 0
     grows = config.fill == "smooth"
     for number, likeness in enumerate(like.each):
         unit, extent = unit_of(config, likeness)
-        image = image_of(likeness.picture, extent, unit / side)
+        image = image_of(likeness.picture, extent, unit / side, maps)
         for thing in np.unique(owner[shows == number]):
             mine = np.flatnonzero((shows == number) & (owner == thing))
             layout = NOTHING
@@ -151,11 +159,13 @@ def painted(
                 mine = mine[known[mine]]
             if len(layout.position):
                 size = np.array(extent, np.float32)
-                color[mine] = laid(layout, position[mine], normal[mine], image, size)
+                found = laid(layout, position[mine], normal[mine], image, size)
+                color[mine], layers[mine] = found[:, :3], found[:, 3:]
     weight, trust = baked.weight, baked.trust
     if grows:
         weight, trust = torch.ones_like(weight), torch.ones_like(trust)
-    return replace(baked, color=torch.from_numpy(color).to(baked.color), weight=weight, trust=trust)
+    colors = torch.from_numpy(color).to(baked.color)
+    return replace(baked, color=colors, weight=weight, trust=trust), torch.from_numpy(layers)
 
 
 def layout_of(ground: Ground, draft: Draft, best: NDArray[np.bool_], thing: int) -> Layout:

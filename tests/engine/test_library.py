@@ -9,12 +9,15 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from syncsde_engine import library
 from syncsde_engine.cli import main
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.library import COLORS, match, recolor
+from syncsde_engine.exemplar import normals
+from syncsde_engine.library import COLORS, map_names, match, recolor
+from syncsde_engine.tasks.likeness import by_name
 
 FREE = {"public domain", "CC0-1.0", "MIT", "CC-BY-3.0", "CC-BY-4.0"}
 
@@ -34,8 +37,27 @@ def test_every_picture_is_listed_whole_and_free():
             assert picture.mode == "RGB"
             assert 256 <= min(picture.size) <= max(picture.size) <= 512
     lying = {path.name for path in (library.FOLDER / "pictures").iterdir()}
-    assert lying == {material.path.name for material in found}
-    assert sum(material.path.stat().st_size for material in found) < 4_500_000
+    maps = [path for material in found for path in map_names.beside(material.path).values()]
+    assert lying == {path.name for path in (*(material.path for material in found), *maps)}
+    files = [*maps, *(material.path for material in found)]
+    assert sum(path.stat().st_size for path in files) < 4_500_000
+
+
+def test_normal_maps_lie_beside_their_pictures():
+    """Of their proportions, with green up, and credited."""
+    text = (library.FOLDER / "README.md").read_text(encoding="utf-8")
+    found = {m.name: map_names.beside(m.path) for m in library.materials()}
+    having = [name for name, maps in found.items() if maps]
+    assert len(having) >= 6
+    for name in having:
+        assert set(found[name]) == {"normal_gl"}
+        assert f"`{found[name]['normal_gl'].name}`" in text
+        pixels = np.asarray(Image.open(found[name]["normal_gl"]).convert("RGB"), np.float32) / 255
+        vectors = normals.decoded(torch.from_numpy(pixels).movedim(-1, 0), "f")
+        assert normals.green_up(vectors) > 0.2
+        like = by_name(name, "", {})
+        assert like.maps == {"normal": "OpenGL, as named"}
+        assert like.picture.maps["normal"].shape == like.picture.image.shape
 
 
 def test_credits_name_every_file_and_author():

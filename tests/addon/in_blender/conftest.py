@@ -88,6 +88,8 @@ def addon(installed):
         "parts",
         "drop",
         "report",
+        "like_material",
+        "material_maps",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
