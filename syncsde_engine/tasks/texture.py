@@ -30,7 +30,8 @@ from .likeness import likenesses
 from .session import Session
 from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
 from .texture_files import files_of, texture_files
-from .texture_likeness import finished, painted, parts_of, scale_of
+from .texture_laid import painted
+from .texture_likeness import finished, parts_of, scale_of
 from .texture_lock import read_lock
 from .texture_maps import Images, images_of, maps_told, names_of
 from .texture_prompts import denoiser_of, require_names
