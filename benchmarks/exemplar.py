@@ -26,14 +26,15 @@ from torch import Tensor
 
 from syncsde_engine.exemplar.picture import scale_of, telling_size
 from syncsde_engine.exemplar.sites import PATCH
-from syncsde_engine.mesh import io as meshes
-from syncsde_engine.mesh.cameras import Camera
-from syncsde_engine.mesh.frames import surface_ground
+from syncsde_engine.mesh.bake.seams import density
+from syncsde_engine.mesh.files import io as meshes
 from syncsde_engine.mesh.mesh import Mesh, normalise
-from syncsde_engine.mesh.project import ViewMaps, observe, view_maps
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.render import render
-from syncsde_engine.mesh.seams import density
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.frames import surface_ground
+from syncsde_engine.mesh.views.maps import ViewMaps, view_maps
+from syncsde_engine.mesh.views.render import render
+from syncsde_engine.mesh.views.scene import observe
 from syncsde_engine.tasks.likeness import Likeness, by_name
 
 SHOWN = 2.2  # side of what a camera shows; the mesh fits a ball of radius 1

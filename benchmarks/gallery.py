@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor
 
 from syncsde_engine import pictures, tasks
-from syncsde_engine.mesh import io as meshes
-from syncsde_engine.mesh.cameras import Camera
+from syncsde_engine.mesh.files import io as meshes
 from syncsde_engine.mesh.mesh import Mesh, normalise
-from syncsde_engine.mesh.project import observe
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.render import render
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.render import render
+from syncsde_engine.mesh.views.scene import observe
 from syncsde_engine.request import build
 
 PROMPTS = (

@@ -23,13 +23,16 @@ import numpy as np
 import torch
 
 from syncsde_engine.memory import give_back
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import clip_positions, paper_cameras
-from syncsde_engine.mesh.fill import fill
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.fill import fill
+from syncsde_engine.mesh.bake.texels import used_texels
 from syncsde_engine.mesh.mesh import Mesh, normalise
-from syncsde_engine.mesh.project import depth_control, observe, rays_of, view_maps, view_to_view
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import clip_positions, paper_cameras
+from syncsde_engine.mesh.views.control import depth_control
+from syncsde_engine.mesh.views.maps import rays_of, view_maps
+from syncsde_engine.mesh.views.pairs import view_to_view
+from syncsde_engine.mesh.views.scene import observe
 
 ROWS = {"70k": 132, "1M": 500}  # of the bumpy ball: it has 4 rows**2 faces
 VIEW, LATENT, TEXTURE = 768, 96, 2048

@@ -22,8 +22,8 @@ import numpy as np
 import trimesh
 from geometry import ROWS, bumpy_ball
 
-from syncsde_engine.mesh.intake import take_in
-from syncsde_engine.mesh.io import load, textured_glb
+from syncsde_engine.mesh.files.io import load, textured_glb
+from syncsde_engine.mesh.intake.take_in import take_in
 from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.pictures import png
 

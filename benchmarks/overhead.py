@@ -19,18 +19,21 @@ import numpy as np
 import torch
 import trimesh
 
-from syncsde_engine.canvas import Canvas
-from syncsde_engine.coupling import Overlap, earlier
-from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.mesh import Mesh, normalise
-from syncsde_engine.mesh.project import Scene, depth_control, observe, view_maps, view_to_view
-from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.mesh.views.control import depth_control
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.pairs import view_to_view
+from syncsde_engine.mesh.views.scene import Scene, observe
+from syncsde_engine.method.canvas import Canvas
+from syncsde_engine.method.coupling import Overlap, earlier
+from syncsde_engine.method.noise import Noise
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.strategies import Independent, SyncSDE
 from syncsde_engine.models import catalogue
 from syncsde_engine.models.loading import load
 from syncsde_engine.models.stable_diffusion import StableDiffusion
-from syncsde_engine.noise import Noise
-from syncsde_engine.sampler import sample
-from syncsde_engine.strategies import Independent, SyncSDE
 from syncsde_engine.tasks.mask import layers
 from syncsde_engine.tasks.patches import crops, starts
 from syncsde_engine.usage import Usage

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from syncsde_engine.canvas import Canvas
-from syncsde_engine.coupling import disagreement, earlier
-from syncsde_engine.noise import Noise
-from syncsde_engine.sampler import sample
-from syncsde_engine.schedule import Schedule, Step
-from syncsde_engine.strategies import Independent, SyncSDE
+from syncsde_engine.method.canvas import Canvas
+from syncsde_engine.method.coupling import disagreement, earlier
+from syncsde_engine.method.noise import Noise
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.schedule import Schedule, Step
+from syncsde_engine.method.strategies import Independent, SyncSDE
 
 SIDE, STRIDE, PATCHES = 48, 12, 17
 WIDTH = SIDE + STRIDE * (PATCHES - 1)

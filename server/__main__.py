@@ -19,22 +19,22 @@ from blender_addon import protocol
 from syncsde_engine import __version__
 from syncsde_engine.errors import SyncSDEError
 
-from .blobs import BlobStore
-from .changes import Changes
-from .door import Door, bind
 from .errors import DiskFull, UnusableState, is_disk_full
-from .files import keep_checkpoints, remove_parts
-from .jobs import Jobs
-from .leases import Leases
-from .lock import only_engine
-from .logs import keep_log
-from .metrics import Metrics
+from .http.metrics import Metrics
+from .launch.address import Door, bind
+from .launch.lock import only_engine
+from .launch.logs import keep_log
+from .launch.options import parser, worker_memory
+from .launch.parent import leave_with_parent
 from .models import Models, check_folders
-from .options import parser, worker_memory
-from .parent import leave_with_parent
-from .process import WORKER_COMMAND
-from .room import Room
-from .supervisor import Supervisor, WorkerCrashed
+from .store.blobs import BlobStore
+from .store.changes import Changes
+from .store.files import keep_checkpoints, remove_parts
+from .store.jobs import Jobs
+from .store.leases import Leases
+from .store.space import Room
+from .work.process import WORKER_COMMAND
+from .work.supervisor import Supervisor, WorkerCrashed
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +114,8 @@ def _run(
         stack.callback(supervisor.stop)
         # Only now, so that the worker imports torch while we import the web framework.
         os.environ["FASTAPI_OTEL_AUTO_CONFIGURE"] = "false"
-        from .engine import Engine
-        from .serving import Server
+        from .http.engine import Engine
+        from .http.serving import Server
 
         connection = protocol.Connection(
             protocol=protocol.PROTOCOL,

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from . import pictures
-from .sampler import Denoiser
-from .schedule import Step
+from .method.sampler import Denoiser
+from .method.schedule import Step
 
 LONGEST_SIDE = 512  # pixels
 ACROSS = 5  # trajectories side by side

@@ -27,24 +27,31 @@ SERVER_TAKES = {
     "syncsde_engine.request",
 }
 WORKER_TAKES = SERVER_TAKES | {"syncsde_engine.tasks"}
-WORKER = ("worker.py", "attempt.py", "checkpoint.py")
+WORKER = ("work/worker.py", "work/attempt.py", "work/checkpoint.py")
 COMMANDS_TAKE = SERVER_TAKES | {
     "blender_addon.client",
     "syncsde_engine.cli",
     "syncsde_engine.output",
 }
-COMMANDS = ("commands.py", "doctor.py", "options.py")
-# The method, from the bottom up: a module imports only those before it.
-METHOD = [
-    "errors",
-    "schedule",
-    "coupling",
-    "canvas",
-    "noise",
-    "strategies",
-    "sampler",
-    "inversion",
-]
+COMMANDS = ("commands/jobs.py", "commands/doctor.py", "launch/options.py")
+# From the bottom up: a module or room imports only those before it, and what is in it.
+ORDER = {
+    "syncsde_engine/method": [
+        "schedule",
+        "sparse",
+        "coupling",
+        "canvas",
+        "transforms",
+        "noise",
+        "strategies",
+        "sampler",
+        "inversion",
+        "regions",
+    ],
+    "syncsde_engine/mesh": ["mesh", "raster", "files", "intake", "views", "bake"],
+    "server": ["errors", "models", "store", "work", "launch", "http", "commands"],
+}
+METHOD_TAKES = {"errors", "config"}  # of the engine outside its folder
 
 
 def imports(path: Path) -> set[str]:
@@ -69,12 +76,14 @@ def taken(path: Path, packages: set[str]) -> set[str]:
     return {".".join(name.split(".")[:2]) for name in found if name.split(".")[0] in packages}
 
 
-def relative_imports(path: Path) -> set[str]:
-    """First names of relative imports, wherever they lead."""
+def inside(path: Path) -> set[str]:
+    """What a file imports by relative imports, as dotted names from the repository's root."""
     found = set()
+    here = path.relative_to(ROOT).parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            found |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
+            base = [*here[: -node.level], *(node.module.split(".") if node.module else [])]
+            found |= {".".join([*base, alias.name]) for alias in node.names}
     return found
 
 
@@ -95,20 +104,45 @@ def test_ruff_bans_the_same_imports_and_says_why(folder):
     assert all(ban["msg"].endswith(".") for ban in bans.values())
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "server").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "server").rglob("*.py")), ids=lambda path: path.name
+)
 def test_server_takes_little_from_outside(path):
     allowed = SERVER_TAKES
-    if path.name in WORKER:
+    name = path.relative_to(ROOT / "server").as_posix()
+    if name in WORKER:
         allowed = WORKER_TAKES
-    elif path.name in COMMANDS:
+    elif name in COMMANDS:
         allowed = COMMANDS_TAKE
     assert taken(path, {"blender_addon", "syncsde_engine", "syncsde_server"}) <= allowed
 
 
-@pytest.mark.parametrize("name", METHOD)
-def test_the_method_imports_downwards_only(name):
-    below = set(METHOD[: METHOD.index(name)])
-    assert relative_imports(ROOT / "syncsde_engine" / f"{name}.py") <= below
+@pytest.mark.parametrize(
+    ("folder", "name"), [(folder, name) for folder, names in ORDER.items() for name in names]
+)
+def test_rooms_import_downwards_only(folder, name):
+    place = ROOT / folder / name
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    start = folder.replace("/", ".") + "."
+    allowed = {*ORDER[folder][: ORDER[folder].index(name)], name}
+    for path in files:
+        taken = {found.removeprefix(start) for found in inside(path) if found.startswith(start)}
+        assert {found.split(".")[0] for found in taken} <= allowed, path
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_every_module_has_its_place_in_the_order(folder):
+    found = {path.stem for path in (ROOT / folder).iterdir() if path.suffix == ".py"}
+    found |= {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+    assert found - {"__init__", "__main__"} == set(ORDER[folder])
+
+
+def test_the_method_takes_nothing_else_of_the_engine():
+    for path in (ROOT / "syncsde_engine" / "method").glob("*.py"):
+        outside = {
+            name.split(".")[1] for name in inside(path) if name.startswith("syncsde_engine.")
+        }
+        assert outside - {"method"} <= METHOD_TAKES, path
 
 
 @pytest.mark.parametrize("folder", ["models", "mesh"])
@@ -117,7 +151,8 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
     for path in engine.rglob("*.py"):
         place = path.relative_to(engine).parts[0]
         if place not in (folder, "tasks", "cli"):
-            assert folder not in relative_imports(path), path
+            start = f"syncsde_engine.{folder}"
+            assert not any(name.startswith(f"{start}.") or name == start for name in inside(path))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DeviceUnavailable
-from ..schedule import Step
+from ..method.schedule import Step
 from ..usage import Usage
 from . import matching
 from .lattice import Phases, in_phase

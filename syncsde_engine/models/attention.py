@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..schedule import Step
+from ..method.schedule import Step
 
 # pyright: reportIncompatibleMethodOverride=false
 # A tuple's method `index` is nothing that a Layer needs.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_attention
 
 from ..errors import InvalidRequest
-from ..schedule import Step
+from ..method.schedule import Step
 from .attention import Layer
 
 COARSE = 16 * 16  # tokens: the layers at which the authors read the words

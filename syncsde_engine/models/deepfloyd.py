@@ -17,7 +17,7 @@ from transformers import T5EncoderModel, T5Tokenizer
 from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
 
 from ..errors import InvalidRequest, MissingWeights
-from ..schedule import Schedule, Step
+from ..method.schedule import Schedule, Step
 from ..usage import Usage
 from . import folder as parts
 from .prompts import tokenize

@@ -23,7 +23,7 @@ from ..exemplar.lattice import Lattice, at_all_scales
 from ..exemplar.maps import stacked
 from ..exemplar.picture import Floats, Picture, scaled, scales
 from ..exemplar.sites import Ground
-from ..schedule import Schedule
+from ..method.schedule import Schedule
 from ..usage import Usage
 from .catalogue import Settings
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..schedule import Step
+from ..method.schedule import Step
 from .attention import Attend, KeysValues, Words
 
 CONTROL_END = 0.99  # share of the steps after which the ControlNet is silent

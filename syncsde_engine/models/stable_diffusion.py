@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import InvalidRequest
+from ..method.schedule import Schedule, Step
 from ..preview import Projection
-from ..schedule import Schedule, Step
 from ..usage import Usage
 from . import folder as parts
 from .attention import Attend, Words, project, require_plain, take_over

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..sampler import State
+    from ..method.sampler import State
 
 Artifacts = dict[str, bytes]  # file name -> content, e.g. "image.png", "views/00.png"
 

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from .. import pictures
 from ..config import MOST_LAYERS, AmbiguousConfig
-from ..coupling import Coupling
 from ..errors import InvalidRequest
+from ..method.noise import gaussian
+from ..method.sampler import Denoiser
+from ..method.schedule import Step
+from ..method.sparse import Coupling
+from ..method.strategies import Independent
+from ..method.transforms import turned
 from ..models import catalogue
 from ..models.deepfloyd import DeepFloyd, GuidedPixels, Upscaler
-from ..noise import gaussian
-from ..sampler import Denoiser
-from ..schedule import Step
-from ..strategies import Independent
-from ..transforms import turned
 from . import Artifacts, Progress
 from .session import Session
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from .. import pictures
-from ..canvas import Canvas
 from ..config import MaskConfig
 from ..errors import InvalidRequest
+from ..method.canvas import Canvas
+from ..method.noise import gaussian
+from ..method.sampler import Denoiser
+from ..method.schedule import Step
 from ..models.exemplar import Exemplar
-from ..noise import gaussian
-from ..sampler import Denoiser
-from ..schedule import Step
 from . import Artifacts, Progress, mask_likeness
 from .session import Session
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 
-from ..canvas import Canvas
+from ..method.canvas import Canvas
 
 
 def crops(height: int, width: int, side: int, tops: list[int], lefts: list[int]) -> Canvas:

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..config import EditConfig
-from ..coupling import Coupling
 from ..errors import InvalidRequest
+from ..method.noise import Noise, gaussian
+from ..method.sampler import Denoiser
+from ..method.schedule import Step
+from ..method.sparse import Coupling
+from ..method.strategies import Independent
 from ..models.attention import Layer
 from ..models.attention_maps import self_attention_layers
 from ..models.stable_diffusion import StableDiffusion
-from ..noise import Noise, gaussian
-from ..sampler import Denoiser
-from ..schedule import Step
-from ..strategies import Independent
 from . import Progress
 from .session import Session
 

@@ -15,20 +15,21 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..config import TaskConfig
-from ..coupling import Coupling, Overlap, disagreement, first
 from ..errors import InvalidRequest
-from ..inversion import invert
+from ..method.coupling import Overlap, disagreement, first
+from ..method.inversion import invert
+from ..method.noise import Noise
+from ..method.sampler import Denoiser, sample
+from ..method.schedule import Schedule, Step
+from ..method.sparse import Coupling
+from ..method.strategies import Strategy, strategy
 from ..models import catalogue
 from ..models.catalogue import Settings
 from ..models.devices import pick_device
 from ..models.exemplar import SETTINGS as EXEMPLAR_SETTINGS
 from ..models.exemplar import Exemplar
-from ..noise import Noise
 from ..preview import Picture, Preview, Watched
 from ..report import report
-from ..sampler import Denoiser, sample
-from ..schedule import Schedule, Step
-from ..strategies import Strategy, strategy
 from ..usage import Clock, Usage
 from . import Artifacts, Progress, Saved
 

@@ -13,15 +13,17 @@ from typing import Any
 
 from ..config import TextureConfig
 from ..memory import give_back
-from ..mesh import io
-from ..mesh.bake import bake
-from ..mesh.fill import fill
-from ..mesh.intake import take_in
-from ..mesh.project import observe, view_maps, view_to_view
-from ..mesh.rasterize import rasterizer
-from ..mesh.rigs import front, neighbours
-from ..mesh.seams import density, seams
-from ..mesh.texels import used_texels
+from ..mesh.bake.blend import bake
+from ..mesh.bake.fill import fill
+from ..mesh.bake.seams import density, seams
+from ..mesh.bake.texels import used_texels
+from ..mesh.files import io
+from ..mesh.intake.take_in import take_in
+from ..mesh.raster.rasterize import rasterizer
+from ..mesh.views.maps import view_maps
+from ..mesh.views.pairs import view_to_view
+from ..mesh.views.rigs import front, neighbours
+from ..mesh.views.scene import observe
 from ..models.catalogue import Settings
 from ..models.exemplar import Exemplar
 from ..preview import side_by_side

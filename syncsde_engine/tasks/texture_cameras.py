@@ -13,12 +13,12 @@ import torch
 
 from ..config import TextureConfig, Viewpoint
 from ..errors import InvalidRequest
-from ..mesh.bake import Baked
-from ..mesh.cameras import Camera, look_at, paper_cameras
+from ..mesh.bake.blend import Baked
 from ..mesh.mesh import Mesh, Normalization
-from ..mesh.project import Scene
-from ..mesh.rasterize import Rasterizer
-from ..mesh.rigs import extend, framed, front_first, ring_cameras
+from ..mesh.raster.rasterize import Rasterizer
+from ..mesh.views.cameras import Camera, look_at, paper_cameras
+from ..mesh.views.rigs import extend, framed, front_first, ring_cameras
+from ..mesh.views.scene import Scene
 
 MULTIPLE = 8  # pixels that become one latent
 MOST_NAMED = 5  # objects in warnings

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from .. import pictures
 from ..exemplar.maps import PLAIN
-from ..mesh import io
+from ..mesh.files import io
 from ..mesh.mesh import Mesh
-from ..mesh.project import Scene, depth_control, view_maps
-from ..mesh.render import render
+from ..mesh.views.control import depth_control
+from ..mesh.views.maps import view_maps
+from ..mesh.views.render import render
+from ..mesh.views.scene import Scene
 from . import Artifacts
 
 SHEET_CELL = 160  # pixels

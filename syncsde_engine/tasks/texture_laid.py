@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config import TextureConfig
-from ..coupling import Coupling, Overlap, everyone
 from ..exemplar.denoiser import Draft
 from ..exemplar.layout import Layout, agreed, grown, laid
 from ..exemplar.picture import Floats
 from ..exemplar.sites import Ground
-from ..mesh.bake import Baked
-from ..mesh.frames import tangents
+from ..mesh.bake.blend import Baked
 from ..mesh.mesh import areas
-from ..mesh.sight import POWER
+from ..mesh.views.frames import tangents
+from ..mesh.views.kernels import POWER
+from ..method.coupling import Overlap, everyone
+from ..method.sparse import Coupling
 from ..models.exemplar import Exemplar, Part, image_of
 from .likeness import Likenesses
 from .texture_likeness import part_of_faces, unit_of

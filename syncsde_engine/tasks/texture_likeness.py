@@ -12,11 +12,12 @@ from torch import Tensor
 from ..config import TextureConfig
 from ..errors import InvalidRequest
 from ..exemplar.picture import levels_of, telling_size
-from ..mesh.cameras import Camera
-from ..mesh.frames import surface_ground
-from ..mesh.lattices import surface_lattice
 from ..mesh.mesh import Mesh
-from ..mesh.project import Scene, ViewMaps, view_maps
+from ..mesh.views.cameras import Camera
+from ..mesh.views.frames import surface_ground
+from ..mesh.views.lattices import surface_lattice
+from ..mesh.views.maps import ViewMaps, view_maps
+from ..mesh.views.scene import Scene
 from ..models.exemplar import Exemplar, Part
 from .likeness import Likeness, Likenesses
 from .texture_cameras import MULTIPLE

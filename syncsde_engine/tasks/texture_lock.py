@@ -20,14 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from .. import pictures
-from ..coupling import Overlap
 from ..errors import InvalidRequest
-from ..mesh.atlas import Texture
-from ..mesh.bake import Baked
-from ..mesh.fill import TRUSTED, blend, by_object, distance_to, rim
-from ..mesh.project import Scene
-from ..mesh.render import render
-from ..schedule import Step
+from ..mesh.bake.blend import Baked
+from ..mesh.bake.fill import TRUSTED, blend, by_object, distance_to, rim
+from ..mesh.intake.atlas import Texture
+from ..mesh.views.render import render
+from ..mesh.views.scene import Scene
+from ..method.coupling import Overlap
+from ..method.schedule import Step
 from .session import Space
 
 BACKDROP = 0.5  # behind the kept texture, as the network sees it

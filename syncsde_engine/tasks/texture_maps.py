@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..config import TextureConfig
 from ..exemplar.maps import CHANNELS, PLAIN
-from ..mesh.bake import Baked
-from ..mesh.fill import fill as fill_colors
-from ..mesh.fill import fill_gutters
-from ..mesh.intake import Intake
-from ..mesh.tangent_space import in_tangent_space
+from ..mesh.bake.blend import Baked
+from ..mesh.bake.fill import fill as fill_colors
+from ..mesh.bake.fill import fill_gutters
+from ..mesh.bake.tangent_space import in_tangent_space
+from ..mesh.intake.take_in import Intake
 from .likeness import Likenesses
 from .texture_files import Images, map_files, texture_files
 

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from ..config import TextureConfig
 from ..errors import InvalidRequest
-from ..mesh.cameras import Camera
 from ..mesh.mesh import Mesh
-from ..mesh.project import Scene, ViewMaps, depth_control
+from ..mesh.views.cameras import Camera
+from ..mesh.views.control import depth_control
+from ..mesh.views.maps import ViewMaps
+from ..mesh.views.scene import Scene
+from ..method.regions import RegionalDenoiser, Regions, guided_rows, regions
+from ..method.sampler import Denoiser
 from ..models.catalogue import Settings
-from ..regions import RegionalDenoiser, Regions, guided_rows, regions
-from ..sampler import Denoiser
 
 if TYPE_CHECKING:
     from ..models.attention import Attend

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from .. import pictures
-from ..canvas import Canvas
 from ..config import WideConfig
 from ..errors import InvalidRequest
+from ..method.canvas import Canvas
 from ..models.exemplar import Exemplar
 from . import Artifacts, Progress
 from .extend import extended_size, join

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..canvas import Canvas
 from ..config import MaskConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
 from ..exemplar.lattice import flat_lattice
 from ..exemplar.picture import Picture, levels_of, sized, telling_size
 from ..exemplar.sites import flat_ground
+from ..method.canvas import Canvas
 from ..models.exemplar import Exemplar, Part
 from .likeness import Likenesses
 

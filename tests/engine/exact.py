@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from syncsde_engine import noise
-from syncsde_engine.coupling import Overlap
-from syncsde_engine.schedule import Step
+from syncsde_engine.method import noise
+from syncsde_engine.method.coupling import Overlap
+from syncsde_engine.method.schedule import Step
 
 STABLE_DIFFUSION = {
     "beta_start": 0.00085,

@@ -12,12 +12,12 @@ from PIL import Image
 
 from syncsde_engine import tasks
 from syncsde_engine.config import AmbiguousConfig
-from syncsde_engine.coupling import earlier
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.sampler import sample
-from syncsde_engine.schedule import Schedule
-from syncsde_engine.strategies import Independent, SyncSDE
-from syncsde_engine.transforms import TRANSFORMS, turned
+from syncsde_engine.method.coupling import earlier
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.schedule import Schedule
+from syncsde_engine.method.strategies import Independent, SyncSDE
+from syncsde_engine.method.transforms import TRANSFORMS, turned
 from tests.engine.exact import STABLE_DIFFUSION, ExactDenoiser, start
 
 

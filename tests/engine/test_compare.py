@@ -10,8 +10,8 @@ from PIL import Image
 
 from syncsde_engine import config
 from syncsde_engine.cli import main, table
+from syncsde_engine.method.strategies import SyncSDE
 from syncsde_engine.models.stable_diffusion import StableDiffusion
-from syncsde_engine.strategies import SyncSDE
 from tests import meshes
 
 WIDE = ["--prompt", "moss", "--width", "128", "--patch-size", "64", "--stride", "0.5"]

@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from syncsde_engine.canvas import Canvas
-from syncsde_engine.coupling import disagreement, earlier, everyone, first
+from syncsde_engine.method.canvas import Canvas
+from syncsde_engine.method.coupling import disagreement, earlier, everyone, first
 from tests.engine.exact import random_overlap, start
 
 COUNT, CHANNELS, SIDE = 5, 4, 6

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from syncsde_engine import noise, pictures, tasks, words
+from syncsde_engine import pictures, tasks, words
 from syncsde_engine.config import EditConfig
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.inversion import invert
+from syncsde_engine.method import noise
+from syncsde_engine.method.inversion import invert
+from syncsde_engine.method.strategies import SyncSDE
 from syncsde_engine.models.attention_maps import (
     Recorder,
     columns,
@@ -24,7 +26,6 @@ from syncsde_engine.models.attention_maps import (
     self_attention_layers,
 )
 from syncsde_engine.models.stable_diffusion import StableDiffusion
-from syncsde_engine.strategies import SyncSDE
 from syncsde_engine.tasks.edit import working_size
 from syncsde_engine.tasks.rivals import method
 

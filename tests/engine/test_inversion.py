@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from syncsde_engine.canvas import Canvas
 from syncsde_engine.errors import NumericalFailure
-from syncsde_engine.inversion import ascend, invert, levels
-from syncsde_engine.sampler import sample
-from syncsde_engine.schedule import Schedule
-from syncsde_engine.strategies import strategy
+from syncsde_engine.method.canvas import Canvas
+from syncsde_engine.method.inversion import ascend, invert, levels
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.schedule import Schedule
+from syncsde_engine.method.strategies import strategy
 from tests.engine.exact import STABLE_DIFFUSION, ExactDenoiser, GaussianDenoiser
 
 SCHEDULE = Schedule.from_config(STABLE_DIFFUSION)

@@ -18,7 +18,7 @@ from syncsde_engine.exemplar.lattice import (
 from syncsde_engine.exemplar.picture import Picture, scales, sized
 from syncsde_engine.exemplar.sites import Ground, flat
 from syncsde_engine.library import materials
-from syncsde_engine.mesh.lattices import surface_lattice
+from syncsde_engine.mesh.views.lattices import surface_lattice
 from syncsde_engine.tasks.likeness import by_name
 
 LATTICES = {

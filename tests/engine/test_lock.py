@@ -9,16 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from syncsde_engine.coupling import earlier, everyone
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import paper_cameras
-from syncsde_engine.mesh.io import load, to_safetensors
-from syncsde_engine.mesh.project import observe, view_to_view
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.files.io import load, to_safetensors
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.mesh.views.pairs import view_to_view
+from syncsde_engine.mesh.views.scene import observe
+from syncsde_engine.method.coupling import earlier, everyone
+from syncsde_engine.method.noise import Noise
 from syncsde_engine.models.loading import load as load_model
-from syncsde_engine.noise import Noise
 from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from syncsde_engine.tasks.texture_lock import Lock

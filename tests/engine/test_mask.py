@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from syncsde_engine import pictures
-from syncsde_engine.coupling import earlier
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.schedule import Schedule
+from syncsde_engine.method.coupling import earlier
+from syncsde_engine.method.schedule import Schedule
 from syncsde_engine.tasks.mask import Bootstrapped, layers, topmost
 from tests.engine.exact import STABLE_DIFFUSION, start
 from tests.engine.running import finish

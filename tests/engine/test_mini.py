@@ -4,16 +4,19 @@
 import pytest
 import torch
 
-from syncsde_engine.coupling import earlier
-from syncsde_engine.mesh.cameras import Camera
 from syncsde_engine.mesh.mesh import normalise
-from syncsde_engine.mesh.project import depth_control, observe, view_maps, view_to_view
-from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.control import depth_control
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.pairs import view_to_view
+from syncsde_engine.mesh.views.scene import observe
+from syncsde_engine.method.coupling import earlier
+from syncsde_engine.method.noise import Noise
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.strategies import SyncSDE
 from syncsde_engine.models import catalogue
 from syncsde_engine.models.loading import load
-from syncsde_engine.noise import Noise
-from syncsde_engine.sampler import sample
-from syncsde_engine.strategies import SyncSDE
 from tests.mesh.shapes import icosphere
 
 FOLDER = catalogue.locate("mini")

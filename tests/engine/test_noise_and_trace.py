@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from syncsde_engine.cli import main
 from syncsde_engine.errors import NumericalFailure
-from syncsde_engine.noise import gaussian
-from syncsde_engine.strategies import SyncSDE
+from syncsde_engine.method.noise import gaussian
+from syncsde_engine.method.strategies import SyncSDE
 
 SHAPE = (3, 4, 8, 8)  # 3 patches of 64 pixels, 32 apart
 WIDE = ["--prompt", "moss", "--width", "128", "--patch-size", "64", "--stride", "0.5"]

@@ -4,11 +4,11 @@
 import pytest
 import torch
 
-from syncsde_engine.coupling import Overlap
-from syncsde_engine.regions import RegionalDenoiser, Regions, guided_rows, regions
-from syncsde_engine.sampler import sample
-from syncsde_engine.schedule import Schedule
-from syncsde_engine.strategies import strategy
+from syncsde_engine.method.coupling import Overlap
+from syncsde_engine.method.regions import RegionalDenoiser, Regions, guided_rows, regions
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.schedule import Schedule
+from syncsde_engine.method.strategies import strategy
 from tests.engine.exact import STABLE_DIFFUSION, ExactDenoiser, start
 
 SIDE = 8

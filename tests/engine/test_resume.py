@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from torch.nn.functional import avg_pool2d
 
 from syncsde_engine import tasks
-from syncsde_engine.mesh.io import load as load_mesh
-from syncsde_engine.mesh.io import to_safetensors
+from syncsde_engine.mesh.files.io import load as load_mesh
+from syncsde_engine.mesh.files.io import to_safetensors
 from syncsde_engine.models import catalogue, loading
 from syncsde_engine.preview import side_by_side
 from syncsde_engine.request import build

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from syncsde_engine import noise, pictures, tasks
+from syncsde_engine import pictures, tasks
 from syncsde_engine.config import EditConfig
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.method import noise
 from syncsde_engine.models.attention import Layer
 from syncsde_engine.models.attention_maps import self_attention_layers
 from syncsde_engine.models.stable_diffusion import StableDiffusion

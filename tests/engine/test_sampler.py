@@ -4,15 +4,15 @@
 import pytest
 import torch
 
-from syncsde_engine import noise
-from syncsde_engine.canvas import Canvas
 from syncsde_engine.config import StrategyName
-from syncsde_engine.coupling import disagreement, earlier, first
 from syncsde_engine.errors import NumericalFailure
-from syncsde_engine.noise import Noise
-from syncsde_engine.sampler import sample
-from syncsde_engine.schedule import Schedule
-from syncsde_engine.strategies import Independent, SyncSDE, strategy
+from syncsde_engine.method import noise
+from syncsde_engine.method.canvas import Canvas
+from syncsde_engine.method.coupling import disagreement, earlier, first
+from syncsde_engine.method.noise import Noise
+from syncsde_engine.method.sampler import sample
+from syncsde_engine.method.schedule import Schedule
+from syncsde_engine.method.strategies import Independent, SyncSDE, strategy
 from tests.engine.exact import (
     STABLE_DIFFUSION,
     ExactDenoiser,

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.schedule import Schedule
+from syncsde_engine.method.schedule import Schedule
 from tests.engine.exact import STABLE_DIFFUSION
 
 CASES = {

@@ -9,9 +9,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from syncsde_engine.config import StrategyName
-from syncsde_engine.coupling import earlier, everyone
-from syncsde_engine.schedule import Schedule
-from syncsde_engine.strategies import Averaged, Independent, SyncSDE, strategy
+from syncsde_engine.method.coupling import earlier, everyone
+from syncsde_engine.method.schedule import Schedule
+from syncsde_engine.method.strategies import Averaged, Independent, SyncSDE, strategy
 from tests.engine.exact import STABLE_DIFFUSION, random_overlap, start
 
 COUNT, CHANNELS, SIDE = 5, 4, 6

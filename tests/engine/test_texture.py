@@ -13,11 +13,11 @@ import trimesh
 from PIL import Image
 
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
-from syncsde_engine.mesh.cameras import paper_cameras
-from syncsde_engine.mesh.io import load, to_safetensors
+from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.mesh.mesh import Mesh
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.method.regions import regions
 from syncsde_engine.models.catalogue import Settings
-from syncsde_engine.regions import regions
 from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from syncsde_engine.tasks.texture_prompts import (

@@ -14,7 +14,7 @@ from syncsde_engine import tasks
 from syncsde_engine.cli import main
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.library import find, materials, recolor
-from syncsde_engine.mesh.io import load, to_safetensors
+from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.request import build
 from tests import meshes
 from tests.engine.running import finish

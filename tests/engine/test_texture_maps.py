@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syncsde_engine.mesh.io import load, to_safetensors
+from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.tasks.texture_files import map_files
 from tests import meshes
 from tests.engine.running import finish

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from syncsde_engine import pictures, tasks
-from syncsde_engine.coupling import earlier
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.noise import gaussian
+from syncsde_engine.method.coupling import earlier
+from syncsde_engine.method.noise import gaussian
 from syncsde_engine.request import build
 from syncsde_engine.tasks.extend import FADE, join
 from syncsde_engine.tasks.patches import crops, starts

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
-from syncsde_engine.mesh.cameras import paper_cameras
-from syncsde_engine.mesh.charts import chart_unwrap
-from syncsde_engine.mesh.project import Scene, observe
-from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.intake.charts import chart_unwrap
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.mesh.views.scene import Scene, observe
 from tests.mesh.shapes import lumpy
 
 

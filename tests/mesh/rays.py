@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from syncsde_engine.mesh.cameras import Camera
 from syncsde_engine.mesh.mesh import Mesh
+from syncsde_engine.mesh.views.cameras import Camera
 
 
 class Hits(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from syncsde_engine.mesh.charts import chart_unwrap
+from syncsde_engine.mesh.intake.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import Mesh, normalise
 
 

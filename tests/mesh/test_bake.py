@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh import gather as gathering
-from syncsde_engine.mesh import silhouettes
-from syncsde_engine.mesh import texels as texel_module
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import Camera, paper_cameras
-from syncsde_engine.mesh.project import Scene, observe, view_maps
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.bake import gather as gathering
+from syncsde_engine.mesh.bake import texels as texel_module
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views import silhouettes
+from syncsde_engine.mesh.views.cameras import Camera, paper_cameras
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.scene import Scene, observe
 from tests.mesh.shapes import color, icosphere, join, quad
 
 BUILTIN = rasterizer("builtin")

@@ -12,14 +12,15 @@ import pytest
 import trimesh
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh.cameras import paper_cameras
-from syncsde_engine.mesh.intake import take_in
-from syncsde_engine.mesh.io import SUFFIXES, load
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.files.io import SUFFIXES, load
+from syncsde_engine.mesh.intake.sanitize import Defects
+from syncsde_engine.mesh.intake.take_in import take_in
 from syncsde_engine.mesh.mesh import Mesh
-from syncsde_engine.mesh.project import observe, view_maps
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.sanitise import Defects
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.scene import observe
 from tests.mesh.shapes import join, lumpy, quad
 
 SECONDS = 20  # after that it hangs

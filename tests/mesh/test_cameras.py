@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh.cameras import (
+from syncsde_engine.mesh.views.cameras import (
     BACK,
     FRONT,
     Camera,

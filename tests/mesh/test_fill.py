@@ -6,12 +6,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from syncsde_engine.mesh import fill as filling
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.fill import fill, fill_gutters, fill_surface
+from syncsde_engine.mesh.bake import fill as filling
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.fill import fill, fill_gutters, fill_surface
+from syncsde_engine.mesh.bake.texels import Texels, used_texels
 from syncsde_engine.mesh.mesh import Mesh
-from syncsde_engine.mesh.project import Scene, view_maps
-from syncsde_engine.mesh.texels import Texels, used_texels
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.scene import Scene
 
 
 @pytest.fixture

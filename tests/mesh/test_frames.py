@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from syncsde_engine.exemplar.sites import NEAR, PATCH, flat
-from syncsde_engine.mesh.cameras import Camera
-from syncsde_engine.mesh.frames import surface_ground, tangents
-from syncsde_engine.mesh.project import observe, view_maps
-from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.frames import surface_ground, tangents
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.scene import observe
 from tests.mesh.rays import cast, rays_of
 from tests.mesh.shapes import join, quad
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh.intake import take_in
+from syncsde_engine.mesh.intake.sanitize import first_alike, sanitise
+from syncsde_engine.mesh.intake.take_in import take_in
 from syncsde_engine.mesh.mesh import Mesh, check, check_uvs, weld
-from syncsde_engine.mesh.sanitise import first_alike, sanitise
 from tests.mesh.shapes import icosphere, join, lumpy, quad
 
 

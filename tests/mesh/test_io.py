@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
-from syncsde_engine.mesh.io import from_safetensors, load, textured_glb, to_safetensors
+from syncsde_engine.mesh.files.io import from_safetensors, load, textured_glb, to_safetensors
 from syncsde_engine.mesh.mesh import areas, normals
 from syncsde_engine.pictures import png
 from tests.mesh.shapes import icosphere, quad, touching

@@ -9,17 +9,19 @@ import pytest
 import torch
 import trimesh
 
-from syncsde_engine.mesh import gather as gathering
-from syncsde_engine.mesh import project, silhouettes
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import paper_cameras
-from syncsde_engine.mesh.charts import chart_unwrap
-from syncsde_engine.mesh.fill import fill
+from syncsde_engine.mesh.bake import gather as gathering
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.fill import fill
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.intake.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import Mesh, normalise
-from syncsde_engine.mesh.project import object_of, observe, view_maps, view_to_view
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.render import render
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views import pairs, silhouettes
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.mesh.views.maps import object_of, view_maps
+from syncsde_engine.mesh.views.pairs import view_to_view
+from syncsde_engine.mesh.views.render import render
+from syncsde_engine.mesh.views.scene import observe
 from syncsde_engine.tasks.texture_files import files_of, texture_files
 from tests.mesh.shapes import icosphere, join, plain_uvs, quad, touching
 
@@ -43,7 +45,7 @@ def views(scene):
 @pytest.mark.parametrize("compiled", [True, False])
 def test_views_are_paired_within_objects_only(scene, compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(project, "pair_pixels", None)
+        monkeypatch.setattr(pairs, "pair_pixels", None)
     overlap = view_to_view(scene, 48)
     owner = object_of(scene, view_maps(scene, 48).face).flatten()
     assert torch.equal(owner[overlap.looks], owner[overlap.source])

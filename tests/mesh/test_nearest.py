@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from syncsde_engine.mesh import nearest
-from syncsde_engine.mesh.nearest import nearest_chosen
+from syncsde_engine.mesh.bake import nearest
+from syncsde_engine.mesh.bake.nearest import nearest_chosen
 
 
 def spots(height: int, width: int, share: float, seed: int) -> np.ndarray:

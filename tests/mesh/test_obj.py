@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from syncsde_engine.errors import InvalidMesh
+from syncsde_engine.mesh.files.obj import read_obj
+from syncsde_engine.mesh.intake.sanitize import sanitise
 from syncsde_engine.mesh.mesh import Mesh, areas
-from syncsde_engine.mesh.obj import read_obj
-from syncsde_engine.mesh.sanitise import sanitise
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 

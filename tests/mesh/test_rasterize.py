@@ -8,13 +8,13 @@ import torch
 from scipy.spatial import Delaunay
 
 from syncsde_engine.errors import DeviceUnavailable
-from syncsde_engine.mesh.cameras import Camera, clip_positions, paper_cameras
 from syncsde_engine.mesh.mesh import Mesh
-from syncsde_engine.mesh.project import rays_of as rays
-from syncsde_engine.mesh.project import view_depth
-from syncsde_engine.mesh.raster import interpolate
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.rasterize_builtin import BuiltinRasterizer
+from syncsde_engine.mesh.raster.buffers import interpolate
+from syncsde_engine.mesh.raster.builtin import BuiltinRasterizer
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera, clip_positions, paper_cameras
+from syncsde_engine.mesh.views.maps import rays_of as rays
+from syncsde_engine.mesh.views.scene import view_depth
 from tests.mesh.opengl import face_ids
 from tests.mesh.rays import cast, rays_of
 from tests.mesh.shapes import lumpy, quad

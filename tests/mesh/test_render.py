@@ -3,10 +3,10 @@
 
 import torch
 
-from syncsde_engine.mesh.cameras import Camera
-from syncsde_engine.mesh.project import observe
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.render import render
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.render import render
+from syncsde_engine.mesh.views.scene import observe
 from tests.mesh.shapes import quad
 
 

@@ -5,14 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh import gather, project, silhouettes
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import Camera, clip_positions, paper_cameras
-from syncsde_engine.mesh.charts import chart_unwrap
+from syncsde_engine.mesh.bake import gather
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.intake.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import normalise
-from syncsde_engine.mesh.project import observe, view_maps, view_to_view
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.rigs import (
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views import pairs as pairing
+from syncsde_engine.mesh.views import silhouettes
+from syncsde_engine.mesh.views.cameras import Camera, clip_positions, paper_cameras
+from syncsde_engine.mesh.views.maps import view_maps
+from syncsde_engine.mesh.views.pairs import view_to_view
+from syncsde_engine.mesh.views.rigs import (
     extend,
     framed,
     front,
@@ -20,7 +24,7 @@ from syncsde_engine.mesh.rigs import (
     neighbours,
     ring_cameras,
 )
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.views.scene import observe
 from tests.mesh.shapes import icosphere, lumpy
 
 BUILTIN = rasterizer("builtin")
@@ -162,7 +166,7 @@ def test_pixels_of_every_lens_pair_at_one_spot(lens, monkeypatch):
     assert other.sum() > 1000
     assert apart[~other].max() == 0
     assert apart[other].quantile(0.95) < 0.2, "a pixel or two apart"
-    monkeypatch.setattr(project, "pair_pixels", None)
+    monkeypatch.setattr(pairing, "pair_pixels", None)
     again = view_to_view(scene, 32)
     assert abs(len(again.looks) - len(pairs.looks)) <= 2
     assert again.weight.sum() == pytest.approx(float(pairs.weight.sum()), rel=1e-3)

@@ -8,15 +8,16 @@ import pytest
 import torch
 import trimesh
 
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import paper_cameras
-from syncsde_engine.mesh.charts import chart_unwrap
-from syncsde_engine.mesh.fill import fill
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.fill import fill
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.intake.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import Mesh, normalise
-from syncsde_engine.mesh.project import observe, see
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.render import render
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import paper_cameras
+from syncsde_engine.mesh.views.render import render
+from syncsde_engine.mesh.views.scene import observe
+from syncsde_engine.mesh.views.sight import see
 from tests.mesh.shapes import lumpy, touching
 
 TEXTURE, VIEW = 256, 512  # pixels

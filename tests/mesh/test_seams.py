@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh.bake import bake
-from syncsde_engine.mesh.cameras import Camera
-from syncsde_engine.mesh.fill import fill
-from syncsde_engine.mesh.project import Scene, observe
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.seams import chart_borders, density, seams
-from syncsde_engine.mesh.texels import used_texels
+from syncsde_engine.mesh.bake.blend import bake
+from syncsde_engine.mesh.bake.fill import fill
+from syncsde_engine.mesh.bake.seams import chart_borders, density, seams
+from syncsde_engine.mesh.bake.texels import used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.scene import Scene, observe
 from tests.mesh.shapes import color, icosphere, quad, touching
 
 BUILTIN = rasterizer("builtin")

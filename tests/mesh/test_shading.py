@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from syncsde_engine.mesh.glb import textured_glb
+from syncsde_engine.mesh.files.glb import textured_glb
+from syncsde_engine.mesh.files.shading import corner_normals
 from syncsde_engine.mesh.mesh import Mesh, normals
-from syncsde_engine.mesh.shading import corner_normals
 from syncsde_engine.pictures import png
 from tests.mesh.shapes import icosphere
 

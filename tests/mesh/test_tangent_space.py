@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from syncsde_engine.mesh import texels as texel_module
-from syncsde_engine.mesh.cameras import Camera
-from syncsde_engine.mesh.charts import chart_unwrap
-from syncsde_engine.mesh.frames import tangents
+from syncsde_engine.mesh.bake import texels as texel_module
+from syncsde_engine.mesh.bake.tangent_space import corner_tangents, in_tangent_space
+from syncsde_engine.mesh.bake.texels import Texels, used_texels
+from syncsde_engine.mesh.files.shading import corner_normals
+from syncsde_engine.mesh.intake.charts import chart_unwrap
 from syncsde_engine.mesh.mesh import Mesh
-from syncsde_engine.mesh.project import observe
-from syncsde_engine.mesh.rasterize import rasterizer
-from syncsde_engine.mesh.shading import corner_normals
-from syncsde_engine.mesh.tangent_space import corner_tangents, in_tangent_space
-from syncsde_engine.mesh.texels import Texels, used_texels
+from syncsde_engine.mesh.raster.rasterize import rasterizer
+from syncsde_engine.mesh.views.cameras import Camera
+from syncsde_engine.mesh.views.frames import tangents
+from syncsde_engine.mesh.views.scene import observe
 from syncsde_engine.tasks.texture_maps import encoded
 from tests.mesh.shapes import lumpy, quad
 
@@ -56,7 +56,7 @@ def turned(mesh: Mesh, degrees: float, mirrored: bool = False) -> Mesh:
 def test_flat_stays_flat_to_the_last_bit(unwrapped, monkeypatch):
     mesh = chart_unwrap(lumpy(3), 64, 2) if unwrapped else turned(quad(1.0), 33)
     texels = texels_of(mesh)
-    monkeypatch.setattr("syncsde_engine.mesh.tangent_space.CHUNK", 1000)
+    monkeypatch.setattr("syncsde_engine.mesh.bake.tangent_space.CHUNK", 1000)
     flat = torch.tensor([0.0, 0.0, 1.0]).expand(len(texels.place), 3)
     found = in_tangent_space(texels, smooth_normals(texels), flat)
     assert torch.equal(found, flat)

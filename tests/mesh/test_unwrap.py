@@ -10,12 +10,12 @@ import torch
 from scipy import ndimage
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh import unwrap as unwrapping
-from syncsde_engine.mesh.charts import chart_unwrap
+from syncsde_engine.mesh.intake import unwrap as unwrapping
+from syncsde_engine.mesh.intake.charts import chart_unwrap
+from syncsde_engine.mesh.intake.unwrap import unwrap
 from syncsde_engine.mesh.mesh import Mesh, areas, check, check_uvs
-from syncsde_engine.mesh.raster import uv_clip
-from syncsde_engine.mesh.rasterize_builtin import BuiltinRasterizer
-from syncsde_engine.mesh.unwrap import unwrap
+from syncsde_engine.mesh.raster.buffers import uv_clip
+from syncsde_engine.mesh.raster.builtin import BuiltinRasterizer
 from tests.mesh.shapes import icosphere, lumpy, quad
 
 

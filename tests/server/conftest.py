@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from syncsde_server.jobs import Jobs
+from syncsde_server.store.jobs import Jobs
 from tests.server.running import COMMAND, Engine, start
 
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from syncsde_engine import config, errors, tasks
-from syncsde_server import checkpoint, faults
+from syncsde_server.work import checkpoint, faults
 
 Fault = Literal["none", "kill", "raise", "invalid", "hang", "print", "disk_full", "memory", "bomb"]
 POINTS = ("claim", "step", "checkpoint", "result", "commit", "cancel", "cancelling")
@@ -205,7 +205,7 @@ def after(flag: str) -> Path:
 if __name__ == "__main__":
     register()
     if sys.argv[1] == "--worker":
-        from syncsde_server import worker
+        from syncsde_server.work import worker
 
         install_faults(after("--blobs").parent, in_worker=True)
         sys.exit(worker.main(sys.argv[2:]))

@@ -21,7 +21,7 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
 if __name__ == "__main__":
     sys.addaudithook(watch)
     if sys.argv[2] == "--worker":
-        from syncsde_server import worker
+        from syncsde_server.work import worker
 
         sys.exit(worker.main(sys.argv[3:]))
     from syncsde_server.__main__ import main

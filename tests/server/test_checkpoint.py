@@ -10,9 +10,9 @@ import pytest
 import safetensors.numpy
 
 from syncsde_engine.tasks import Progress
-from syncsde_server import checkpoint as checkpoint_module
-from syncsde_server.checkpoint import Checkpoint, Unusable
-from syncsde_server.files import keep_checkpoints
+from syncsde_server.store.files import keep_checkpoints
+from syncsde_server.work import checkpoint as checkpoint_module
+from syncsde_server.work.checkpoint import Checkpoint, Unusable
 from tests.server.counting_engine import States
 
 JOB = "a" * 32

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from syncsde_engine import cli
-from syncsde_server import doctor
+from syncsde_server.commands import doctor
 from tests.server.running import packed, start
 
 
@@ -83,7 +83,7 @@ def test_an_interrupted_wait_leaves_the_job(real, tiny_model, capsys, monkeypatc
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("syncsde_server.commands._follow", interrupted)
+    monkeypatch.setattr("syncsde_server.commands.jobs._follow", interrupted)
     asked = [*WIDE, "--model", tiny_model.name, "--seed", "11", "--output", str(tmp_path / "out")]
     assert syncsde("submit", "wide", *asked, *place) == 5
     told = capsys.readouterr().out

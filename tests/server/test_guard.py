@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blender_addon import protocol
-from syncsde_server import guard
+from syncsde_server.http import guard
 from tests.server.running import exchange
 
 HASH = "0" * 64

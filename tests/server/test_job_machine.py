@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from blender_addon.protocol import JobRequest
-from syncsde_server.jobs import MAX_ATTEMPTS, Jobs
+from syncsde_server.store.jobs import MAX_ATTEMPTS, Jobs
 
 ERROR = {"code": "worker_crashed", "message": "gone", "hint": "", "field": None}
 RESULT = {"a.png": {"sha256": "1" * 64, "size": 1}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from blender_addon.client import Client
 from blender_addon.protocol import JobState
-from syncsde_server.leases import Leases
+from syncsde_server.store.leases import Leases
 from tests.server.running import wait_until
 
 

@@ -15,7 +15,7 @@ import pytest
 from blender_addon.client import Client, EngineError
 from blender_addon.protocol import JobRequest, JobState
 from syncsde_engine.errors import InvalidRequest
-from syncsde_server.door import Door
+from syncsde_server.launch.address import Door
 from tests.server.running import start, wait_until
 
 GUARDED = Path(__file__).with_name("guarded_engine.py")

@@ -17,7 +17,7 @@ import pytest
 
 from blender_addon import protocol
 from blender_addon.client import CLIENT, find_engine, last_words
-from syncsde_server.door import bind
+from syncsde_server.launch.address import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
 
@@ -77,7 +77,7 @@ def test_one_line_on_stdout_when_ready(tmp_path):
 
 def test_interface_imports_no_torch():
     code = (
-        "import sys, syncsde_server.__main__, syncsde_server.serving\n"
+        "import sys, syncsde_server.__main__, syncsde_server.http.serving\n"
         "print([name for name in ('torch', 'numpy', 'diffusers') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

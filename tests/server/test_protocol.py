@@ -12,7 +12,7 @@ import pytest
 
 from blender_addon import protocol
 from blender_addon.protocol import Connection, Event, Job, JobState, from_json
-from syncsde_server.strict import Submission
+from syncsde_server.http.bodies import Submission
 
 CONNECTION = Connection(1, "127.0.0.1", 1234, "secret-token", 42, "instance", "0.1.0")
 JOB = Job("a" * 32, "texture", JobState.DONE, 1, 7, 1.0, 2.0, 3.0, {"a.png": {}}, None)

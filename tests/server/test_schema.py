@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 
 from blender_addon.protocol import JobState
-from syncsde_server import schema
 from syncsde_server.errors import UnusableState
-from syncsde_server.jobs import Jobs
+from syncsde_server.store import schema
+from syncsde_server.store.jobs import Jobs
 
 # What version 1 wrote, as it stands in files of users: never to be changed.
 VERSION_1 = """

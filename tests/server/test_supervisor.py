@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from blender_addon.protocol import JobRequest, JobState, make_private
-from syncsde_server import supervisor as supervisor_module
-from syncsde_server.blobs import BlobStore
-from syncsde_server.jobs import MAX_ATTEMPTS, Jobs
-from syncsde_server.room import Room
-from syncsde_server.supervisor import Supervisor
+from syncsde_server.store.blobs import BlobStore
+from syncsde_server.store.jobs import MAX_ATTEMPTS, Jobs
+from syncsde_server.store.space import Room
+from syncsde_server.work import supervisor as supervisor_module
+from syncsde_server.work.supervisor import Supervisor
 from tests.server.running import COMMAND, is_gone, wait_until
 
 # A worker that says each of its arguments, then does every job; in them JOB is its id.

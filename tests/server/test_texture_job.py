@@ -13,7 +13,7 @@ from PIL import Image
 
 from blender_addon.client import EngineError
 from blender_addon.protocol import JobRequest, JobState
-from syncsde_engine.mesh.io import load, to_safetensors
+from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from tests import meshes

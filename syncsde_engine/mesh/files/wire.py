@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mesh as a safetensors blob, as the command line and Blender send it to a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from ...errors import InvalidMesh
+from ..mesh import Mesh, check_form
+
+TENSORS = {  # name -> dtype on the wire, columns; 0 for one number each
+    "positions": ("F32", 3),
+    "triangles": ("I32", 3),
+    "uvs": ("F32", 2),
+    "uv_triangles": ("I32", 3),
+    "face_object": ("I32", 0),
+    "face_material": ("I32", 0),
+}
+NAMES = "names"  # the tensor of bytes with the names as JSON
+NAMED = ("objects", "materials")
+MOST_NAMES = 100_000
+DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "U8": np.dtype("u1")}
+
+
+def to_safetensors(mesh: Mesh) -> bytes:
+    """The arrays of a mesh by their names in `Mesh`, and `names` of its objects and materials."""
+    arrays = {name: getattr(mesh, name) for name in TENSORS}
+    present = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
+    names = json.dumps({kind: list(getattr(mesh, kind)) for kind in NAMED})
+    present[NAMES] = np.frombuffer(names.encode(), np.uint8)
+    return safetensors.numpy.save(present)
+
+
+def from_safetensors(content: bytes, name: str = "") -> Mesh:
+    """Read a mesh from an untrusted blob: its form is checked, not yet what is in the arrays.
+
+    Without a `name` it is called as its only object. Raises InvalidMesh.
+    """
+    try:
+        tensors = dict(safetensors.deserialize(content))
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise InvalidMesh(
+            f"The mesh is not a safetensors blob ({error}).", hint="Send the mesh again."
+        ) from None
+    unknown = sorted(tensors.keys() - TENSORS.keys() - {NAMES})
+    if unknown:
+        raise InvalidMesh(
+            f"The mesh has an unknown tensor {unknown[0][:60]!r}.",
+            hint=f"Known: {', '.join((*TENSORS, NAMES))}.",
+        )
+    for key in ("positions", "triangles"):
+        if key not in tensors:
+            raise InvalidMesh(f"The mesh has no tensor {key!r}.", hint="Send the mesh again.")
+    arrays: dict[str, Any] = {
+        key: _array(key, tensors[key], dtype, columns)
+        for key, (dtype, columns) in TENSORS.items()
+        if key in tensors
+    }
+    if NAMES in tensors:
+        arrays |= _names(_array(NAMES, tensors[NAMES], "U8", 0))
+    mesh = Mesh(**arrays)
+    check_form(mesh)
+    return replace(mesh, name=name or (mesh.objects[0] if len(mesh.objects) == 1 else mesh.name))
+
+
+def _array(key: str, tensor: Mapping[str, Any], dtype: str, columns: int) -> NDArray:
+    shape = tuple(tensor["shape"])
+    right = len(shape) == 1 if columns == 0 else len(shape) == 2 and shape[1] == columns
+    if tensor["dtype"] != dtype or not right:
+        raise InvalidMesh(
+            f"The tensor {key!r} is {tensor['dtype']} of shape {shape}.",
+            hint=f"It must be {dtype} of shape (count{f', {columns}' if columns else ','}).",
+        )
+    flat = np.frombuffer(bytes(tensor["data"]), DTYPES[dtype])
+    return flat.reshape(shape).astype(DTYPES[dtype].newbyteorder("="))
+
+
+def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
+    """Read {"objects": [...], "materials": [...]}, each name once. Raises InvalidMesh."""
+    try:
+        given = json.loads(content.tobytes())
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict) or sorted(given) != sorted(NAMED):
+        raise InvalidMesh(
+            f"The tensor {NAMES!r} is no JSON object of {' and '.join(NAMED)}.",
+            hint="Send the mesh again.",
+        )
+    for kind, names in given.items():
+        fine = isinstance(names, list) and 0 < len(names) <= MOST_NAMES
+        if not fine or not all(isinstance(name, str) and 0 < len(name) <= 255 for name in names):
+            raise InvalidMesh(
+                f"The names of the {kind} are not a list of 1 to {MOST_NAMES} names.",
+                hint="Send the mesh again.",
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InvalidMesh(f"Two {kind} are called {twice!r}.", hint="Rename one.")
+    return {kind: tuple(given[kind]) for kind in NAMED}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mesh under its cameras: what decides who sees what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import mesh as meshes
+from ..mesh import Mesh
+from ..raster.buffers import Raster, Rasterizer
+from .cameras import Camera, clip_positions
+
+DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A normalised mesh under its cameras, with what decides who sees what."""
+
+    mesh: Mesh
+    cameras: tuple[Camera, ...]
+    rasterizer: Rasterizer
+    positions: Tensor  # (V, 3) float32
+    triangles: Tensor  # (F, 3) int32
+    normals: Tensor  # (F, 3) float32, geometric, on the side that the cameras see more of
+    depth: Tensor  # (N, D, E) float32, view depth; +inf where empty
+
+    def frame(self, size: int) -> tuple[int, int]:
+        """Rows and columns of views whose shorter side has `size` pixels: all have one aspect."""
+        return self.cameras[0].frame(size)
+
+
+def observe(
+    mesh: Mesh, cameras: tuple[Camera, ...], rasterizer: Rasterizer, size: int = DEPTH_SIZE
+) -> Scene:
+    """Look at a normalised mesh once from everywhere: depth maps of shorter side `size`, outsides.
+
+    Winding is not trusted: a face's outside is the side that more pixels of all views see; faces
+    that nobody sees, or both sides equally, keep their winding.
+    """
+    assert len({camera.aspect for camera in cameras}) == 1
+    device = rasterizer.device
+    positions = torch.tensor(mesh.positions, device=device)
+    triangles = torch.tensor(mesh.triangles, device=device)
+    normals = torch.tensor(meshes.normals(mesh), device=device)
+    centers = positions[triangles.long()].mean(1)
+    votes = torch.zeros(len(triangles), dtype=torch.int64, device=device)
+    depth = []
+    for camera, clip in zip(cameras, clip_positions(positions, cameras), strict=True):
+        raster = rasterizer.rasterize(clip[None], triangles, camera.frame(size))
+        depth.append(view_depth((camera,), raster)[0])
+        pixels = torch.bincount(raster.face.flatten() + 1, minlength=len(triangles) + 1)[1:]
+        toward = torch.tensor(camera.toward if camera.orthographic else camera.eye).to(positions)
+        offset = 0.0 if camera.orthographic else centers
+        votes += pixels * ((toward - offset) * normals).sum(1).sign().long()
+    outside = torch.where(votes[:, None] < 0, -normals, normals)
+    return Scene(mesh, cameras, rasterizer, positions, triangles, outside, torch.stack(depth))
+
+
+def view_depth(cameras: tuple[Camera, ...], raster: Raster) -> Tensor:
+    """How far before its camera each pixel's surface is, (N, H, W) float32; +inf where empty."""
+    if not any(camera.orthographic for camera in cameras):
+        return raster.w
+    depth = raster.w.clone()
+    for camera, image, z, face in zip(cameras, depth, raster.z, raster.face, strict=True):
+        if camera.orthographic:
+            near, far = camera.depths()
+            image.copy_(((z + 1) * ((far - near) / 2) + near).where(face >= 0, torch.inf))
+    return depth
