@@ -123,7 +123,7 @@ def test_shows_the_last_error(draw, addon, suzanne, an_engine):
 
 
 IMAGE = {
-    "mask": ["prompt", "background", "syncsde.add_part", "size"],
+    "mask": ["prompt", "background", "like", "syncsde.add_part", "tile_size", "size"],
     "edit": ["image", "source_prompt", "prompt", "mask", "mask_threshold"],
     "wide": [
         *["prompt", "like", "library", "tile_size", "width", "height", "wrap", "extend"],
@@ -152,6 +152,7 @@ def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
         bpy.ops.syncsde.add_part()
     drawn = draw("image")
     assert drawn.count("mask") == drawn.count("syncsde.remove_part") == 8
+    assert drawn.count("like") == 9  # the background's, too
     assert "syncsde.add_part" not in drawn  # the engine takes no more
     while len(settings.mask.parts) > 1:
         bpy.ops.syncsde.remove_part(index=1)
