@@ -224,7 +224,7 @@ TANGENTS = """
 import sys
 import numpy as np
 from syncsde_engine.mesh.mesh import Mesh
-from syncsde_engine.mesh.tangent_space import corner_tangents
+from syncsde_engine.mesh.bake.tangent_space import corner_tangents
 
 given = np.load(sys.argv[1])
 corners = np.arange(given["triangles"].size, dtype=np.int32).reshape(-1, 3)
