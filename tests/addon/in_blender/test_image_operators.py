@@ -124,8 +124,10 @@ def test_regions_look_like_images(bpy, an_image, mask, real_engine, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["materials"] == {"background": "like", "mask 1": "like_1"}
     painted = bpy.data.images[NAMES["mask"]]
-    pixels = np.array(painted.pixels).reshape(*painted.size[::-1], 4)[..., :3]
-    assert set(np.unique(pixels.argmax(-1))) == {0, 2}
+    assert tuple(painted.size) == (64, 64)
+    strongest = np.array(painted.pixels).reshape(64, 64, 4)[::-1, :, :3].argmax(-1)
+    assert set(np.unique(strongest)) == {0, 2}
+    assert ((strongest == 2) == (DISC[..., 0] > 0)).mean() > 0.97
 
 
 def test_extended_image_keeps_its_pixels_where_it_was(bpy, addon, photo, real_engine):
