@@ -181,6 +181,21 @@ def to_send(
     return {name: each for name, each in pictures.items() if each and each.material.own}
 
 
+def for_regions(settings: Any, words: Sequence[str], given: Sequence[int]) -> dict[str, Taken]:
+    """The user's own pictures that words of a mask image name, by the mask's number.
+
+    `words` are those of the background, whose number is "", and of the masks' foregrounds; `given`
+    are the numbers of regions, from 0, that have images. As the engine finds those it has.
+    """
+    if settings.model not in MODELS or for_network(settings):
+        return {}
+    alone = settings.model == "auto" and not given
+    found = {i: found_by(text, alone) for i, text in enumerate(words) if i not in given}
+    if not given and None in found.values():
+        return {}  # a scene: all is painted by a network
+    return {str(i or ""): each for i, each in found.items() if each and each.material.own}
+
+
 def icon(material: Material | None) -> int:
     """The number of a picture's thumbnail among Blender's icons; 0 is none."""
     if _previews is None or material is None:

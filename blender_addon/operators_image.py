@@ -11,6 +11,7 @@ Images are named as in bpy.data.images. Where a task takes several, each has a l
 """
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,8 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     try:
         asked = JOBS[task](operator)
         pictures = images.read_named(asked.images)
-        own = library.to_send(operator) if task == "wide" else {}
-        sent = own_pictures.inputs(own, ())
+        own, said = own_of(operator, task, asked.parameters)
+        sent = own_pictures.inputs(own, [str(number) for number in said.get("like_for", ())])
         program = preferences.find_engine_program()
     except (Incomplete, images.ImageError, engine.NotInstalled) as error:
         return fail(operator, task, str(error))
@@ -59,7 +60,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     request = Request(
         program=program,
         task=task,
-        parameters=asked.parameters | ({"material": None} if own else {}),
+        parameters=asked.parameters | said,
         inputs={
             **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
             **{name: each.content for name, each in sent.items()},
@@ -73,6 +74,20 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     area = context.area
     editor = area.as_pointer() if area is not None and area.type == "IMAGE_EDITOR" else 0
     return begin(operator, request, results.NewImage(images.shorten(asked.title), editor))
+
+
+def own_of(
+    operator: Any, task: str, asked: Mapping[str, Any]
+) -> tuple[dict[str, library.Taken], dict[str, Any]]:
+    """The user's own pictures that a job needs, and the parameters that they change."""
+    if task == "wide":
+        own = library.to_send(operator)
+        return own, {"material": None} if own else {}
+    if task == "mask":
+        given = ([0] if operator.like else []) + asked["like_for"]
+        own = library.for_regions(operator, [asked["background"], *asked["foreground"]], given)
+        return own, {"like_for": asked["like_for"] + [int(name) for name in own if name]}
+    return {}, {}
 
 
 class SYNCSDE_OT_mask(

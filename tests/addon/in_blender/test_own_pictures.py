@@ -128,6 +128,45 @@ def test_parts_whose_prompts_name_one_are_sent_it(bpy, folder, suzanne, sent, an
     assert "like" not in request.inputs, "the engine has rust"
 
 
+MASKS = {
+    "prompt": "two things",
+    "background": "rust",
+    "foreground": "a dragon hide\nsea glass",
+    "mask": "Mask\nMask",
+}
+
+
+def test_regions_whose_words_name_one_are_sent_it(bpy, folder, sent, an_image):
+    an_image("Mask", np.ones((8, 8, 4)))
+    hide, glass = ((folder / name).read_bytes() for name in ("Dragon_hide.png", "b.png"))
+    bpy.ops.syncsde.mask(**MASKS)
+    assert sent[0].parameters["like_for"] == [1, 2]
+    assert sent[0].images == {
+        **{"mask": "Mask", "mask_2": "Mask"},
+        **{"like_1": "dragon hide", "like_2": "Sea Glass"},
+    }
+    assert [sent[0].inputs[name]() for name in ("like_1", "like_2")] == [hide, glass]
+    bpy.ops.syncsde.mask(**(MASKS | {"background": "dragon hide"}), like_for="2: Mask")
+    assert sent[1].parameters["like_for"] == [2, 1]
+    assert sent[1].images["like_1"] == "Mask"
+    assert [sent[1].inputs[name]() for name in ("like", "like_2")] == [hide, hide]
+    bpy.ops.syncsde.mask(**MASKS, like="Mask", like_for="1: Mask")
+    assert sent[2].parameters["like_for"] == [1, 2]
+    assert sent[2].images["like"] == "Mask"
+    assert sent[2].inputs["like_2"]() == glass
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"background": "a harbor"}, {"foreground": "a dragon hide\na cat"}, {"model": "mini"}],
+)
+def test_regions_for_a_network_stay_words(bpy, folder, sent, an_image, change):
+    an_image("Mask", np.ones((8, 8, 4)))
+    bpy.ops.syncsde.mask(**(MASKS | change))
+    assert set(sent[0].inputs) == {"mask", "mask_2"}
+    assert sent[0].parameters["like_for"] == []
+
+
 def test_picture_that_is_gone_is_one_sentence(bpy, addon, folder, suzanne, sent):
     stamp = folder.stat().st_mtime_ns
     assert "dragon hide" in names(addon)
