@@ -31,9 +31,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 class TimestepEmbedder(nn.Module):
     def __init__(self, width: int, steps: int) -> None:
         super().__init__()
-        self.time_embed = nn.Sequential(
-            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.time_embed = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.register_buffer("pe", sinusoids(max(steps, LONGEST), width), persistent=False)
         self.pe: Tensor
 
@@ -134,9 +132,7 @@ class Mime(nn.Module):
         self.together = together  # frames of a token
         self.input = nn.Linear(channels * together, width)
         self.embed_timestep = TimestepEmbedder(width, steps)
-        self.embed_text = nn.Sequential(
-            nn.Linear(words, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.embed_text = nn.Sequential(nn.Linear(words, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, heads, feed_forward) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, channels * together)

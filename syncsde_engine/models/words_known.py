@@ -14,8 +14,8 @@ from torch import Tensor
 from ..errors import InvalidRequest
 
 log = logging.getLogger(__name__)
-SILENT = frozenset("a an the person someone somebody man woman human figure is and then".split())
-SILENT |= frozenset("in to with of his her their both up down arms on he she they".split())
+SILENT = frozenset(["a", "an", "the", "person", "someone", "somebody", "man", "woman", "human", "figure", "is", "and", "then"])
+SILENT |= frozenset(["in", "to", "with", "of", "his", "her", "their", "both", "up", "down", "arms", "on", "he", "she", "they"])
 
 
 @dataclass(frozen=True)

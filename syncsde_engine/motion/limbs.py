@@ -11,6 +11,7 @@ from .skeleton import LEGS
 LOW, SLOW, LEAST = 0.07, 0.035, 3  # a foot stands: below meters, slower a frame, for so many frames
 EASE = 4  # frames from standing to free
 FARTHEST = 0.12  # meters that a foot is moved at most
+CLEARLY = 0.005  # meters that a knee is out of line at least, to tell where it points
 REACH = 0.9995  # share of a straight leg at which a knee stays bent: beyond it has no direction
 
 
@@ -33,6 +34,17 @@ def bend(
     return middle, start + along * reach[..., None]
 
 
+def bent_toward(
+    hip: np.ndarray, knee: np.ndarray, ankle: np.ndarray, foot: np.ndarray
+) -> np.ndarray:
+    """The direction (..., 3) in which a knee points; of a straight leg, that of the foot."""
+    line = unit(ankle - hip)
+    out = knee - hip
+    out = out - (out * line).sum(-1, keepdims=True) * line
+    straight = np.maximum(0, 1 - np.linalg.norm(out, axis=-1, keepdims=True) / CLEARLY)
+    return out + CLEARLY * straight * unit(foot - ankle)
+
+
 def lock_feet(joints: np.ndarray) -> np.ndarray:
     """Keep feet where they stand. (F, 22, 3) meters -> the same.
 
@@ -45,8 +57,7 @@ def lock_feet(joints: np.ndarray) -> np.ndarray:
         upper = np.linalg.norm(joints[:, knee] - joints[:, hip], axis=-1)
         lower = np.linalg.norm(joints[:, ankle] - joints[:, knee], axis=-1)
         target = joints[:, ankle] + shift
-        toward = joints[:, knee] - (joints[:, hip] + joints[:, ankle]) / 2
-        toward = toward + 0.02 * unit(joints[:, foot] - joints[:, ankle])  # of a straight leg
+        toward = bent_toward(*(joints[:, joint] for joint in (hip, knee, ankle, foot)))
         locked[:, knee], locked[:, ankle] = bend(joints[:, hip], target, toward, upper, lower)
         locked[:, foot] = locked[:, ankle] + joints[:, foot] - joints[:, ankle]
     return locked

@@ -21,7 +21,12 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def about_axis(axis: Axis, angle: ArrayLike) -> np.ndarray:
     """Turn by angles (...) in radians about a coordinate axis. -> (..., 3, 3)."""
     angle = np.asarray(angle, dtype=np.float64)
-    cosine, sine, zero, one = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
+    cosine, sine, zero, one = (
+        np.cos(angle),
+        np.sin(angle),
+        np.zeros_like(angle),
+        np.ones_like(angle),
+    )
     entries = {
         "x": (one, zero, zero, zero, cosine, -sine, zero, sine, cosine),
         "y": (cosine, zero, sine, zero, one, zero, -sine, zero, cosine),
