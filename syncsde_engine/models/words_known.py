@@ -14,8 +14,14 @@ from torch import Tensor
 from ..errors import InvalidRequest
 
 log = logging.getLogger(__name__)
-SILENT = frozenset(["a", "an", "the", "person", "someone", "somebody", "man", "woman", "human", "figure", "is", "and", "then"])
-SILENT |= frozenset(["in", "to", "with", "of", "his", "her", "their", "both", "up", "down", "arms", "on", "he", "she", "they"])
+# Words that say nothing of a motion.
+SILENT = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the person someone somebody man woman human figure he she they his her their is and "
+        "then in to with of on both up down arms",
+    )
+)
 
 
 @dataclass(frozen=True)

@@ -86,12 +86,9 @@ def to_quaternions(matrices: np.ndarray) -> np.ndarray:
     trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
     # Four times the square of each component; the largest one is divided by.
     squares = np.stack([trace, *(2 * m[..., i, i] - trace for i in range(3))], axis=-1) + 1
-    w, x, y, z = (
-        m[..., 2, 1] - m[..., 1, 2],
-        m[..., 0, 2] - m[..., 2, 0],
-        m[..., 1, 0] - m[..., 0, 1],
-        None,
-    )
+    w = m[..., 2, 1] - m[..., 1, 2]
+    x = m[..., 0, 2] - m[..., 2, 0]
+    y = m[..., 1, 0] - m[..., 0, 1]
     xy, xz, yz = (m[..., a, b] + m[..., b, a] for a, b in ((0, 1), (0, 2), (1, 2)))
     rows = np.stack(
         [

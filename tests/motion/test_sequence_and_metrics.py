@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How segments are joined, and figures of motions of which they are known."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def test_the_papers_setting(count):
     owned = [layout.own(segment) for segment in range(count)]
     assert owned[0][0] == 0
     assert owned[-1][1] == layout.total
-    assert all(a[1] == b[0] for a, b in zip(owned, owned[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(owned))
 
 
 def test_a_later_segment_hides_an_earlier_one():

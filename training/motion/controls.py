@@ -90,7 +90,7 @@ class Controls:
         count = len(self.frames)
         yaw, place = self.path(1.0)
         facing = about_axis("y", yaw)
-        toes, ankles, pitch = self._feet(yaw, place, facing)
+        toes, ankles = self._feet(yaw, place, facing)
         joints = np.zeros((count, COUNT, 3))
         rotation = facing @ _turned(self.tilt)
         joints[:, 0] = self._pelvis(place, facing, rotation, ankles)
@@ -124,8 +124,8 @@ class Controls:
 
     def _feet(
         self, yaw: np.ndarray, place: np.ndarray, facing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Toes, ankles (F, 2, 3) and how far toes point down (F, 2)."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Toes and ankles, (F, 2, 3) each."""
         count, first = len(self.frames), self.frames[0]
         toes, direction = np.zeros((count, 2, 3)), np.zeros((count, 2))
         pitch = self.pitch.copy()
@@ -164,7 +164,7 @@ class Controls:
         for side, leg in enumerate(LEGS):
             turn = about_axis("y", direction[:, side]) @ about_axis("x", pitch[:, side])
             ankles[:, side] = toes[:, side] - turn @ OFFSETS[leg[3]]
-        return toes, ankles, pitch
+        return toes, ankles
 
     def _pelvis(
         self, place: np.ndarray, facing: np.ndarray, rotation: np.ndarray, ankles: np.ndarray
