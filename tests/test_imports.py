@@ -120,6 +120,15 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
             assert folder not in relative_imports(path), path
 
 
+def test_motion_is_numpy_and_nothing_else():
+    folder = ROOT / "syncsde_engine" / "motion"
+    within = {path.stem for path in folder.glob("*.py")} | {"."}
+    allowed = {"numpy", "__future__", *sys.stdlib_module_names}
+    for path in folder.glob("*.py"):
+        assert imports(path) <= allowed, path
+        assert relative_imports(path) <= within, path
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
@@ -128,6 +137,7 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
         ("syncsde_engine.tasks", "torch"),
         ("syncsde_engine.cli", "torch"),
         ("syncsde_engine.library", "torch"),
+        ("syncsde_engine.motion.glb", "torch"),
         ("blender_addon.protocol", "bpy"),
         ("blender_addon.protocol", "numpy"),
     ],

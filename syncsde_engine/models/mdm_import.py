@@ -10,6 +10,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def state_dict(file: Path) -> dict[str, Tensor]:
     Raises InvalidRequest.
     """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickles; what is not tensors is refused
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InvalidRequest(f"There is no file {str(file)!r}.", field="file") from None
     except pickle.UnpicklingError:

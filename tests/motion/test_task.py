@@ -283,7 +283,9 @@ def test_states_of_another_model(make, made, tmp_path):
         make(["someone waves"], states(made), model=other)
 
 
-@pytest.mark.parametrize("content", [b"", b"no states", safetensors.torch.save({"a": torch.ones(1)})])
+@pytest.mark.parametrize(
+    "content", [b"", b"no states", safetensors.torch.save({"a": torch.ones(1)})]
+)
 def test_states_that_are_none(make, content):
     with pytest.raises(InvalidRequest, match=r"states\.safetensors"):
         make(["someone waves"], {"states": content})

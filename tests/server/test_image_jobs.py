@@ -217,7 +217,7 @@ def test_refused_before_it_becomes_a_job(
 
 def test_all_tasks_are_published_with_schema_and_inputs(engine: Engine) -> None:
     published = engine.client.tasks()
-    assert set(published) == {"texture", "mask", "edit", "wide", "ambiguous"}
+    assert set(published) == {"texture", "mask", "edit", "wide", "ambiguous", "motion"}
     for task, description in published.items():
         fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
         assert set(description["schema"]["properties"]) == fields
@@ -228,6 +228,7 @@ def test_all_tasks_are_published_with_schema_and_inputs(engine: Engine) -> None:
         "edit": ["image"],
         "wide": [],
         "ambiguous": [],
+        "motion": [],
     }
     assert published["edit"]["optional_inputs"] == ["noise", "mask"]
     assert published["mask"]["optional_inputs"][-1] == "mask_8"

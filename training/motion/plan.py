@@ -12,11 +12,11 @@ from typing import Any
 class MotionPlan:
     seed: int = 16
     clips: int = 7000
-    steps: int = 3200
+    steps: int = 2000
     batch: int = 32
     rate: float = 1.2e-3
     decay: float = 0.995  # of the running average of weights
-    cool_down: float = 0.6  # share of the steps over which the rate falls
+    cool_down: float = 0.45  # share of the steps over which the rate falls
     unprompted: float = 0.1  # share of examples without words
     noise_steps: int = 50
     width: int = 160
