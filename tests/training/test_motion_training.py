@@ -22,10 +22,8 @@ TINY = ["clips=6", "steps=4", "batch=3", "width=16", "layers=1", "heads=2", "fee
 @pytest.fixture
 def command(tmp_path):
     def command(run, out, *more):
-        return main(
-            ["--threads", "1", "motion", "--run", str(tmp_path / run), "--set", *TINY, *more]
-            + ["--out", str(tmp_path / out)]
-        )
+        place = ["--run", str(tmp_path / run), "--out", str(tmp_path / out)]
+        return main(["--threads", "1", "motion", *place, "--set", *TINY, *more])
 
     return command
 
