@@ -16,6 +16,7 @@ from ..errors import DeviceUnavailable
 from ..schedule import Step
 from ..usage import Usage
 from . import matching
+from .layout import agreed
 from .matching import NONE
 from .picture import Floats, Picture, Scale
 from .sites import Sites
@@ -73,16 +74,30 @@ class ExemplarDenoiser:
                 clean[pixel] = torch.from_numpy(estimate(look, pixels[pixel], noise))
         return step.noise_in(y, clean.view(state.shape).movedim(-1, 1).to(y))
 
-    def matches(self, clean: Tensor) -> list[Floats]:
+    def draft(self, clean: Tensor) -> list[Draft]:
         """Where in its picture each site of a look has come to be, in pixels of the finest scale.
 
-        `clean` are finished states (N, 3, h, w). Returns (n, 2) rows and columns for each look.
+        `clean` are finished states (N, 3, h, w).
         """
         pixels = clean.cpu().movedim(1, -1).reshape(-1, 3)
-        return [
-            _descend(look, pixels[torch.from_numpy(look.sites[0].pixel)], 0.0, 0).match
-            for look in self.looks
-        ]
+        found = []
+        for look in self.looks:
+            sites, scale = look.sites[0], look.scales[0]
+            shown = pixels[torch.from_numpy(sites.pixel)]
+            match = descend(look, shown, 0.0, 0).match
+            features = described(shown, scale, sites)
+            found.append(
+                Draft(agreed(match, sites.near, sites.offset, features, scale), features, scale)
+            )
+        return found
+
+
+class Draft(NamedTuple):
+    """What finished states show of a picture."""
+
+    match: Floats  # (n, 2) row and column in the picture of every site
+    features: Floats  # (n, D) their patches
+    scale: Scale
 
 
 class Matched(NamedTuple):
@@ -96,7 +111,7 @@ def estimate(look: Look, pixels: Tensor, noise: float) -> Floats:
     while level < len(look.scales) - 1 and noise / 2**level >= SETTLED:
         level += 1
     sites = look.sites[level]
-    found = _descend(look, pixels, noise, level)
+    found = descend(look, pixels, noise, level)
     clean = np.empty((sites.count, 3), np.float32)
     assert matching.lay_down is not None
     matching.lay_down(sites.near, sites.offset, found.middles, clean)
@@ -105,7 +120,7 @@ def estimate(look: Look, pixels: Tensor, noise: float) -> Floats:
     return clean
 
 
-def _descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
+def descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
     """Match the coarsest scale in full, then each finer one near what was found, up to `level`."""
     averaged = [pixels]
     for sites, above in zip(look.sites, look.sites[1:], strict=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled, prange
+from ..compiled import compiled, inlined, prange
 
 NONE = -1e9  # row of a match that is none
 FAR = 1e30
@@ -167,6 +167,20 @@ def _lay_kernel(near, offset, middles, pixels) -> None:  # noqa: ANN001
 lay_down = compiled(_lay_kernel, fast=True)
 
 
+@inlined
+def _add_sample(image, u, w, share, out, p):  # noqa: ANN001, ANN202
+    """Add to row p of `out` (T, C) a share of the periodic image (H, W, C) at row u, column w."""
+    height, width, channels = image.shape
+    top, left = int(np.floor(u)), int(np.floor(w))
+    below, right = u - top, w - left
+    top, left = top % height, left % width
+    low, beside = (top + 1) % height, (left + 1) % width
+    for k in range(channels):
+        first = (1 - right) * image[top, left, k] + right * image[top, beside, k]
+        second = (1 - right) * image[low, left, k] + right * image[low, beside, k]
+        out[p, k] += share * ((1 - below) * first + below * second)
+
+
 def _finish_kernel(  # noqa: ANN202
     number,  # noqa: ANN001
     position,  # noqa: ANN001
@@ -187,6 +201,7 @@ def _finish_kernel(  # noqa: ANN202
     count, tall, wide = shown.shape
     rows, columns = number.shape[1:]
     height, width, channels = image.shape
+    pixels = views.reshape(count * tall * wide, channels)
     for line in prange(count * tall):
         v, y = line // tall, line % tall
         for x in range(wide):
@@ -210,17 +225,86 @@ def _finish_kernel(  # noqa: ANN202
                         share = np.exp(-SHARPNESS * (row * row + column * column)) + 1e-6
                         u = (match[q, 0] + row + 0.5) * height / size[0] - 0.5
                         w = (match[q, 1] + column + 0.5) * width / size[1] - 0.5
-                        top, left = int(np.floor(u)), int(np.floor(w))
-                        below, right = u - top, w - left
-                        for k in range(channels):
-                            first = (1 - right) * image[top % height, left % width, k]
-                            first += right * image[top % height, (left + 1) % width, k]
-                            second = (1 - right) * image[(top + 1) % height, left % width, k]
-                            second += right * image[(top + 1) % height, (left + 1) % width, k]
-                            views[v, y, x, k] += share * ((1 - below) * first + below * second)
+                        _add_sample(image, u, w, share, pixels, line * wide + x)
                         total += share
             for k in range(channels):
-                views[v, y, x, k] /= max(total, np.float32(1e-9))
+                pixels[line * wide + x, k] /= max(total, np.float32(1e-9))
 
 
 finish = compiled(_finish_kernel, fast=True)
+
+
+def _agree_kernel(  # noqa: ANN202
+    features,  # noqa: ANN001
+    patches,  # noqa: ANN001
+    height,  # noqa: ANN001
+    width,  # noqa: ANN001
+    near,  # noqa: ANN001
+    offset,  # noqa: ANN001
+    match,  # noqa: ANN001
+    dissent,  # noqa: ANN001
+    apart,  # noqa: ANN001
+    found,  # noqa: ANN001
+):
+    """Choose for every site among its match and the neighbors' continued: see `layout.agreed`."""
+    count, around = near.shape
+    for p in prange(count):
+        least = np.float32(FAR)
+        for t in range(-1, around):
+            if t < 0:
+                row, column = match[p, 0], match[p, 1]
+            else:
+                q = near[p, t]
+                if q < 0:
+                    continue
+                row, column = match[q, 0] + offset[p, t, 0], match[q, 1] + offset[p, t, 1]
+            off, voices = np.float32(0), 0
+            for s in range(around):
+                q = near[p, s]
+                if q < 0:
+                    continue
+                down = row - match[q, 0] - offset[p, s, 0]
+                across = column - match[q, 1] - offset[p, s, 1]
+                down -= height * np.round(down / height)
+                across -= width * np.round(across / width)
+                off += min((down * down + across * across) / (apart * apart), np.float32(1))
+                voices += 1
+            cost = dissent * off / max(voices, 1)
+            if cost >= least:
+                continue
+            k = int(np.floor(row + 0.5)) % height * width + int(np.floor(column + 0.5)) % width
+            for d in range(features.shape[1]):
+                difference = features[p, d] - patches[k, d]
+                cost += difference * difference
+            if cost < least:
+                least = cost
+                found[p, 0], found[p, 1] = row, column
+
+
+agree = compiled(_agree_kernel, fast=True)
+
+
+def _lay_points_kernel(points, near, position, across, down, match, size, image, color) -> None:  # noqa: ANN001
+    """Continue the matches of the sites `near` (T, k) each point, -1 for none, and blend."""
+    height, width, channels = image.shape
+    for p in prange(len(points)):
+        total = np.float32(0)
+        for t in range(near.shape[1]):
+            q = near[p, t]
+            if q < 0:
+                continue
+            row, column = np.float32(0), np.float32(0)
+            for axis in range(3):
+                step = points[p, axis] - position[q, axis]
+                row += down[q, axis] * step
+                column += across[q, axis] * step
+            share = np.exp(-SHARPNESS * (row * row + column * column)) + 1e-12
+            u = (match[q, 0] + row + 0.5) * height / size[0] - 0.5
+            w = (match[q, 1] + column + 0.5) * width / size[1] - 0.5
+            _add_sample(image, u, w, share, color, p)
+            total += share
+        for k in range(channels):
+            color[p, k] /= max(total, np.float32(1e-20))
+
+
+lay_points = compiled(_lay_points_kernel, fast=True)

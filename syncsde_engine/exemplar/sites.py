@@ -50,6 +50,7 @@ class Ground:
     position: Floats  # (n, 3)
     across: Floats  # (n, 3) how far the picture's columns go on along each axis, in its pixels
     down: Floats  # (n, 3) and its rows
+    object: Index  # (n,) what does not mix with others; 0 where there is but one
 
 
 def flat_ground(count: int, height: int, width: int, levels: int, *, wrap: bool = False) -> Ground:
@@ -63,6 +64,7 @@ def flat_ground(count: int, height: int, width: int, levels: int, *, wrap: bool 
         np.tile(position, (count, 1)),
         np.tile(axes[0], (count * len(position), 1)),
         np.tile(axes[1], (count * len(position), 1)),
+        np.zeros(count * len(position), np.int32),
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..compiled import compiled, prange
 from ..exemplar.sites import NEAR, PATCH, SHRINK, Ground, Index, Sites, quadrants
 from .cameras import Camera
-from .project import ViewMaps
+from .project import ViewMaps, object_of
 
 LEVEL = (0.85, 0.97)  # height of the normal from which on a surface counts as level, and fully
 APART = 0.5  # of a distance: how far a surface may bend away from the plane it is looked up in
@@ -72,7 +72,9 @@ def surface_ground(maps: ViewMaps, chosen: Tensor, unit: float, levels: int) -> 
         found.append(replace(sites, parent=parent, inside=inside.astype(np.float32)))
         position = above
     number, position, right, up = finest
-    return Ground(found, number, position, right / np.float32(unit), -up / np.float32(unit))
+    objects = object_of(maps.scene, maps.face[chosen]).cpu().numpy()
+    size = np.float32(unit)
+    return Ground(found, number, position, right / size, -up / size, objects)
 
 
 def _summed(group: Index, values: Floats) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..errors import InvalidRequest
 from ..exemplar import matching
-from ..exemplar.denoiser import ExemplarDenoiser, Look
-from ..exemplar.picture import Picture, scales
+from ..exemplar.denoiser import Draft, ExemplarDenoiser, Look
+from ..exemplar.picture import Floats, Picture, scales
 from ..exemplar.sites import Ground
 from ..schedule import Schedule
 from ..usage import Usage
@@ -105,12 +105,8 @@ class Exemplar:
         views = np.full((*shown.shape, 3), BACKDROP, np.float32)
         assert matching.finish is not None
         with self.usage.count(self.device, exemplar=len(y)):
-            for part, match in zip(self.parts, self._denoiser.matches(y), strict=True):
-                ground, picture = part.ground, part.picture
-                # As fine as the finished pixels, or as the picture is.
-                finer = min(part.finer, picture.image.shape[1] / part.size[0])
-                fine = picture.resized(*(round(side * max(finer, 1)) for side in part.size))
-                image = picture.color(fine).clamp(0, 1).movedim(0, -1).contiguous().numpy()
+            for part, draft in zip(self.parts, self.draft(y), strict=True):
+                ground = part.ground
                 here = shown.numpy() & near(ground.number >= 0, shown.shape)
                 painted = np.zeros_like(views)
                 matching.finish(
@@ -118,15 +114,26 @@ class Exemplar:
                     ground.position,
                     ground.across,
                     ground.down,
-                    match,
+                    draft.match,
                     here,
                     points.numpy(),
                     np.array(part.size, np.float32),
-                    image,
+                    image_of(part.picture, part.size, part.finer),
                     painted,
                 )
                 views[here] = painted[here]
         return torch.from_numpy(views).movedim(-1, 1).contiguous()
+
+    def draft(self, y: Tensor) -> list[Draft]:
+        """Which place of its picture each site of each part has come to show."""
+        return self._denoiser.draft(y)
+
+
+def image_of(picture: Picture, size: tuple[int, int], finer: float) -> Floats:
+    """The picture (H, W, 3) in [0, 1], `finer` times as fine as `size` or as fine as it is."""
+    finer = max(min(finer, picture.image.shape[1] / size[0]), 1)
+    fine = picture.resized(*(round(side * finer) for side in size))
+    return picture.color(fine).clamp(0, 1).movedim(0, -1).contiguous().numpy()
 
 
 def near(cells: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -30,7 +30,7 @@ from .likeness import likenesses
 from .session import Session
 from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
 from .texture_files import files_of, texture_files
-from .texture_likeness import finished, parts_of, scale_of
+from .texture_likeness import finished, painted, parts_of, scale_of
 from .texture_lock import read_lock
 from .texture_prompts import denoiser_of, require_names
 
@@ -71,16 +71,18 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     size = scene.frame(latent_size)
     if exemplar is not None and like is not None:
         with session.clock.measure("lists"):
-            denoiser = exemplar.lay(parts_of(config, like, scene, latent_size, exemplar.scale))
+            parts = parts_of(config, like, scene, latent_size, exemplar.scale)
+            denoiser = exemplar.lay(list(parts.values()))
         session.results["materials"] = like.report()
         decode = partial(finished, exemplar, maps)
+        paint = partial(painted, config, exemplar, like, parts, overlap)
     else:
         from ..models.attention import Ring  # imports diffusers
 
         shared = config.shared_attention == "ring"
         attend = Ring(neighbours(cameras), front(cameras)) if shared else None
         denoiser = denoiser_of(config, settings, session.model, scene, maps, attend)
-        decode = session.model.decode
+        decode, paint = session.model.decode, None
     options: dict[str, Any] = {"reference": "training"}
     if lock is not None:
         noise = session.initial((len(cameras), space.channels, *size), inputs)
@@ -100,9 +102,12 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         give_back()
         baked = bake(scene, views, texels, maps)
         give_back()
-        painted = baked if lock is None else lock.onto(baked)
-        warn_of_unseen(mesh.work, painted)
-        filled = fill(painted, config.fill)
+        whole = baked if lock is None else lock.onto(baked)
+        warn_of_unseen(mesh.work, whole)
+        if paint is not None:
+            laid = paint(baked, y)
+            whole = laid if lock is None else lock.onto(laid)
+        filled = fill(whole, config.fill)
         if lock is not None:
             filled = lock.restore(filled)
 
@@ -122,7 +127,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         "coverage": baked.coverage._asdict(),
         **({} if lock is None else {"kept": lock.certify([files[name] for name in names])}),
         "disagreement": baked.disagreement,
-        "seams": seams(mesh.work, painted, filled)._asdict(),
+        "seams": seams(mesh.work, whole, filled)._asdict(),
         "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})

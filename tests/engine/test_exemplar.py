@@ -210,8 +210,8 @@ def test_a_shifted_copy_is_found_and_given_back(size, shift):
     found = estimate(look, state.reshape(-1, 3), 0.0).reshape(*size, 3)
     inner = slice(4, -4)  # no patch there reaches over the upper or the lower edge
     assert np.abs(found - state.numpy())[inner].max() < 1e-3
-    (match,) = ExemplarDenoiser([look], Usage()).matches(state.movedim(-1, 0)[None])
-    apart = match.reshape(*size, 2) - np.indices(size).transpose(1, 2, 0) + shift
+    (draft,) = ExemplarDenoiser([look], Usage()).draft(state.movedim(-1, 0)[None])
+    apart = draft.match.reshape(*size, 2) - np.indices(size).transpose(1, 2, 0) + shift
     apart = (apart + 0.5 * np.array(size)) % size - 0.5 * np.array(size)
     assert np.abs(apart[3:-3]).max() < 0.5
     cleanest = float(np.sqrt(1 / STEPS[-1].alpha - 1))
@@ -258,7 +258,7 @@ def test_searching_near_finds_what_searching_all_does(name, same, near):
         best,
         size[1],
     )
-    (match,) = ExemplarDenoiser([look], Usage()).matches(state[None])
+    match = denoiser.descend(look, pixels, 0.0, 0).match
     patches = [patch_of(each, size) for each in (best, match)]
     least, found = (((features - scale.patches[each]) ** 2).sum(1) for each in patches)
     exact = [((features[p] - scale.patches) ** 2).sum(1).min() for p in range(0, len(least), 97)]
