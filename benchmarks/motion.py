@@ -20,8 +20,7 @@ import torch
 
 from syncsde_engine.coupling import disagreement
 from syncsde_engine.models import catalogue
-from syncsde_engine.models.loading import load_motion
-from syncsde_engine.models.motion import MotionModel
+from syncsde_engine.models.motion import MotionModel, load_motion
 from syncsde_engine.motion import metrics
 from syncsde_engine.motion.features import decode, path
 from syncsde_engine.motion.fit import fit

@@ -12,7 +12,6 @@ from ..errors import DeviceUnavailable
 from . import catalogue
 from . import folder as parts
 from .deepfloyd import DeepFloyd
-from .motion import MotionModel
 from .stable_diffusion import Precision, StableDiffusion
 
 Model = StableDiffusion | DeepFloyd
@@ -69,28 +68,6 @@ def load(
         compile=compile,
     )
     _last.append(Loaded(asked, files, control_files if control else (), model))
-    return model
-
-
-_last_motion: list[tuple[tuple[object, ...], MotionModel]] = []
-
-
-def load_motion(
-    folder: Path, device: torch.device, *, precision: Precision = "auto", compile: bool = False
-) -> MotionModel:
-    """Load a model that makes motion, or return the one loaded last. It is kept beside the other.
-
-    Raises MissingWeights or DeviceUnavailable.
-    """
-    asked = (folder, device, precision, compile, catalogue.weights(folder))
-    for last, model in _last_motion:
-        if last == asked:
-            return model
-    _last_motion.clear()
-    if compile:
-        require_compiler(device)
-    model = MotionModel.load(folder, device, precision=precision, compile=compile)
-    _last_motion.append((asked, model))
     return model
 
 

@@ -32,6 +32,7 @@ NETWORKS: dict[str, type[nn.Module]] = {"mdm": Mdm, "mime": Mime}
 WEIGHTS, MEAN, STD = "model.safetensors", "mean.npy", "std.npy"
 CLIP_TOKENS = 22  # begin, 20 tokens of the prompt, end: what MDM was trained on
 MOST_AT_ONCE = 16  # trajectories in the network
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -113,7 +114,7 @@ class MotionModel:
         folder: Path,
         device: torch.device,
         *,
-        precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        precision: Precision = "auto",
         compile: bool = False,
     ) -> MotionModel:
         """Load a folder. Raises MissingWeights for whatever is absent, broken or does not fit."""
@@ -186,6 +187,30 @@ class MotionModel:
     def to_rgb(self, latents: Tensor, /) -> Tensor:
         """Motion is drawn by its task: what comes here is a picture already."""
         return latents.cpu()
+
+
+_last: list[tuple[tuple[object, ...], MotionModel]] = []
+
+
+def load_motion(
+    folder: Path, device: torch.device, *, precision: Precision = "auto", compile: bool = False
+) -> MotionModel:
+    """Load a model that makes motion, or return the one loaded last. It is kept beside the other.
+
+    Raises MissingWeights or DeviceUnavailable.
+    """
+    asked = (folder, device, precision, compile, catalogue.weights(folder))
+    for last, model in _last:
+        if last == asked:
+            return model
+    _last.clear()
+    if compile:
+        from .loading import require_compiler
+
+        require_compiler(device)
+    model = MotionModel.load(folder, device, precision=precision, compile=compile)
+    _last.append((asked, model))
+    return model
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

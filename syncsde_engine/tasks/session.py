@@ -82,8 +82,6 @@ class Session:
             self.steps = exemplar.schedule.steps(config.steps, self._eta())
             return
         with self.clock.measure("load"):
-            from ..models.loading import load, load_motion
-
             self.device = pick_device(config.device)
             self.folder = catalogue.locate(config.model)
             require_kind(task, config.model, self.folder)
@@ -91,6 +89,8 @@ class Session:
             self.controlnet: Path | None = catalogue.locate(named, "controlnet") if named else None
             self.settings: Settings = catalogue.settings(self.folder)
             if task == "motion":
+                from ..models.motion import load_motion
+
                 moves = load_motion(
                     self.folder,
                     self.device,
@@ -101,6 +101,8 @@ class Session:
                 self.space = moves
                 self.steps = moves.schedule.steps(config.steps, self._eta())
                 return
+            from ..models.loading import load
+
             model: Model = load(
                 self.folder,
                 self.device,

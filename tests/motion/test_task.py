@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
+from syncsde_engine import tasks
 from syncsde_engine.config import MotionConfig
 from syncsde_engine.coupling import earlier, everyone
 from syncsde_engine.errors import InvalidRequest
@@ -16,7 +18,9 @@ from syncsde_engine.motion import bvh, metrics
 from syncsde_engine.motion.features import decode
 from syncsde_engine.motion.place import placed
 from syncsde_engine.motion.sequence import Layout
+from syncsde_engine.request import build
 from syncsde_engine.tasks.motion import canvas_of, planned
+from syncsde_engine.tasks.motion_states import read
 from tests.engine.running import finish
 from tests.motion.tiny_motion import save_mime
 
@@ -111,6 +115,31 @@ def test_files_of_a_run(made):
     assert told["figures"]["bone_spread_fitted"] < 1e-9
     assert len(told["figures"]["peak_jerk"]) == 3
     assert told["model_license"] == "CC0-1.0"
+
+
+def test_progress_shows_figures(model):
+    asked = {"prompt": PROMPTS[:2], **SMALL, "model": model}
+    steps = list(tasks.run("motion", build("motion", asked), {}))
+    assert [step.stage for step in steps] == ["load", *["views"] * 5, "write"]
+    picture = Image.open(io.BytesIO(steps[3].preview()))
+    assert (picture.format, max(picture.size)) == ("PNG", 512)
+    assert len(np.unique(np.asarray(picture))) > 20
+
+
+def test_a_run_that_is_gone_on_from_somewhere_begins_anew(model, made):
+    asked = {"prompt": PROMPTS, **SMALL, "model": model, "seed": 3}
+    config = build("motion", asked)
+    for progress in tasks.run("motion", config, {}):
+        if progress.state is not None and progress.step == 2:
+            state = tasks.saved(progress)
+    steps = tasks.run("motion", config, {}, state)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            assert end.value["motion.npz"] == made["motion.npz"]
+            assert end.value["states.safetensors"] == made["states.safetensors"]
+            break
 
 
 def test_the_same_seed_is_the_same_motion(make, made):
@@ -208,12 +237,8 @@ def test_extended(make, made, side):
 
 def test_an_older_motion_keeps_its_place_when_something_comes_before(make, made):
     longer = make(["someone waves"], states(made), extend_to="start", seed=5)
-    anchor = json.loads(
-        safetensors.safe_open_metadata(longer) if hasattr(safetensors, "safe_open_metadata")
-        else json.loads(longer["states.safetensors"][8 : 8 + int.from_bytes(
-            longer["states.safetensors"][:8], "little")])["__metadata__"]["motion"]
-    )["anchor"]  # fmt: skip
-    found = placed(decode(features(longer)), anchor["x"], anchor["z"], anchor["yaw"])
+    anchor = read(longer["states.safetensors"]).anchor
+    found = placed(decode(features(longer)), anchor.x, anchor.z, anchor.yaw)
     assert np.abs(found[45 + 15 :] - decode(features(made))[15:]).max() < 1e-5
 
 
