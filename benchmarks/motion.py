@@ -47,7 +47,9 @@ ROWS: dict[str, tuple[str, str, float, tuple[Join, ...]]] = {
 
 
 def sentence(verb: str, words: str = "") -> str:
-    return f"a person {verb}s {words}".strip()
+    words = words or {"jump": "up and down", "stretch": "both arms up", "sit": "down"}.get(verb, "")
+    ending = "es" if verb.endswith("ch") else "s"
+    return f"a person {verb}{ending} {words}".strip()
 
 
 def generate(

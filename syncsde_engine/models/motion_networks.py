@@ -115,7 +115,11 @@ class Block(nn.Module):
 
 
 class Mime(nn.Module):
-    """A small transformer with one token for several frames; text is a bag of known words."""
+    """A small transformer with one token for several frames; text is a bag of known words.
+
+    A token sees and tells twice as many frames as it stands for, and what neighbors tell of a frame
+    is blended: without that, motion jumps from token to token.
+    """
 
     def __init__(
         self,
@@ -130,23 +134,39 @@ class Mime(nn.Module):
     ) -> None:
         super().__init__()
         self.together = together  # frames of a token
-        self.input = nn.Linear(channels * together, width)
+        self.input = nn.Linear(channels * 2 * together, width)
         self.embed_timestep = TimestepEmbedder(width, steps)
         self.embed_text = nn.Sequential(nn.Linear(words, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, heads, feed_forward) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, channels * together)
+        self.output = nn.Linear(width, channels * 2 * together)
+        rise = torch.sin((torch.arange(2 * together) + 0.5) * math.pi / (2 * together)) ** 2
+        self.register_buffer("share", rise, persistent=False)
+        self.share: Tensor
         self.register_buffer("positions", sinusoids(LONGEST, width), persistent=False)
         self.positions: Tensor
 
     def forward(self, y: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-        count, channels, _, frames = y.shape
-        tokens = y.reshape(count, channels, frames // self.together, self.together)
-        tokens = tokens.transpose(1, 2).flatten(2)
-        x = self.input(tokens)
+        frames = y.shape[-1]
+        before = self.together // 2
+        margin = (before, self.together - before)
+        blocks = self._blocks(nn.functional.pad(y[:, :, 0], margin, mode="replicate"))
+        x = self.input(torch.cat([blocks[:, :-1], blocks[:, 1:]], dim=3).flatten(2))
         x = x + self.positions[: x.shape[1]]
         condition = nn.functional.silu(self.embed_timestep(timestep) + self.embed_text(text))
         for block in self.blocks:
             x = block(x, condition)
-        clean = self.output(self.norm(x)).view(count, -1, channels, self.together)
-        return clean.transpose(1, 2).reshape(count, channels, 1, frames)
+        told = self.output(self.norm(x)).unflatten(-1, (-1, 2 * self.together))
+        clean = self._blended(told * self.share) / self._blended(self.share.expand_as(told[:1]))
+        return clean[:, :, None, before : before + frames]
+
+    def _blocks(self, y: Tensor) -> Tensor:
+        """(B, C, F) -> (B, F / together, C, together)."""
+        return y.unflatten(-1, (-1, self.together)).transpose(1, 2)
+
+    def _blended(self, told: Tensor) -> Tensor:
+        """Add up what tokens (B, T, C, 2 together) tell of (T + 1) together frames. (B, C, F)."""
+        first, second = told.chunk(2, dim=3)
+        nothing = torch.zeros_like(first[:, :1])
+        blocks = torch.cat([first, nothing], dim=1) + torch.cat([nothing, second], dim=1)
+        return blocks.transpose(1, 2).flatten(2)

@@ -12,18 +12,20 @@ from typing import Any
 class MotionPlan:
     seed: int = 16
     clips: int = 7000
-    steps: int = 2000
+    steps: int = 3000
     batch: int = 32
     rate: float = 1.2e-3
     decay: float = 0.995  # of the running average of weights
-    cool_down: float = 0.45  # share of the steps over which the rate falls
+    cool_down: float = 0.4  # share of the steps over which the rate falls
     unprompted: float = 0.1  # share of examples without words
     noise_steps: int = 50
     width: int = 160
     layers: int = 4
     heads: int = 4
     feed_forward: int = 480
-    together: int = 5
+    together: int = 6
+    cleanest: float = 8.0  # logarithm of signal over noise
+    noisiest: float = -9.5
 
     def network(self) -> dict[str, Any]:
         """The arguments of the network, as its config.json has them."""

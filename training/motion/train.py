@@ -30,11 +30,6 @@ from .wording import forms
 
 log = logging.getLogger(__name__)
 
-SCHEDULE = {
-    "beta_schedule": "squaredcos_cap_v2",
-    "clip_sample": False,
-    "set_alpha_to_one": True,
-}
 # How much each kind of column counts: what joints and paths are made of counts most.
 WEIGHTS = ((columns.ROOT, 3.0), (columns.POSITIONS, 1.5), (columns.ROTATIONS, 0.3))
 SPEED, LENGTH, CHANGE = 6.0, 20.0, 1.0  # weights of the losses besides the mean square
@@ -50,7 +45,19 @@ class Clips(NamedTuple):
 
 
 def scheduler_config(plan: MotionPlan) -> dict[str, object]:
-    return {"num_train_timesteps": plan.noise_steps, **SCHEDULE}
+    """Noise levels evenly spaced in the logarithm of signal over noise.
+
+    All columns of all frames tell of the same phase of a walk: it is visible under far more noise
+    than a cosine schedule has levels for, and networks then stand still between two phases.
+    """
+    signal = np.linspace(plan.cleanest, plan.noisiest, plan.noise_steps)
+    alphas = np.concatenate([[1.0], 1 / (1 + np.exp(-signal))])
+    return {
+        "num_train_timesteps": plan.noise_steps,
+        "trained_betas": (1 - alphas[1:] / alphas[:-1]).round(9).tolist(),
+        "clip_sample": False,
+        "set_alpha_to_one": True,
+    }
 
 
 def make_clips(plan: MotionPlan, folder: Path) -> Clips:
