@@ -12,7 +12,7 @@ from typing import Any
 class MotionPlan:
     seed: int = 16
     clips: int = 7000
-    steps: int = 5000
+    steps: int = 4400
     batch: int = 32
     rate: float = 1.2e-3
     decay: float = 0.995  # of the running average of weights
