@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How good and how fast long motion is, strategy by strategy.
 
-    .venv/bin/python benchmarks/motion.py [--model mime] [--sequences 20] [--seeds 4]
+    .venv/bin/python -m benchmarks.motion [--model mime] [--sequences 20] [--seeds 4]
 
 Single prompts: whether a judge that was taught by the generator (other seeds, other styles) sees
 the verb, and whether manners are those of the prompt. Sequences of four prompts: the gap between

@@ -57,7 +57,8 @@ def sheet(joints: np.ndarray, layout: Layout, prompts: Sequence[str], title: str
             left = column * CELL
             if segment not in told:
                 told.add(segment)
-                draw.text((left + 3, top + 2), prompts[segment], fill=INK)
+                inside = width - draw.textlength(prompts[segment]) - 3
+                draw.text((min(left + 3, inside), top + 2), prompts[segment], fill=INK)
             draw.text((left + 3, top + HEIGHT), f"{frame / FPS:.1f} s", fill=MIDDLE)
             place = (left + CELL / 2, top + HEIGHT - 8)
             _figure(draw, joints[frame], float(yaw[frame]), place)
