@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/exemplar.py [--mesh FILE] [--material NAME ...] [--set NAME=JSON]
 
 Each result is drawn from two sides without perspective. `sharp` is the mean absolute Laplacian on
-surface that faces the camera, over that of the picture at that size: 1 is as crisp. `near` is the
+surface that faces the camera, over that of a plane with the picture itself in a texture of as many
+texels, drawn the same way: 1 is as crisp as the texture can be. `near` is the
 mean distance of a patch of the result, taken along the surface, to the nearest of the picture, in
 deviations of a pixel; `used` is that of the picture's patches to the nearest of the result: both
 are 0 for a copy. `repeats` is the highest autocorrelation about one width of the picture away.
@@ -23,7 +24,7 @@ from gallery import painted
 from overhead import lumpy_ball
 from torch import Tensor
 
-from syncsde_engine.exemplar.picture import around, scale_of, telling_size
+from syncsde_engine.exemplar.picture import scale_of, telling_size
 from syncsde_engine.exemplar.sites import PATCH
 from syncsde_engine.mesh import io as meshes
 from syncsde_engine.mesh.cameras import Camera
@@ -32,10 +33,12 @@ from syncsde_engine.mesh.mesh import Mesh, normalise
 from syncsde_engine.mesh.project import ViewMaps, observe, view_maps
 from syncsde_engine.mesh.rasterize import rasterizer
 from syncsde_engine.mesh.render import render
+from syncsde_engine.mesh.seams import density
 from syncsde_engine.tasks.likeness import Likeness, by_name
 
 SHOWN = 2.2  # side of what a camera shows; the mesh fits a ball of radius 1
 SIDES = (Camera(0, 0, ortho_scale=SHOWN), Camera(70, 15, ortho_scale=SHOWN))
+PLANE = 1.8  # its side
 FACING = 0.8  # cosine from which on surface counts
 FINER = 2.5  # pixels for one of the compared picture, at which sharpness is measured
 SOME = 3000  # patches
@@ -43,7 +46,7 @@ STAGES = ("geometry", "lists", "views", "decode", "bake", "write", "total")
 
 
 class Figures(NamedTuple):
-    sharp: float
+    sharp: float  # not yet over that of the plane
     near: float
     used: float
     repeats: float
@@ -70,6 +73,18 @@ def tiled(maps: ViewMaps, like: Likeness, height: int, width: int) -> Tensor:
     return total / weight.sum(-1).clamp(min=1e-6)[:, None]
 
 
+def plane(like: Likeness, dense: float) -> tuple[Mesh, Tensor]:
+    """A square that faces the first camera, and a texture of the picture, `dense` texels long."""
+    sides = like.tile * like.picture.aspect * dense, like.tile * dense
+    image = like.picture.color(like.picture.resized(*map(round, sides))).clamp(0, 1)
+    texel = torch.arange(round(PLANE * dense))
+    texture = image[:, texel % image.shape[1]][:, :, texel % image.shape[2]]
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    points = np.pad((corners - 0.5) * PLANE, ((0, 0), (0, 1))).astype(np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    return Mesh(points, faces, corners, faces), texture.movedim(0, -1)[None]
+
+
 def measure(like: Likeness, mesh: Mesh, texture: Tensor | None) -> Figures:
     """Compare a result, or without a texture tiling, with the picture."""
     scene = observe(mesh, SIDES, rasterizer("builtin"))
@@ -88,14 +103,12 @@ def measure(like: Likeness, mesh: Mesh, texture: Tensor | None) -> Figures:
         colors = like.picture.whiten(views).movedim(1, -1)
         pixels.append(colors.reshape(-1, 3)[sites.pixel][sites.patch.astype(np.int64)])
     fine, some = pixels
-    picture = like.picture.resized(*(round(FINER * side) for side in size))
-    known = around(picture, 3).view(-1, 49, 3)
     compared = scale_of(like.picture.resized(*size))
     features = (some.flatten(1) - compared.mean) @ compared.basis
     patches = torch.from_numpy(compared.patches)
     period = round(like.tile / (SHOWN / colors.shape[1]))
     return Figures(
-        laplacian(fine) / laplacian(known),
+        laplacian(fine),
         nearest(features, patches),
         nearest(patches, features),
         repeats(colors.mean(-1) * facing, facing.float(), period),
@@ -134,7 +147,8 @@ def repeats(images: Tensor, masks: Tensor, period: int) -> float:
     return float(correlation[around_it].max()) if around_it.any() else float("nan")
 
 
-def row(name: str, figures: Figures, told: str = "") -> None:
+def row(name: str, figures: Figures, sharpest: float, told: str = "") -> None:
+    figures = figures._replace(sharp=figures.sharp / sharpest)
     print(f"  {name:14}" + "".join(f"{value:9.2f}" for value in figures) + f"  {told}", flush=True)
 
 
@@ -150,14 +164,18 @@ def main() -> None:
     for material in options.material or ("stone brick", "planks", "gravel"):
         like = by_name(material, "")
         print(f"{material:16}" + "".join(f"{name:>9}" for name in Figures._fields))
-        row("tiling", measure(like, source, None))
+        sharpest, tiles = 1.0, measure(like, source, None)
         for strategy in ("independent", "syncsde"):
             asked = {"material": material, "strategy": strategy, "seed": 1, **given}
             found, texture, report = painted(mesh, asked)
             seconds = {stage: report["timings"].get(stage, 0) for stage in STAGES}
             told = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
             told = f"disagreement {report['disagreement']:.3f}; s: {told}"
-            row(strategy, measure(like, found, texture), told)
+            if strategy == "independent":
+                dense = density(found, texture.shape[1]).median
+                sharpest = measure(like, *plane(like, dense)).sharp
+                row("tiling", tiles, sharpest)
+            row(strategy, measure(like, found, texture), sharpest, told)
     if sys.platform == "linux":
         status = Path("/proc/self/status").read_text(encoding="ascii")
         used = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))

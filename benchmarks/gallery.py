@@ -3,6 +3,9 @@
 
 .venv/bin/python benchmarks/gallery.py gallery.png MESH [MESH ...] [--prompt TEXT ...] \
         [--set NAME=JSON]
+
+It judges mini, also by prompts that name a picture of the library: `--set 'model="auto"'` paints
+those like it.
 """
 
 import argparse
@@ -36,7 +39,7 @@ PROMPTS = (
     "a white marble statue",
 )
 SIDES = {"front": Camera(0, 0), "back": Camera(180, 0), "three-quarter": Camera(45, 20)}
-CELL = 192  # pixels
+MODEL = "mini"
 
 
 def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
@@ -56,11 +59,11 @@ def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
     return found, torch.from_numpy(texture).float()[None], json.loads(files["report.json"])
 
 
-def textured(mesh: bytes, parameters: dict) -> list[np.ndarray]:
+def textured(mesh: bytes, parameters: dict, cell: int) -> list[np.ndarray]:
     """Run a texture job and draw its GLB from all SIDES. Each picture is (H, W, 3) uint8."""
     found, texture, _ = painted(mesh, parameters)
     scene = observe(found, tuple(SIDES.values()), rasterizer("builtin"))
-    views = render(scene, texture, CELL, background=0.5)
+    views = render(scene, texture, cell, background=0.5)
     return [pictures.to_bytes(view) for view in views]
 
 
@@ -70,6 +73,7 @@ def main() -> None:
     parser.add_argument("meshes", type=Path, nargs="+")
     parser.add_argument("--prompt", action="append", help="default: eight materials")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="parameters")
+    parser.add_argument("--cell", type=int, default=192, help="pixels of one drawing")
     options = parser.parse_args()
     given = {name: json.loads(value) for name, value in (one.split("=", 1) for one in options.set)}
     rows = []
@@ -77,12 +81,14 @@ def main() -> None:
         row = []
         for path in options.meshes:
             mesh = meshes.to_safetensors(meshes.load(path))
-            views = textured(mesh, {"prompt": prompt, "seed": 1, **given})
+            views = textured(
+                mesh, {"prompt": prompt, "model": MODEL, "seed": 1, **given}, options.cell
+            )
             row += [(f"{prompt}, {side}", view) for side, view in zip(SIDES, views, strict=True)]
             print(path.stem, prompt, flush=True)
         rows.append(row)
     names = ", ".join(path.stem for path in options.meshes)
-    options.sheet.write_bytes(pictures.png(pictures.contact_sheet(rows, names, CELL)))
+    options.sheet.write_bytes(pictures.png(pictures.contact_sheet(rows, names, options.cell)))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,23 @@ def mask(source: Any) -> ImageJob:
     need(foregrounds, "Add a foreground and describe it first.")
     need(all(each.strip() for each in foregrounds), "Describe each foreground first.")
     need(all(masks) and len(masks) == len(foregrounds), "Choose a mask for each foreground first.")
-    parameters = to_job(source, MaskParameters) | {"foreground": foregrounds}
+    likes = [numbered(line) for line in split(source.like_for)]
+    parameters = to_job(source, MaskParameters) | {
+        "foreground": foregrounds,
+        "like_for": [number for number, _ in likes],
+    }
     names = ("mask", *(f"mask_{number}" for number in range(2, len(masks) + 1)))
-    return ImageJob(parameters, dict(zip(names, masks, strict=True)), f"Masks: {source.prompt}")
+    images = dict(zip(names, masks, strict=True)) | ({"like": source.like} if source.like else {})
+    images |= {f"like_{place}": image for place, (_, image) in enumerate(likes, start=1)}
+    return ImageJob(parameters, images, f"Masks: {source.prompt}")
+
+
+def numbered(line: str) -> tuple[int, str]:
+    """Read a line such as "1: Rust.png"."""
+    number, _, image = line.strip().partition(":")
+    if not number.strip().isdecimal() or not image.strip():
+        raise Incomplete(f"{line!r} is not the number of a mask, a colon and an image's name.")
+    return int(number), image.strip()
 
 
 def edit(source: Any) -> ImageJob:

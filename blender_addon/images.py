@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import zlib
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import numpy as np
 
 OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel does not cover
 LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
+MOST_PIXELS = 2**26  # that the engine takes
 NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
 PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
 
@@ -41,6 +43,11 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
             "and open that."
         )
     width, height = image.size  # loads it, if that was not done yet
+    if width * height > MOST_PIXELS:
+        raise ImageError(
+            f"{image.name!r} has {width} x {height} pixels, and no more than "
+            f"{MOST_PIXELS // 10**6} million are taken: scale it down."
+        )
     channels = image.channels
     values = np.empty(width * height * channels, np.float32)
     if not values.size or len(image.pixels) != values.size:
@@ -75,6 +82,28 @@ def read_named(names: Mapping[str, str]) -> dict[str, np.ndarray]:
     return {each: read(find(name), is_mask="mask" in each) for each, name in names.items()}
 
 
+def paths_of(names: Mapping[str, str]) -> dict[str, Path]:
+    """The files of Blender's images that something looks like, by the engine's names for them."""
+    found = {}
+    for each, name in names.items():
+        image = bpy.data.images[name]
+        if each.startswith("like") and image.source == "FILE" and image.filepath:
+            found[each] = Path(bpy.path.abspath(image.filepath, library=image.library))
+    return found
+
+
+def maps_beside(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """The maps in the folders of pictures, by the engine's names: like_1_roughness and so on."""
+    if not (Path(__file__).parent / "map_names.py").is_file():  # the add-on was not built
+        return {}
+    map_names = importlib.import_module(".map_names", __package__)
+    return {
+        f"{each}_{kind}": file
+        for each, path in paths.items()
+        for kind, file in map_names.beside(path).items()
+    }
+
+
 def to_srgb(linear: np.ndarray) -> np.ndarray:
     """The transfer function of IEC 61966-2-1."""
     linear = np.maximum(linear, 0)
@@ -107,14 +136,14 @@ def shorten(text: str) -> str:
     return text.encode()[:NAME_LENGTH].decode(errors="ignore").strip()
 
 
-def load_tiles(files: Mapping[int, Path], name: str) -> bpy.types.Image:
+def load_tiles(files: Mapping[int, Path], name: str, space: str = "sRGB") -> bpy.types.Image:
     """Make a new image of UDIM tiles, by their numbers, or of one file, whose number is 0.
 
     The files are packed, as in `load`. Raises RuntimeError if one is not a picture.
     """
     first = min(files)
     if first == 0:
-        return load(files[0], name)
+        return load(files[0], name, space)
     image = bpy.data.images.load(str(files[first]), check_existing=False)
     image.name = name
     image.source = "TILED"
@@ -125,20 +154,20 @@ def load_tiles(files: Mapping[int, Path], name: str) -> bpy.types.Image:
     for tile in list(image.tiles):
         if tile.number not in files:
             image.tiles.remove(tile)
-    image.colorspace_settings.name = "sRGB"
+    image.colorspace_settings.name = space
     image.pack()
     image.filepath_raw = f"//{bpy.path.clean_name(name)}.<UDIM>.png"
     return image
 
 
-def load(path: Path, name: str) -> bpy.types.Image:
+def load(path: Path, name: str, space: str = "sRGB") -> bpy.types.Image:
     """Make a new image of a file, packed, so that the file is needed no more.
 
-    Raises RuntimeError if it is not a picture.
+    `space` is "Non-Color" for what is no color. Raises RuntimeError if it is not a picture.
     """
     image = bpy.data.images.load(str(path), check_existing=False)
     image.name = name
-    image.colorspace_settings.name = "sRGB"
+    image.colorspace_settings.name = space
     image.pack()
     image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where Unpack would put it
     return image

@@ -113,7 +113,10 @@ class Job:
         inputs = {}
         for name, content in self.request.inputs.items():
             yield
-            inputs[name] = self._client.put_blob(content())
+            try:
+                inputs[name] = self._client.put_blob(content())
+            except EngineError as error:
+                raise self._naming(error, name) from None
         request = JobRequest(
             self.request.task, self.request.parameters, inputs, key=uuid.uuid4().hex
         )
@@ -164,12 +167,19 @@ class Job:
             self.stage = "Paused: the Disk Is Full"
         if state == JobState.FAILED:
             error = event.data["error"]
-            raise EngineError(
-                error["code"], error["message"], error.get("hint") or "", error.get("field")
-            )
+            field = error.get("field") or ""
+            told = EngineError(error["code"], error["message"], error.get("hint") or "", field)
+            raise self._naming(told, field.removeprefix("inputs."))
         if state == JobState.CANCELLED:
             raise EngineError("cancelled", "The job was cancelled in the engine.")
         return state == JobState.DONE
+
+    def _naming(self, error: EngineError, name: str) -> EngineError:
+        """Say in which of Blender's images it was that an input was found to be wrong."""
+        image = self.request.images.get(name)
+        if image is None or error.code != "invalid_request":
+            return error
+        return EngineError(error.code, f"{image!r}: {error.message}", error.hint, error.field)
 
     def _download(self) -> Generator[None, None, None]:
         assert self._client is not None

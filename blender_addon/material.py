@@ -13,7 +13,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from . import images
+from . import images, material_maps
 
 NOTE = "syncsde_before"  # custom property of the object: how to restore it
 ROUGHNESS = 0.8  # the texture holds colour only: little gloss, so that it reads
@@ -64,8 +64,16 @@ def show(obj: bpy.types.Object, materials: Mapping[int, bpy.types.Material]) -> 
         slot.material = material
 
 
-def new(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
-    """Make a material that shows an image on a UV layer."""
+def new(
+    image: bpy.types.Image,
+    uv_layer: str,
+    maps: Mapping[str, bpy.types.Image] | None = None,
+    relief: float = 0.0,
+) -> bpy.types.Material:
+    """Make a material that shows an image, and maps by the engine's names, on a UV layer.
+
+    `relief` is how far white of a height stands above black, in the object's units.
+    """
     material = bpy.data.materials.new(image.name)
     material["syncsde"] = True
     if material.node_tree is None:  # before Blender 5.0
@@ -81,6 +89,7 @@ def new(image: bpy.types.Image, uv_layer: str) -> bpy.types.Material:
     links.new(uv_map.outputs["UV"], texture.inputs["Vector"])
     links.new(texture.outputs["Color"], principled.inputs["Base Color"])
     principled.inputs["Roughness"].default_value = ROUGHNESS
+    material_maps.link(material, uv_map, maps or {}, relief)
     nodes.active = texture
     return material
 

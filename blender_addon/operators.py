@@ -13,7 +13,10 @@ from bpy.props import StringProperty
 from . import (
     engine,
     images,
+    library,
+    like_material,
     material,
+    own_pictures,
     parts,
     preferences,
     properties,
@@ -25,7 +28,7 @@ from . import (
 from .client import tensors_to_bytes
 from .export_mesh import MeshError, export, join
 from .job import Request
-from .properties_texture import TextureImages, TextureLines, TextureParameters
+from .properties_texture import LikeMaterial, TextureImages, TextureLines, TextureParameters
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -74,7 +77,12 @@ def why_not(context: bpy.types.Context) -> str:
 
 
 class SYNCSDE_OT_texture(
-    TextureParameters, TextureLines, TextureImages, properties.KeptFiles, bpy.types.Operator
+    TextureParameters,
+    TextureLines,
+    TextureImages,
+    LikeMaterial,
+    properties.KeptFiles,
+    bpy.types.Operator,
 ):
     """Generate textures for the selected objects from the prompt, or like a picture"""
 
@@ -97,18 +105,25 @@ class SYNCSDE_OT_texture(
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        if not (self.prompt.strip() or self.like or self.material):
+        if not (self.prompt.strip() or self.like or self.material or self.like_material):
             return fail(self, "texture", NOTHING)
         folder = session.temporary_folder()
         try:
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, context.object, self.viewpoints)
-            prompts, likes = parts.prompts(self.prompt_for), parts.likes(self.like_for)
+            prompts, likes = parts.prompts(self.prompt_for), dict(parts.likes(self.like_for))
             named = {name: getattr(self, name) for name in properties.fields(TextureImages)}
-            named |= {f"like_{number}": image for number, (_, image) in enumerate(likes, start=1)}
+            named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
             named = {each: image for each, image in named.items() if image}
             pictures = images.read_named(named)
+            if self.like_material:
+                pictures |= like_material.read(like_material.find(self.like_material))
+            own = library.to_send(self, prompts, likes)
+            if self.like_material:
+                own.pop("", None)
+            names = parts.at_most([*likes, *(each for each in own if each and each not in likes)])
+            sent = own_pictures.inputs(own, names)
         except (
             engine.NotInstalled,
             MeshError,
@@ -117,9 +132,15 @@ class SYNCSDE_OT_texture(
             images.ImageError,
         ) as error:
             return fail(self, "texture", str(error))
+        paths = images.paths_of(named) | {name: each.path for name, each in sent.items()}
+        maps = images.maps_beside(paths) if self.maps else {}
         parameters = properties.to_job(self, TextureParameters)
         parameters |= {"viewpoints": cameras, "prompt_for": prompts}
-        parameters["like_for"] = [name for name, _ in likes]
+        parameters["like_for"] = names
+        if "" in own:
+            parameters["material"] = None  # the engine does not have it
+            if own.keys() == {""} and not likes and own[""].material.tile != 1:
+                parameters["tile_size"] = parameters["tile_size"] or own[""].material.tile
         if "keep" in pictures:
             parameters["texture_size"] = len(pictures["keep"])
         if self.uv == "unwrap":  # done, by Blender, in a UV layer
@@ -131,14 +152,22 @@ class SYNCSDE_OT_texture(
             inputs={
                 "mesh": lambda: tensors_to_bytes(tensors),
                 **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+                **{name: each.content for name, each in sent.items()},
+                **{name: path.read_bytes for name, path in maps.items()},
             },
             directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
             file=textures.REPORT,
             keep_all=bool(self.directory),
             also=textures.FILES,
-            images=named,
+            images={
+                **named,
+                **({"like": self.like_material} if self.like_material else {}),
+                **{name: each.title for name, each in sent.items()},
+                **{name: path.name for name, path in maps.items()},
+            },
         )
-        title = images.shorten(images.title(self.prompt, self.material, self.like))
+        like = self.like or self.like_material
+        title = images.shorten(images.title(self.prompt, self.material, like))
         return begin(self, request, results.OntoObjects(targets, title))
 
 
@@ -152,6 +181,7 @@ def of_panel(context: bpy.types.Context) -> dict[str, Any]:
         image = getattr(settings, name)
         values[name] = image.name if image else ""
     values |= properties.like_arguments(settings)
+    values["like_material"] = properties.like_material_of(settings)
     if settings.selected_cameras:
         values["viewpoints"] = "\n".join(camera.name for camera in selected_cameras(context))
     return values

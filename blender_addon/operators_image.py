@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import StringProperty
 
-from . import engine, images, preferences, properties, properties_image, report, results, session
+from . import (
+    engine,
+    images,
+    library,
+    own_pictures,
+    preferences,
+    properties,
+    properties_image,
+    report,
+    results,
+    session,
+)
 from .image_jobs import JOBS, Incomplete
 from .job import Request
 from .operators import BUSY, begin, fail
@@ -39,6 +50,8 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     try:
         asked = JOBS[task](operator)
         pictures = images.read_named(asked.images)
+        own = library.to_send(operator) if task == "wide" else {}
+        sent = own_pictures.inputs(own, ())
         program = preferences.find_engine_program()
     except (Incomplete, images.ImageError, engine.NotInstalled) as error:
         return fail(operator, task, str(error))
@@ -46,13 +59,16 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
     request = Request(
         program=program,
         task=task,
-        parameters=asked.parameters,
-        inputs={name: partial(images.png, pixels) for name, pixels in pictures.items()},
+        parameters=asked.parameters | ({"material": None} if own else {}),
+        inputs={
+            **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+            **{name: each.content for name, each in sent.items()},
+        },
         directory=Path(bpy.path.abspath(kept)) if kept else session.temporary_folder(),
         file="image.png",
         keep_all=bool(kept),
         also=(report.FILE,),
-        images=asked.images,
+        images=asked.images | {name: each.title for name, each in sent.items()},
     )
     area = context.area
     editor = area.as_pointer() if area is not None and area.type == "IMAGE_EDITOR" else 0
@@ -62,6 +78,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
 class SYNCSDE_OT_mask(
     properties_image.MaskParameters,
     properties_image.MaskLines,
+    properties.LikeImage,
     properties.KeptFiles,
     bpy.types.Operator,
 ):

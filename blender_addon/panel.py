@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import bpy
 
-from . import engine, material, parts, preferences, session
+from . import engine, material, own_pictures, parts, preferences, session
 from .operators import chosen, selected_cameras, why_not
 from .panel_like import draw_like, draw_part
 from .properties import UNSET
@@ -32,6 +32,7 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         settings = context.scene.syncsde
         layout.prop(settings, "prompt", text="")
         draw_like(layout, settings)
+        draw_troubles(context, layout)
         draw_parts(layout, chosen(context))
         layout.prop(settings, "quality", expand=True)
         layout.prop(settings, "seed")
@@ -88,7 +89,7 @@ class SYNCSDE_PT_surface(Section, bpy.types.Panel):
     """What the views are baked into."""
 
     bl_label = "Surface"
-    names = ("texture_size", "tile_size", "uv", "fill")
+    names = ("texture_size", "tile_size", "like_material", "maps", "uv", "fill")
 
     def draw(self, context: bpy.types.Context) -> None:
         draw_settings(self.layout, context.scene.syncsde, self.names)
@@ -153,6 +154,12 @@ def draw_outcome(
         draw_message(context, layout, session.last_error, "ERROR")
     elif session.last_note:
         draw_message(context, layout, session.last_note, "CHECKMARK")
+
+
+def draw_troubles(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+    """Draw what is wrong with the user's own folders of pictures."""
+    for trouble in own_pictures.troubles():
+        draw_message(context, layout, trouble, "ERROR")
 
 
 def draw_message(

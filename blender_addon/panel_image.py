@@ -8,7 +8,14 @@ import types
 import bpy
 
 from .image_jobs import JOBS, Incomplete
-from .panel import draw_engine, draw_message, draw_outcome, draw_setting, draw_settings
+from .panel import (
+    draw_engine,
+    draw_message,
+    draw_outcome,
+    draw_setting,
+    draw_settings,
+    draw_troubles,
+)
 from .panel_like import draw_like
 
 SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
@@ -33,6 +40,8 @@ class SYNCSDE_PT_image(bpy.types.Panel):
         settings = getattr(context.scene.syncsde_image, task)
         layout.prop(context.scene.syncsde_image, "task", text="")
         DRAW[task](layout, settings)
+        if task == "wide":
+            draw_troubles(context, layout)
         if not draw_engine(context, layout):
             return
         try:
@@ -67,10 +76,13 @@ class SYNCSDE_PT_image_sampling(bpy.types.Panel):
 def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
     layout.prop(settings, "prompt")
     layout.prop(settings, "background")
+    layout.template_ID(settings, "like", open="image.open", text="Like")
     for index, part in enumerate(settings.parts):
         box = draw_part(layout, part, index)
         box.template_ID(part, "mask", open="image.open", new="image.new")
+        box.template_ID(part, "like", open="image.open", text="Like")
     draw_add(layout, "mask", settings)
+    draw_setting(layout, settings, "tile_size")
     draw_setting(layout, settings, "size")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import library
+from . import library, properties
 
 SCALE = 4.0  # of the pictures, in lines of the panel
 
@@ -19,6 +19,8 @@ def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
             layout.label(text="Pictures need the model auto", icon="INFO")
         layout = layout.column()
         layout.active = False
+    if name := properties.like_material_of(settings):
+        layout.label(text=f"Like the material {name}")
     layout.template_ID(settings, "like", open="image.open", text="Like")
     if settings.like:
         layout.template_icon(settings.like.preview_ensure().icon_id, scale=SCALE)
@@ -32,9 +34,11 @@ def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
 
 def says(settings: Any) -> str:
     """Which picture of the library will be taken, or that none will."""
-    name, color = library.taken(settings)
-    if name:
-        return f"Like {name}" + (f", but {color}" if color else "")
+    taken = library.taken(settings)
+    if taken is not None:
+        return f"Like {taken.material.name}" + (f", but {taken.color}" if taken.color else "")
+    if settings.material:
+        return f"There is no picture {settings.material!r}"
     if settings.prompt.strip() and settings.model == "auto":
         return "Names no picture: painted by mini"
     return ""

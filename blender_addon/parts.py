@@ -42,13 +42,17 @@ def prompts(lines: str) -> list[list[str]]:
 
 def likes(lines: str) -> list[list[str]]:
     """Read lines such as "Helmet: Rust.png" into names and those of images. Raises LineError."""
-    found = [_pair(line, "image") for line in lines.splitlines() if line.strip()]
-    if len(found) > MOST_LIKES:
+    return [_pair(line, "image") for line in lines.splitlines() if line.strip()]
+
+
+def at_most(names: list[str]) -> list[str]:
+    """The names of what has a picture of its own, if the engine takes so many. Raises LineError."""
+    if len(names) > MOST_LIKES:
         raise LineError(
-            f"{len(found)} objects and materials have pictures of their own, and at most "
+            f"{len(names)} objects and materials have pictures of their own, and at most "
             f"{MOST_LIKES} can: take some away, or give them prompts."
         )
-    return found
+    return names
 
 
 def _pair(line: str, what: str) -> list[str]:

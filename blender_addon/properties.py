@@ -230,14 +230,23 @@ def to_job(source: Any, parameters: type) -> dict[str, Any]:
 
 def like_arguments(settings: Any) -> dict[str, str]:
     """What an operator is told of a panel's picture: Blender's own go before the library's."""
+    nothing = {"like": "", "material": ""}
+    if like_material_of(settings):
+        return nothing
     if settings.like:
-        return {"like": settings.like.name, "material": ""}
-    return {"like": "", "material": settings.material}
+        return nothing | {"like": settings.like.name}
+    return nothing | {"material": settings.material}
+
+
+def like_material_of(settings: Any) -> str:
+    """The name of the material that a panel's result looks like, if it is to look like one."""
+    material = getattr(settings, "like_material", None)
+    return material.name if material else ""
 
 
 def fill(operator: bpy.types.Operator, values: dict[str, Any]) -> None:
     """Set what the operator's caller left open; of two kinds of pictures only the caller's."""
-    pictures = [name for name in ("like", "material") if name in values]
+    pictures = [name for name in ("like", "material", "like_material") if name in values]
     if any(operator.properties.is_property_set(name) for name in pictures):
         values = values | dict.fromkeys(pictures, "")
     for name, value in values.items():

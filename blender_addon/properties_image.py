@@ -31,6 +31,15 @@ class MaskParameters(SamplingParameters):
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
+    tile_size: IntProperty(
+        name="Tile Size",
+        description="Width of the pictures in the image, a multiple of 8. 0 takes their own",
+        default=0,
+        min=0,
+        max=2048,
+        step=8,
+        subtype="PIXEL",
+    )
     size: IntProperty(
         name="Size",
         description="Shorter side of the image in pixels, a multiple of 8. 0 takes the model's own",
@@ -48,6 +57,12 @@ class MaskLines:
     foreground: StringProperty(
         name="Foreground",
         description="What the white part of each mask shows, one line for each mask",
+        default="",
+    )
+    like_for: StringProperty(
+        name="Like For",
+        description="Which image the foreground of a mask looks like, one line each: the mask's "
+        "number, a colon and the image's name, such as 1: Rust.png",
         default="",
     )
 

@@ -60,6 +60,12 @@ class TextureParameters(SamplingParameters):
         soft_max=4.0,
         step=10,
     )
+    maps: BoolProperty(
+        name="Maps",
+        description="Paint the normals, roughness, metal and height, too, that come with the "
+        "picture",
+        default=True,
+    )
     quality: EnumProperty(
         name="Quality",
         description="How much work goes into the texture",
@@ -239,9 +245,26 @@ class TextureImages(LikeImage):
     )
 
 
+class LikeMaterial:
+    """Another way of the operator to say what the surface looks like."""
+
+    like_material: StringProperty(
+        name="Like Material",
+        description="Name of a material of this file that is painted as it is: the images of its "
+        "base color, normals, roughness, metal and height",
+        default="",
+    )
+
+
 class SYNCSDE_PG_texture(TextureParameters, LikePicture, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
 
+    like_material: PointerProperty(
+        type=bpy.types.Material,
+        name="Like Material",
+        description="Material that is painted as it is: the images of its base color, normals, "
+        "roughness, metal and height",
+    )
     keep: PointerProperty(
         type=bpy.types.Image,
         name="Keep",

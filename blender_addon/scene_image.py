@@ -43,6 +43,11 @@ class SYNCSDE_PG_foreground(bpy.types.PropertyGroup):
         description="Image whose white part is painted; what is black or transparent is not",
         type=bpy.types.Image,
     )
+    like: PointerProperty(
+        name="Like",
+        description="Picture of a material: the foreground is painted as this is",
+        type=bpy.types.Image,
+    )
 
 
 class SYNCSDE_PG_change(bpy.types.PropertyGroup):
@@ -86,6 +91,11 @@ class SYNCSDE_PG_view(bpy.types.PropertyGroup):
 class SYNCSDE_PG_mask(MaskParameters, bpy.types.PropertyGroup):
     """What the panel edits for an image from masks."""
 
+    like: PointerProperty(
+        name="Like",
+        description="Picture of a material: the background is painted as this is",
+        type=bpy.types.Image,
+    )
     parts: CollectionProperty(name="Foregrounds", type=SYNCSDE_PG_foreground)
 
     def arguments(self) -> dict[str, Any]:
@@ -93,6 +103,12 @@ class SYNCSDE_PG_mask(MaskParameters, bpy.types.PropertyGroup):
         return {name: getattr(self, name) for name in fields(MaskParameters)} | {
             "foreground": lines(part.prompt for part in self.parts),
             "mask": "\n".join(part.mask.name if part.mask else "" for part in self.parts),
+            "like": self.like.name if self.like else "",
+            "like_for": "\n".join(
+                f"{number}: {part.like.name}"
+                for number, part in enumerate(self.parts, start=1)
+                if part.like
+            ),
         }
 
 

@@ -20,7 +20,8 @@ from . import images, material
 from .export_mesh import MeshError, name_of_slot
 from .report import FILE as REPORT
 
-FILES = ("texture.png", "textures/*.png")  # which of a run's files are its textures
+# Which of a run's files are its textures and their maps.
+FILES = ("texture.png", "texture_*.png", "textures/*.png")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Covered:
     slots: tuple[int, ...]
     name: str
     tiles: tuple[tuple[int, Path], ...]  # UDIM number, or 0, and file
+    maps: tuple[tuple[str, tuple[tuple[int, Path], ...]], ...] = ()  # the same of each map
 
 
 def to_json(targets: Sequence[Target]) -> str:
@@ -72,6 +74,10 @@ def apply(folder: Path, targets: Sequence[Target], name: str) -> None:
         for cover in covers:
             if cover.tiles not in loaded:
                 loaded[cover.tiles] = images.load_tiles(dict(cover.tiles), cover.name)
+            for kind, tiles in cover.maps:
+                if tiles not in loaded:
+                    name = images.shorten(f"{kind} of {cover.name}")
+                    loaded[tiles] = images.load_tiles(dict(tiles), name, "Non-Color")
     except RuntimeError:
         for image in loaded.values():
             bpy.data.images.remove(image)
@@ -89,7 +95,9 @@ def apply(folder: Path, targets: Sequence[Target], name: str) -> None:
     for cover in covers:
         key = (cover.tiles, layers[cover.target])
         if key not in made:
-            made[key] = material.new(loaded[cover.tiles], layers[cover.target])
+            maps = {kind: loaded[tiles] for kind, tiles in cover.maps}
+            uv_layer = layers[cover.target]
+            made[key] = material.new(loaded[cover.tiles], uv_layer, maps, report.get("relief", 0))
         material.show(cover.target.find(), dict.fromkeys(cover.slots, made[key]))
 
 
@@ -112,5 +120,9 @@ def _covers(folder: Path, report: dict[str, Any], target: Target, name: str) -> 
             tiles = tuple((t["tile"] or 0, folder / files[t["name"]]) for t in mine)
             label = mine[0]["name"].removesuffix(f".{mine[0]['tile']}")
             whole = name if len({t["name"] for t in textures}) == 1 else f"{label}, {name}"
-            covers.append(Covered(target, tuple(indices), images.shorten(whole), tiles))
+            maps = tuple(
+                (kind, tuple((t["tile"] or 0, folder / of[t["name"]]) for t in mine))
+                for kind, of in report.get("map_files", {}).items()
+            )
+            covers.append(Covered(target, tuple(indices), images.shorten(whole), tiles, maps))
     return covers

@@ -37,7 +37,8 @@ def check(head: bytes, size: int) -> None:
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(
             f"The content is neither a picture ({', '.join(PICTURES)}) nor safetensors: {error}.",
-            hint="Pickles, archives and all other files are not taken.",
+            hint=f"Save a picture as one of {', '.join(PICTURES)}; pickles, archives and all other "
+            "files are not taken.",
             field="body",
         ) from None
 

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from .errors import InvalidRequest
+from .library.map_names import KINDS
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
@@ -21,6 +22,7 @@ MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 MOST_SEGMENTS = 64  # of a motion
 MOST_LIKES = 8  # objects and materials with pictures of their own
+LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
@@ -130,8 +132,8 @@ class TextureConfig(Sampling):
         "noise",
         "keep",
         "keep_mask",
-        "like",
-        *(f"like_{number}" for number in range(1, MOST_LIKES + 1)),
+        *LIKES,
+        *(f"{like}_{kind}" for like in LIKES for kind in KINDS),
     )
 
     prompt: Annotated[
@@ -156,6 +158,13 @@ class TextureConfig(Sampling):
             "is 1; default: the picture's own"
         ),
     ] = None
+    maps: Annotated[
+        bool,
+        Field(
+            description="paint the normals, roughness, metal and height, too, that come with the "
+            "picture"
+        ),
+    ] = True
     quality: Annotated[
         Literal["draft", "standard"],
         Field(description="draft: fewer views and steps, unless they are given"),
@@ -281,6 +290,8 @@ class MaskConfig(Sampling):
     optional_inputs: ClassVar[tuple[str, ...]] = (
         "noise",
         *(f"mask_{number}" for number in range(2, MOST_LAYERS + 1)),
+        "like",
+        *(f"like_{number}" for number in range(1, MOST_LAYERS + 1)),
     )
 
     background: Annotated[Text, Field(description="what the black part of the masks shows")]
@@ -293,9 +304,31 @@ class MaskConfig(Sampling):
         ),
     ]
     prompt: Annotated[Text, Field(description="what the whole image shows")]
+    like_for: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MOST_LAYERS)], ...],
+        Field(
+            max_length=MOST_LAYERS,
+            description="masks, counted from 1, whose foreground looks like a picture of its own",
+        ),
+    ] = ()
+    tile_size: Annotated[
+        ViewSize | None,
+        Field(description="width of the pictures in the image; default: their own"),
+    ] = None
     size: Annotated[
         ViewSize | None, Field(description="side of the image in pixels; default: the model's")
     ] = None
+
+    def __post_init__(self) -> None:
+        for number in self.like_for:
+            if number > len(self.foreground):
+                raise InvalidRequest(
+                    f"like_for names mask {number}, and there are {len(self.foreground)}.",
+                    hint="Masks are counted from 1, in the order of the foregrounds.",
+                    field="like_for",
+                )
+            if self.like_for.count(number) > 1:
+                raise InvalidRequest(f"like_for names mask {number} twice.", field="like_for")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

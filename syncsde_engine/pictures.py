@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -14,11 +13,8 @@ from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .errors import InvalidRequest
+from .formats import FORMATS, MOST_PIXELS, NAMES, OURS, UNREADABLE, kind, too_many
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-NAMES = "PNG, JPEG, WebP or TIFF"
-MOST_PIXELS = 2**26  # of a picture that is given to us
-UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error)  # Pillow, on damage
 RESAMPLING = Image.Resampling
 
 
@@ -47,21 +43,22 @@ def _read(content: bytes, field: str, decoded: Callable[[Image.Image], np.ndarra
         try:
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
             if picture.width * picture.height > MOST_PIXELS:
-                raise Image.DecompressionBombError
+                raise Image.DecompressionBombError(picture.width * picture.height)
             pixels = decoded(ImageOps.exif_transpose(picture))
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InvalidRequest(
-                f"The picture has more than {MOST_PIXELS // 10**6} million pixels.",
-                hint="Scale it down.",
-                field=field,
-            ) from None
-        except UnidentifiedImageError:
-            raise InvalidRequest(
-                f"The picture is not a {NAMES} file.", hint=f"Save it as {NAMES}.", field=field
+                f"The picture {too_many(error)}.", hint="Scale it down.", field=field
             ) from None
         except UNREADABLE as error:
+            if isinstance(error, UnidentifiedImageError) and not OURS.match(content):
+                raise InvalidRequest(
+                    f"The picture is {kind(content)}, not a {NAMES} file.",
+                    hint=f"Save it as {NAMES}.",
+                    field=field,
+                ) from None
+            said = "" if isinstance(error, UnidentifiedImageError) else str(error)
             raise InvalidRequest(
-                f"The picture cannot be read: {str(error) or type(error).__name__}.",
+                f"The picture cannot be read: {said or 'nothing of it is whole'}.",
                 hint="The file is damaged; save it anew.",
                 field=field,
             ) from None
@@ -116,7 +113,7 @@ def to_bytes(image: Tensor) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Encode (H, W, 3) or (H, W) uint8."""
+    """Encode (H, W, 3) uint8, or (H, W) uint8 or uint16."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", optimize=False)
     return file.getvalue()

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from .config import CONFIGS, TaskConfig, TextureConfig, WideConfig
+from .config import CONFIGS, MaskConfig, TaskConfig, TextureConfig, WideConfig
 from .errors import InvalidRequest
 from .explain import explain
 
@@ -52,6 +53,7 @@ def check_inputs(task: str, config: TaskConfig, given: Mapping[str, Any]) -> Non
     """Raise InvalidRequest for an input that is missing or that the task does not know."""
     if isinstance(config, TextureConfig | WideConfig):
         check_subject(config, given)
+    check_pictures(config, given)
     for name in config.inputs:
         if name not in given:
             raise InvalidRequest(f"Task {task!r} needs the input {name!r}.", field=f"inputs.{name}")
@@ -60,13 +62,13 @@ def check_inputs(task: str, config: TaskConfig, given: Mapping[str, Any]) -> Non
         if name not in known:
             raise InvalidRequest(
                 f"Task {task!r} has no input {name!r}.",
-                hint=f"Its inputs: {', '.join(known)}.",
+                hint=f"Its inputs: {', '.join(_without_maps(known))}.",
                 field=f"inputs.{name}",
             )
 
 
 def check_subject(config: TextureConfig | WideConfig, given: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest unless a run knows what to paint: words, or a picture for each name."""
+    """Raise InvalidRequest unless a run knows what to paint: words, or a picture."""
     if not (config.prompt.strip() or config.material or "like" in given):
         raise InvalidRequest(
             "There is no prompt.",
@@ -79,14 +81,32 @@ def check_subject(config: TextureConfig | WideConfig, given: Mapping[str, Any]) 
             hint="Leave one of like and material out.",
             field="material",
         )
-    names = config.like_for if isinstance(config, TextureConfig) else ()
-    pictures = sorted(name for name in given if name.startswith("like_"))
+
+
+def check_pictures(config: TaskConfig, given: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest unless each name, or number of a mask, in like_for has its picture."""
+    names = config.like_for if isinstance(config, TextureConfig | MaskConfig) else ()
+    told = "numbers" if isinstance(config, MaskConfig) else "names"
+    pictures = sorted(name for name in given if re.fullmatch(r"like_\d+", name))
     if pictures != [f"like_{number}" for number in range(1, len(names) + 1)]:
         raise InvalidRequest(
-            f"like_for has {len(names)} names, and there are {len(pictures)} pictures for them.",
-            hint="Give one picture for each name: like_1, like_2, ...",
+            f"like_for has {len(names)} {told}, and there are {len(pictures)} pictures for them.",
+            hint="Give one picture for each: like_1, like_2, ...",
             field="like_for",
         )
+    for name in given:
+        of_part = re.match(r"like_\d+(?=_)", name)
+        if of_part and of_part[0] not in given:
+            raise InvalidRequest(
+                f"The map {name!r} has no picture {of_part[0]!r}.",
+                hint="Give the picture that it belongs to, too.",
+                field=f"inputs.{name}",
+            )
+
+
+def _without_maps(names: Iterable[str]) -> list[str]:
+    """Each picture may have nine maps of the same endings: those of the first tell them all."""
+    return [name for name in names if not re.match(r"like_\d+_", name)]
 
 
 def schema(task: str) -> dict[str, Any]:

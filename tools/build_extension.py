@@ -18,6 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DATE = (1980, 1, 1, 0, 0, 0)
 BINARY = (".webp",)
+SHARED = (
+    "match.py",
+    "colors.py",
+    "listing.py",
+    "map_names.py",
+    "recolor.py",
+)  # modules of the engine's library
 
 
 def members(root: Path = ROOT) -> dict[str, Path]:
@@ -26,9 +33,9 @@ def members(root: Path = ROOT) -> dict[str, Path]:
     files |= {source.name: source for source in (root / "blender_addon").glob("*.py")}
     # The words that the embedded model knows, which the prompt fields suggest.
     files["mini.json"] = root / "syncsde_engine" / "models" / "mini" / "syncsde.json"
-    # The picture library's list, how words are matched with it, thumbnails and credits.
+    # The picture library's list, what reads, finds and dyes pictures, thumbnails and credits.
     library = root / "syncsde_engine" / "library"
-    files |= {name: library / name for name in ("library.json", "match.py", "colors.py")}
+    files |= {name: library / name for name in ("library.json", *SHARED)}
     files["thumbnails/README.md"] = library / "README.md"
     thumbnails = (root / "blender_addon" / "thumbnails").glob("*.webp")
     files |= {f"thumbnails/{source.name}": source for source in thumbnails}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set up and run the project: `python tools/dev.py demo|test|check|extension|setup`.
+"""Set up and run the project: `python tools/dev.py TARGET`, the targets of the Makefile.
 
 Everything lies in `.venv` of the clone: the engine with its developer tools, and below it one
 environment for each Blender (`bpy` wheel). What is already installed is not installed again.
@@ -22,6 +22,37 @@ REQUIREMENTS = ROOT / "requirements"
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 BLENDERS = {(3, 11): ("5.0", "4.2"), (3, 13): ("5.2",)}  # the first one runs the demo
 RENDER_TIMEOUT = 1800  # seconds
+QUICK = (  # tests without Blender, training and long runs: under two minutes on two idle cores
+    "test_docs.py",
+    "test_imports.py",
+    "addon/test_extension.py",
+    "addon/test_parameters.py",
+    "engine/test_coupling.py",
+    "engine/test_inversion.py",
+    "engine/test_library.py",
+    "engine/test_pictures.py",
+    "engine/test_regions.py",
+    "engine/test_sampler.py",
+    "engine/test_schedule.py",
+    "engine/test_strategies.py",
+    "mesh/test_cameras.py",
+    "mesh/test_fill.py",
+    "mesh/test_intake.py",
+    "mesh/test_io.py",
+    "mesh/test_mesh.py",
+    "mesh/test_nearest.py",
+    "mesh/test_obj.py",
+    "mesh/test_project.py",
+    "mesh/test_rasterize.py",
+    "mesh/test_seams.py",
+    "server/test_blobs.py",
+    "server/test_checkpoint.py",
+    "server/test_envelope.py",
+    "server/test_guard.py",
+    "server/test_jobs.py",
+    "server/test_protocol.py",
+    "server/test_schema.py",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +60,10 @@ def main(arguments: Sequence[str]) -> int:
         "setup": setup,
         "demo": demo,
         "test": test,
+        "quick": quick,
+        "coverage": coverage,
         "check": check,
+        "docs": docs,
         "extension": extension,
     }
     if not arguments or arguments[0] not in commands:
@@ -86,13 +120,36 @@ def test(arguments: Sequence[str]) -> None:
     call(tool("python"), "-m", "pytest", *arguments, environment=where)
 
 
+def quick(arguments: Sequence[str]) -> None:
+    """The fast tier: lint, and the tests that say most for their time."""
+    engine()
+    call(tool("ruff"), "check", ".")
+    call(tool("ruff"), "format", "--check", ".")
+    call(tool("python"), "-m", "pytest", *(f"tests/{name}" for name in QUICK), *arguments)
+
+
+def coverage(arguments: Sequence[str]) -> None:
+    """Every test as in `test`, and which lines ran; slower than the tests alone."""
+    test(["--cov", "--cov-report=term:skip-covered", *arguments])
+
+
 def check(_: Sequence[str] = ()) -> None:
-    """Lint, format, types and import rules."""
+    """Lint, format, types, import rules and the site."""
     engine()
     call(tool("ruff"), "check", ".")
     call(tool("ruff"), "format", "--check", ".")
     call(tool("basedpyright"), "--pythonpath", tool("python"))
     call(tool("python"), "-m", "pytest", "-q", "tests/test_imports.py")
+    docs()
+
+
+def docs(_: Sequence[str] = ()) -> None:
+    """Build the site into build/site; whatever mkdocs warns of is an error."""
+    engine()
+    # The theme's news of its successor is no warning about our pages.
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    call(tool("python"), "-m", "mkdocs", "build", "--strict", "--quiet", environment=quiet)
+    print(f"site: {(ROOT / 'build' / 'site' / 'index.html')}")
 
 
 def extension(_: Sequence[str] = ()) -> Path:

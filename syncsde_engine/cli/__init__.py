@@ -147,6 +147,8 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
         sentence += f", disagreement {disagreement:.4f}"
     if "coverage" in report:
         sentence += f", seen {report['coverage']['seen']:.1%}"
+    if "materials" in report:
+        sentence += f", like {', '.join(dict.fromkeys(report['materials'].values()))}"
     console.say(sentence)
     return 0
 

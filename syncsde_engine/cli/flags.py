@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from ..config import CONFIGS, Sampling
 from ..errors import InvalidRequest
-from .input_files import FILES, LIKE_FOR, MASKS, read_job, read_list
+from ..library.map_names import KINDS
+from .input_files import (
+    FILES,
+    LIKE_BACKGROUND,
+    LIKE_FOR,
+    LIKE_FOR_MASK,
+    LIKE_MAP,
+    MASKS,
+    read_job,
+    read_list,
+)
 
 SHORT = 24  # characters of choices that are shown in place of a metavar
 
@@ -110,9 +120,25 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             metavar=("NAME", "FILE"),
             help=LIKE_FOR,
         )
+        files.add_argument(
+            "--like-map",
+            action=Rows,
+            kinds=(str, str),
+            metavar=("KIND", "FILE"),
+            help=f"{LIKE_MAP}; one of {', '.join(KINDS)}; may be repeated",
+        )
+    if task == "mask":
+        files.add_argument(
+            "--like-for",
+            action=Rows,
+            kinds=(int, str),
+            metavar=("N", "FILE"),
+            help=LIKE_FOR_MASK,
+        )
     for name in config.optional_inputs:
         if not name.startswith(("mask_", "like_")):
-            files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=FILES[name])
+            told = LIKE_BACKGROUND if (task, name) == ("mask", "like") else FILES[name]
+            files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=told)
     files.add_argument("--job", type=Path, metavar="FILE.json", help="fields as JSON; flags win")
     command.usage = usage(command.prog, task)
 
@@ -127,7 +153,7 @@ def usage(prog: str, task: str) -> str:
         if field.default is dataclasses.MISSING
     ]
     masks = ["--mask FILE"] if "mask" in config.inputs else []
-    if "like" in config.optional_inputs:
+    if not needed and "like" in config.optional_inputs:
         needed = ["(--prompt TEXT | --like FILE)"]
     return " ".join([prog, *inputs, *needed, *masks, "--output DIR", "[options]"])
 

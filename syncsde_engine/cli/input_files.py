@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config import CONFIGS, MOST_LAYERS
 from ..errors import InvalidRequest
+from ..library import map_names
 from ..request import without_duplicates
 
 MOST_BYTES = 2**31  # of one input file
@@ -28,6 +29,9 @@ FILES = {
 }
 FINISHED = {"extend": "image.png", "states": "states.safetensors"}  # of a run's folder
 LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"
+LIKE_MAP = "a map of the picture, in place of the one found beside it"
+LIKE_BACKGROUND = "picture of a material: the background is painted as this is"
+LIKE_FOR_MASK = "the foreground of the N-th mask looks like this picture; may be repeated"
 MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"
 
 
@@ -73,12 +77,43 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
             paths[name if count == 1 else f"{name}_{count}"] = path
     for number, (_, path) in enumerate(vars(options).get("like_for", []), start=1):
         paths[f"like_{number}"] = Path(path)
+    if task == "texture":
+        paths |= map_paths(options, paths)
     for name in config.inputs:
         if name not in paths:
             raise InvalidRequest(
                 f"--{name} is missing.", hint=f"Give a {MASKS}.", field=f"inputs.{name}"
             )
     return paths
+
+
+def map_paths(options: argparse.Namespace, pictures: Mapping[str, Path]) -> dict[str, Path]:
+    """The maps that are given, and those beside pictures: like_normal, ... Raises InvalidRequest.
+
+    What a given map tells is not taken from a file beside the picture.
+    """
+    given: dict[str, Path] = {}
+    for kind, path in vars(options).get("like_map", []):
+        if kind not in map_names.KINDS:
+            raise InvalidRequest(
+                f"There is no kind of map {kind!r}.",
+                hint=f"Known: {', '.join(map_names.KINDS)}.",
+                field="inputs.like_map",
+            )
+        given[f"like_{kind}"] = Path(path)
+    told = {
+        name
+        for kind in map_names.KINDS
+        if f"like_{kind}" in given
+        for name in map_names.TELLS[kind]
+    }
+    found: dict[str, Path] = {}
+    if vars(options).get("maps", True):
+        for picture in (name for name in pictures if name.split("_")[0] == "like"):
+            for kind, path in map_names.beside(pictures[picture]).items():
+                if picture != "like" or not told & set(map_names.TELLS[kind]):
+                    found[f"{picture}_{kind}"] = path
+    return found | given
 
 
 def read_file(path: Path, field: str | None) -> bytes:

@@ -16,6 +16,7 @@ from ..errors import DeviceUnavailable
 from ..schedule import Step
 from ..usage import Usage
 from . import matching
+from .lattice import Phases, in_phase
 from .layout import agreed
 from .matching import NONE
 from .picture import Floats, Picture, Scale
@@ -39,6 +40,7 @@ class Look(NamedTuple):
     picture: Picture
     scales: Sequence[Scale]
     sites: Sequence[Sites]
+    phases: Sequence[Phases] | None = None  # of a lattice, if the picture is one
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ def descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
         assumed = max(noise / 2**number, LEAST_NOISE)
         variance = 2 * assumed**2
         features = described(averaged[number], scale, sites)
+        if look.phases is not None:
+            scale, features = in_phase(scale, features, look.phases[number], assumed)
         if noise == 0:  # what is there is to be found, and nothing else
             potential = np.zeros((int(sites.view[-1]) + 1, scale.count), np.float32)
         else:

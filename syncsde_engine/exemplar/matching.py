@@ -15,6 +15,7 @@ FAR = 1e30
 STRIPE = 256  # sites that a thread takes in turn
 MOST_TRIED = 32  # candidates of one site
 SHARPNESS = 2.0  # with which the nearest site prevails when a picture is finished
+SAME = 0.02  # pixels of the picture, within which two matches are one
 REACH = 1.5  # pixels of the picture within which a site lays down its patch
 
 
@@ -258,6 +259,8 @@ def _agree_kernel(  # noqa: ANN202
                 if q < 0:
                     continue
                 row, column = match[q, 0] + offset[p, t, 0], match[q, 1] + offset[p, t, 1]
+                if abs(row - match[p, 0]) + abs(column - match[p, 1]) < SAME:
+                    continue
             off, voices = np.float32(0), 0
             for s in range(around):
                 q = near[p, s]

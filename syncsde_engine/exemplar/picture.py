@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,8 +56,13 @@ class Picture:
     Without that a noise level would mean something else for every picture.
     """
 
-    def __init__(self, image: Tensor, field: str = "inputs.like") -> None:
-        """`image` is (3, H, W) in [0, 1]. Raises InvalidRequest for one that shows nothing."""
+    def __init__(
+        self, image: Tensor, field: str = "inputs.like", maps: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """`image` is (3, H, W) in [0, 1]; `maps` are as large. Errors name the field.
+
+        Raises InvalidRequest for a picture that shows nothing.
+        """
         height, width = image.shape[1:]
         if min(height, width) < LEAST_SIDE:
             raise InvalidRequest(
@@ -65,6 +71,7 @@ class Picture:
                 field=field,
             )
         self.image = image
+        self.maps = dict(maps or {})  # name -> (C, H, W), see `maps`
         self.mean = image.mean((1, 2))
         self.deviation = image.flatten(1).std(1).clamp(min=1e-3)
         if float(image.flatten(1).std(1).max()) < FLAT:
@@ -89,12 +96,17 @@ class Picture:
 
     def resized(self, height: int, width: int) -> Tensor:
         """The whitened picture at another size, (3, height, width)."""
-        wrapped = torch.nn.functional.pad(self.image[None], [8, 8, 8, 8], mode="circular")
-        tall, across = self.image.shape[1:]
-        grown = (round(height * (1 + 16 / tall)), round(width * (1 + 16 / across)))
-        image = torch.nn.functional.interpolate(wrapped, grown, mode="bicubic", antialias=True)[0]
-        top, left = (grown[0] - height) // 2, (grown[1] - width) // 2
-        return self.whiten(image[:, top : top + height, left : left + width].clamp(0, 1))
+        return self.whiten(scaled(self.image, height, width).clamp(0, 1))
+
+
+def scaled(image: Tensor, height: int, width: int) -> Tensor:
+    """A periodic image (C, H, W) at another size, (C, height, width)."""
+    wrapped = torch.nn.functional.pad(image[None], [8, 8, 8, 8], mode="circular")
+    tall, across = image.shape[1:]
+    grown = (round(height * (1 + 16 / tall)), round(width * (1 + 16 / across)))
+    found = torch.nn.functional.interpolate(wrapped, grown, mode="bicubic", antialias=True)[0]
+    top, left = (grown[0] - height) // 2, (grown[1] - width) // 2
+    return found[:, top : top + height, left : left + width]
 
 
 def levels_of(width: int, height: int) -> int:

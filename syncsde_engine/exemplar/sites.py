@@ -8,6 +8,7 @@ own, on a mesh those of the surface.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +56,37 @@ class Ground:
 
 def flat_ground(count: int, height: int, width: int, levels: int, *, wrap: bool = False) -> Ground:
     """`count` images, upright; positions are (column, row, 0) of pixel centers."""
-    row, column = np.mgrid[:height, :width].reshape(2, -1) + np.float32(0.5)
-    position = np.stack([column, row, 0 * row], axis=1).astype(np.float32)
+    shown = np.ones((height, width), np.bool_)
+    return _ground(shown, np.arange(count), count, flat(count, height, width, levels, wrap=wrap))
+
+
+def region_ground(
+    shown: NDArray[np.bool_], views: Sequence[int], count: int, levels: int
+) -> Ground:
+    """A region (h, w) of an image that some of `count` trajectories show; else as `flat_ground`.
+
+    Patches stay in the region, as they do inside an image.
+    """
+    numbers = np.array(views, np.int32)
+    return _ground(shown, numbers, count, region(shown, numbers, levels))
+
+
+def _ground(
+    shown: NDArray[np.bool_], views: NDArray[np.integer], count: int, sites: list[Sites]
+) -> Ground:
+    row, column = np.nonzero(shown)
+    position = np.stack([column + 0.5, row + 0.5, 0 * row], axis=1).astype(np.float32)
+    number = np.full((count, *shown.shape), -1, np.int32)
+    for place, view in enumerate(views):
+        number[view][shown] = np.arange(len(row)) + place * len(row)
     axes = np.eye(3, dtype=np.float32)
     return Ground(
-        flat(count, height, width, levels, wrap=wrap),
-        np.arange(count * height * width, dtype=np.int32).reshape(count, height, width),
-        np.tile(position, (count, 1)),
-        np.tile(axes[0], (count * len(position), 1)),
-        np.tile(axes[1], (count * len(position), 1)),
-        np.zeros(count * len(position), np.int32),
+        sites,
+        number,
+        np.tile(position, (len(views), 1)),
+        np.tile(axes[0], (len(views) * len(row), 1)),
+        np.tile(axes[1], (len(views) * len(row), 1)),
+        np.zeros(len(views) * len(row), np.int32),
     )
 
 
@@ -74,51 +96,77 @@ def flat(count: int, height: int, width: int, levels: int, *, wrap: bool = False
     With `wrap` the right edge goes on at the left. Sides that cannot be halved lose their last row
     or column in the coarser scales, whose sites then stand for three pixels.
     """
-    return [
-        _flat(count, _half(height, level), _half(width, level), level == levels - 1, wrap)
-        for level in range(levels)
-    ]
+    shown = np.ones((height, width), np.bool_)
+    return region(shown, np.arange(count, dtype=np.int32), levels, wrap=wrap)
 
 
-def _half(side: int, times: int) -> int:
-    for _ in range(times):
-        side = max(1, side // 2)
-    return side
+def region(
+    shown: NDArray[np.bool_], views: Index, levels: int, *, wrap: bool = False
+) -> list[Sites]:
+    """Sites of the pixels `shown` (h, w), the same in all `views`; else as `flat`.
+
+    A site of a coarser scale stands for those of its pixels that are shown.
+    """
+    grids = [shown]
+    for _ in range(levels - 1):
+        grids.append(_halved(grids[-1]))
+    above = [*grids[1:], None]
+    return [_region(*pair, views, wrap) for pair in zip(grids, above, strict=True)]
 
 
-def _flat(count: int, height: int, width: int, coarsest: bool, wrap: bool) -> Sites:
-    row, column = np.mgrid[:height, :width].reshape(2, -1)
+def _halved(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the scale of half the size shows anything."""
+    tall, across = (max(1, side // 2) for side in shown.shape)
+    row, column = np.nonzero(shown)
+    halved = np.zeros((tall, across), np.bool_)
+    halved[np.minimum(row // 2, tall - 1), np.minimum(column // 2, across - 1)] = True
+    return halved
 
-    def at(rows: float, columns: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+
+def _numbered(shown: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The number of each pixel (h, w) among those shown; -1 for the others."""
+    return np.where(shown, np.cumsum(shown).reshape(shown.shape) - 1, -1)
+
+
+def _region(
+    shown: NDArray[np.bool_], halved: NDArray[np.bool_] | None, views: Index, wrap: bool
+) -> Sites:
+    height, width = shown.shape
+    number = _numbered(shown)
+    row, column = np.nonzero(shown)
+
+    def at(rows: float, columns: float) -> NDArray[np.int64]:
         y, x = row + round(rows), column + round(columns)
         x = x % width if wrap else x
         beyond = (y < 0) | (y >= height) | (x < 0) | (x >= width)
-        return np.where(beyond, 0, y * width + x), beyond
+        return np.where(beyond, -1, number[np.where(beyond, 0, y), np.where(beyond, 0, x)])
 
     def patched(rows: int, columns: int) -> NDArray[np.int64]:
-        found = row * width + column
+        found = number[row, column]
         for share in reversed(SHRINK):
-            there, beyond = at(share * rows, share * columns)
-            found = np.where(beyond, found, there)
+            there = at(share * rows, share * columns)
+            found = np.where(there < 0, found, there)
         return found
 
     patch = np.stack([patched(*step) for step in PATCH], axis=1)
-    near = np.stack([np.where(at(*step)[1], -1, at(*step)[0]) for step in NEAR], axis=1)
+    near = np.stack([at(*step) for step in NEAR], axis=1)
     offset = np.broadcast_to(-np.array(NEAR, np.float32), (len(row), 9, 2))
     tall, across = max(1, height // 2), max(1, width // 2)
     above, beside = np.minimum(row // 2, tall - 1), np.minimum(column // 2, across - 1)
     inside = np.stack([row - (2 * above + 0.5), column - (2 * beside + 0.5)], axis=1)
-    first = np.arange(count)[:, None, None] * len(row)
-    parent = above * across + beside
+    count = len(views)
+    place = np.arange(count)[:, None]
+    first = place[..., None] * len(row)
+    parent = np.empty(0, np.int32)
+    if halved is not None:
+        parent = _numbered(halved)[above, beside] + place * np.count_nonzero(halved)
     return Sites(
-        view=np.repeat(np.arange(count, dtype=np.int32), len(row)),
-        pixel=np.arange(count * len(row)),
+        view=np.repeat(views, len(row)).astype(np.int32),
+        pixel=(views[:, None].astype(np.int64) * shown.size + row * width + column).reshape(-1),
         patch=(patch + first).reshape(-1, len(PATCH)).astype(np.int32),
         near=np.where(near < 0, -1, near + first).reshape(-1, 9).astype(np.int32),
         offset=np.tile(offset, (count, 1, 1)).astype(np.float32),
-        parent=np.empty(0, np.int32)
-        if coarsest
-        else (parent + first[:, :, 0] // len(row) * (tall * across)).reshape(-1).astype(np.int32),
+        parent=parent.reshape(-1).astype(np.int32),
         inside=np.tile(inside, (count, 1)).astype(np.float32),
         quadrant=np.tile(quadrants(inside), (count, 1)),
     )

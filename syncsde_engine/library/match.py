@@ -52,6 +52,15 @@ FLAT = {
 }
 
 
+# What follows these is beside what a prompt is about: "a stone statue with a red hat".
+ASIDE = {
+    *("with", "without", "wearing", "holding", "carrying", "has", "having"),
+    *("in", "on", "under", "above", "below", "over", "beside", "near", "behind", "before", "by"),
+    *("at", "against", "from", "between", "among", "around"),
+}
+PART = re.compile(r"[,;:.!?]|\w+")  # a word, or what ends a phrase
+
+
 class Found(NamedTuple):
     """A material that a prompt names."""
 
@@ -81,8 +90,29 @@ def find_among(materials: Iterable[Material], prompt: str) -> Found | None:
     if best is None:
         return None
     _, material, place = best
-    color = _color_before(words, place)
-    return Found(material, color if material.tint and color != material.color else None)
+    return Found(material, _unless_its_own(material, _color_before(words, place)))
+
+
+def color_of(materials: Iterable[Material], material: Material, prompt: str) -> str | None:
+    """The color that a prompt gives to a material that was chosen beside it, whatever it names.
+
+    The color before the material's own name, if it stands in the prompt. Else that of what the
+    prompt is about ("a blue statue", "a statue in blue"), unless it describes another of the
+    `materials` ("a blue stone statue"), or there are several ("a blue and white statue"). What a
+    prompt says after "with" and the like is not what it is about ("a statue with a red hat").
+    """
+    words = [word.lower() for word in WORD.findall(prompt)]
+    stems = [singular(word) for word in words]
+    phrases = (material.name, *material.words)
+    for place, _ in sorted(_places(stems, phrases), key=lambda found: (-found[1], found[0])):
+        if color := _color_before(words, place):
+            return _unless_its_own(material, color)
+    about = _subject(prompt)
+    stems = [singular(word) for word in about]
+    others = [phrase for each in materials for phrase in (each.name, *each.words)]
+    described = {_color_before(about, place) for place, _ in _places(stems, others)}
+    colors = {SHADES.get(word, word) for word in about} & set(COLORS) - described
+    return _unless_its_own(material, colors.pop()) if len(colors) == 1 else None
 
 
 def names_nothing_else(found: Found, prompt: str) -> bool:
@@ -122,6 +152,21 @@ def _places(stems: Sequence[str], phrases: Iterable[str]) -> list[tuple[int, int
             if list(stems[place : place + size]) == wanted:
                 found.append((place, size))
     return found
+
+
+def _subject(prompt: str) -> list[str]:
+    """The words of a prompt that say what it is about: all before the first aside."""
+    parts = PART.findall(prompt.lower())
+    for place, part in enumerate(parts):
+        if part in ASIDE or not WORD.match(part):
+            after = parts[place + 1 : place + 3]
+            ends = len(after) == 1 or (after and (after[1] in ASIDE or not WORD.match(after[1])))
+            return parts[:place] + (after[:1] if part == "in" and ends else [])  # "in blue"
+    return parts
+
+
+def _unless_its_own(material: Material, color: str | None) -> str | None:
+    return color if material.tint and color != material.color else None
 
 
 def _color_before(words: Sequence[str], place: int) -> str | None:

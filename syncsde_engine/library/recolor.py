@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidRequest
 from .colors import COLORS
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ def recolor(pixels: np.ndarray, color: str) -> np.ndarray:
     import numpy as np  # only here: the library's words are looked up without it
 
     if color not in COLORS:
+        from ..errors import InvalidRequest  # only here: the extension has this file without it
+
         raise InvalidRequest(
             f"There is no color {color!r}.", hint=f"Take one of {', '.join(COLORS)}.", field="color"
         )

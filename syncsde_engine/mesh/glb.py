@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +20,19 @@ VERTICES, INDICES = 34962, 34963
 LINEAR, MIPMAPPED, CLAMP = 9729, 9987, 33071
 
 
-def textured_glb(mesh: Mesh, textures: Sequence[bytes]) -> bytes:
+def textured_glb(
+    mesh: Mesh, textures: Sequence[bytes], maps: Mapping[str, Sequence[bytes]] | None = None
+) -> bytes:
     """Write a mesh with uvs and its K textures, PNG files whose top row is at v = 1, as a GLB file.
+
+    `maps` has as many PNG files of each that there is: "normal", in the tangent space of the
+    uvs, which viewers find by MikkTSpace as we do; and "surface", whose red, green and blue are
+    occlusion, roughness and metallic.
 
     Positions stay as they are (glTF is y up, too). glTF has one index for all, so vertices are
     split along seams and sharp edges here, and its v runs down from the top row. Materials are
-    matte: base colour only, roughness 1, metallic 0. An object is a mesh with a primitive for each
-    of its textures.
+    matte where no map says more: roughness 1, metallic 0. An object is a mesh with a primitive for
+    each of its textures.
     Faces that glTF cannot hold, of missing or infinite vertices, are left out.
     """
     check_uvs(mesh)
@@ -47,8 +53,9 @@ def textured_glb(mesh: Mesh, textures: Sequence[bytes]) -> bytes:
         _add_object(file, mesh, faces, mesh.objects[number], shown)
     sampler = {"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": CLAMP, "wrapT": CLAMP}
     file.document["samplers"] = [sampler]
-    for source, k in enumerate(shown):
-        _add_material(file, mesh.textures[k], textures[k], source)
+    for k in shown:
+        own = {name: images[k] for name, images in (maps or {}).items()}
+        _add_material(file, mesh.textures[k], textures[k], own)
     return file.content()
 
 
@@ -86,16 +93,25 @@ def _add_object(
     file.add("nodes", {"mesh": shape, "name": name})
 
 
-def _add_material(file: _File, name: str, png: bytes, source: int) -> None:
-    view = file.view(png)
-    file.add("images", {"bufferView": view, "mimeType": "image/png", "name": name})
-    file.add("textures", {"sampler": 0, "source": source})
-    surface = {
-        "baseColorTexture": {"index": source},
+def _add_material(file: _File, name: str, png: bytes, maps: Mapping[str, bytes]) -> None:
+    surface: dict[str, Any] = {
+        "baseColorTexture": {"index": _add_texture(file, name, png)},
         "metallicFactor": 0.0,
         "roughnessFactor": 1.0,
     }
-    file.add("materials", {"name": name, "doubleSided": True, "pbrMetallicRoughness": surface})
+    material = {"name": name, "doubleSided": True, "pbrMetallicRoughness": surface}
+    if "normal" in maps:
+        material["normalTexture"] = {"index": _add_texture(file, f"{name} normal", maps["normal"])}
+    if "surface" in maps:
+        packed = {"index": _add_texture(file, f"{name} surface", maps["surface"])}
+        surface |= {"metallicRoughnessTexture": packed, "metallicFactor": 1.0}
+        material["occlusionTexture"] = packed
+    file.add("materials", material)
+
+
+def _add_texture(file: _File, name: str, png: bytes) -> int:
+    entry = {"bufferView": file.view(png), "mimeType": "image/png", "name": name}
+    return file.add("textures", {"sampler": 0, "source": file.add("images", entry)})
 
 
 class _File:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidMesh
-from .mesh import Mesh, check_uvs
+from .mesh import Float32, Int32, Mesh, check_uvs
 from .project import Scene
 from .raster import uv_clip
 from .rasterize_builtin import BuiltinRasterizer
@@ -38,8 +38,15 @@ class Texels:
 
         Made anew each time: those of all texels of a large texture would take 134 MB all the time.
         """
+        return self.between(self.mesh.positions, self.mesh.triangles, texels)
+
+    def between(
+        self, values: Float32, corners: Int32, texels: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """Values (V, 3) of the faces' corners (F, 3) at the centres of some texels, (., 3)."""
         place, face = self.place[texels].cpu(), self.face[texels].cpu()
-        return _positions(self.mesh, self.size, place, face).to(self.place.device)
+        found = _between(self.mesh, self.size, place, face, values, corners)
+        return found.to(self.place.device)
 
     def normal(self, texels: Tensor | slice = slice(None)) -> Tensor:
         """Normals (., 3) of some texels."""
@@ -94,19 +101,21 @@ def used_texels(scene: Scene, size: int) -> Texels:
     )
 
 
-def _positions(mesh: Mesh, size: int, place: Tensor, face: Tensor) -> Tensor:
-    """Where the surface is at texel centres, (T, 3) float32 on the CPU."""
+def _between(
+    mesh: Mesh, size: int, place: Tensor, face: Tensor, values: Float32, corners: Int32
+) -> Tensor:
+    """Barycentric at texel centres, (T, 3) float32 on the CPU."""
     position = torch.empty(len(place), 3)
-    arrays = (mesh.uvs, mesh.uv_triangles, mesh.positions, mesh.triangles)
+    arrays = (mesh.uvs, mesh.uv_triangles, values, corners)
     if place_texels is not None:
         place_texels(place.numpy(), face.numpy(), size, *arrays, position.numpy())
         return position
-    uvs, corners, points, triangles = (torch.tensor(array) for array in arrays)
+    uvs, uv_corners, points, triangles = (torch.tensor(array) for array in arrays)
     for start in range(0, len(place), CHUNK):
         chunk = slice(start, start + CHUNK)
         row, column = place[chunk] % size**2 // size, place[chunk] % size
         centre = torch.stack([column + 0.5, size - row - 0.5], dim=1).double() / size
-        a, b, c = (uvs[corners[face[chunk], i]].double() - centre for i in range(3))
+        a, b, c = (uvs[uv_corners[face[chunk], i]].double() - centre for i in range(3))
         weight = torch.stack(
             [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((b, c), (c, a), (a, b))], dim=1
         )

@@ -19,7 +19,9 @@ from torch import Tensor
 from ..errors import InvalidRequest
 from ..exemplar import matching
 from ..exemplar.denoiser import Draft, ExemplarDenoiser, Look
-from ..exemplar.picture import Floats, Picture, scales
+from ..exemplar.lattice import Lattice, at_all_scales
+from ..exemplar.maps import stacked
+from ..exemplar.picture import Floats, Picture, scaled, scales
 from ..exemplar.sites import Ground
 from ..schedule import Schedule
 from ..usage import Usage
@@ -45,6 +47,7 @@ class Part:
     ground: Ground
     size: tuple[int, int]  # of the picture there, rows and columns
     finer: float  # how many finished pixels go to one of these, along a side
+    lattice: Lattice | None = None  # that the picture is, if it is one
 
 
 class Exemplar:
@@ -74,10 +77,11 @@ class Exemplar:
     def lay(self, parts: Sequence[Part]) -> ExemplarDenoiser:
         """Decide what is to be seen where, and make the denoiser for it."""
         self.parts = list(parts)
-        looks = [
-            Look(part.picture, scales(part.picture, *part.size), part.ground.sites)
-            for part in parts
-        ]
+        looks = []
+        for part in parts:
+            sites, lattice = part.ground.sites, part.lattice
+            phases = None if lattice is None else at_all_scales(lattice, part.size, sites)
+            looks.append(Look(part.picture, scales(part.picture, *part.size), sites, phases))
         self._denoiser = ExemplarDenoiser(looks, self.usage)
         return self._denoiser
 
@@ -129,11 +133,20 @@ class Exemplar:
         return self._denoiser.draft(y)
 
 
-def image_of(picture: Picture, size: tuple[int, int], finer: float) -> Floats:
-    """The picture (H, W, 3) in [0, 1], `finer` times as fine as `size` or as fine as it is."""
+def image_of(
+    picture: Picture, size: tuple[int, int], finer: float, maps: Sequence[str] = ()
+) -> Floats:
+    """The picture (H, W, 3) in [0, 1], `finer` times as fine as `size` or as fine as it is.
+
+    The channels of `maps` follow, plain where it has no such map: (H, W, 3 + C).
+    """
     finer = max(min(finer, picture.image.shape[1] / size[0]), 1)
-    fine = picture.resized(*(round(side * finer) for side in size))
-    return picture.color(fine).clamp(0, 1).movedim(0, -1).contiguous().numpy()
+    height, width = (round(side * finer) for side in size)
+    layers = [picture.color(picture.resized(height, width)).clamp(0, 1)]
+    if maps:
+        stack = stacked(picture.maps, maps, *picture.image.shape[1:])
+        layers.append(scaled(stack, height, width))
+    return torch.cat(layers).movedim(0, -1).contiguous().numpy()
 
 
 def near(cells: np.ndarray, shape: Sequence[int]) -> np.ndarray:

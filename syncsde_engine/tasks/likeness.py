@@ -4,25 +4,24 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from .. import library, pictures
-from ..config import TextureConfig, WideConfig
+from ..config import MaskConfig, TextureConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.picture import Picture
 from ..models.catalogue import AUTO, EXEMPLAR
+from .likeness_maps import NAMES, Blobs, given_maps, maps_beside, maps_in
 
 OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1
 # What only networks have; with such a setting words are for a network.
 OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
-FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders of pictures
+
+Painted = TextureConfig | WideConfig | MaskConfig
 
 
 class Likeness(NamedTuple):
@@ -32,6 +31,11 @@ class Likeness(NamedTuple):
     color: str | None  # that it was given
     picture: Picture
     tile: float  # its width on an object that fits a ball of radius 1
+    maps: Mapping[str, str] = {}  # that the picture has, and how each was read
+
+    @property
+    def words(self) -> str:
+        return f"{self.color} {self.name}" if self.color else self.name
 
 
 class Likenesses(NamedTuple):
@@ -45,11 +49,12 @@ class Likenesses(NamedTuple):
 
     def report(self) -> dict[str, str]:
         """What each part looks like, in words: "" is all that has no picture of its own."""
+        return {part: like.words for part, like in ({"": self.main} | self.named).items()}
+
+    def maps_report(self) -> dict[str, dict[str, str]]:
+        """The maps of each part that has any, and how each was read."""
         parts = {"": self.main} | self.named
-        return {
-            part: f"{like.color} {like.name}" if like.color else like.name
-            for part, like in parts.items()
-        }
+        return {part: dict(like.maps) for part, like in parts.items() if like.maps}
 
 
 def likenesses(
@@ -63,36 +68,24 @@ def likenesses(
     names = config.like_for if isinstance(config, TextureConfig) else ()
     texts = config.prompt_for if isinstance(config, TextureConfig) else ()
     given = bool("like" in inputs or config.material or names)
-    if config.model not in (AUTO, EXEMPLAR):
-        if given:
-            raise InvalidRequest(
-                f"The model {config.model!r} paints from words, and a picture is given.",
-                hint="Leave model at auto, or leave the picture out.",
-                field="model",
-            )
-        return None
-    setting = network_setting(config)
-    if setting and (given or config.model == EXEMPLAR):
-        raise InvalidRequest(
-            f"{setting} is for networks, and this run is painted like a picture.",
-            hint=f"Leave {setting} out, or the picture.",
-            field=setting,
-        )
-    if setting:
+    given = given or bool(NAMES & set(inputs))
+    maps = maps_in(inputs) if isinstance(config, TextureConfig) and config.maps else None
+    if not takes_pictures(config, given):
         return None
     named = {}
     for number, name in enumerate(names, start=1):
         place = f"like_{number}"
-        named[name] = from_input(inputs[place], place)
+        named[name] = from_input(inputs[place], place, maps)
     if "like" in inputs:
-        main = from_input(inputs["like"], "like")
+        main = from_input(inputs["like"], "like", maps)
     elif config.material:
-        main = by_name(config.material, config.prompt)
+        main = by_name(config.material, config.prompt, maps)
     else:
         # In a wide image a material may be part of a scene, which is for a network.
         alone = isinstance(config, WideConfig) and config.model == AUTO
-        main = by_words(config.prompt, alone=alone)
-    words = {name: by_words(text) for name, text in texts if name not in named}
+        main = by_words(config.prompt, alone=alone, maps=maps)
+    bare = None if maps is None else {}
+    words = {name: by_words(text, maps=bare) for name, text in texts if name not in named}
     if isinstance(config, WideConfig) and config.prompt_at and not given and config.model == AUTO:
         return None  # words that change along the image are for a network
     missing = [config.prompt] if main is None else []
@@ -110,7 +103,30 @@ def likenesses(
     return None
 
 
-def network_setting(config: TextureConfig | WideConfig) -> str | None:
+def takes_pictures(config: Painted, given: bool) -> bool:
+    """Whether a run may paint like pictures, as far as its settings tell.
+
+    Raises InvalidRequest if a picture is `given` and the settings are for a network.
+    """
+    if config.model not in (AUTO, EXEMPLAR):
+        if given:
+            raise InvalidRequest(
+                f"The model {config.model!r} paints from words, and a picture is given.",
+                hint="Leave model at auto, or leave the picture out.",
+                field="model",
+            )
+        return False
+    setting = network_setting(config)
+    if setting and (given or config.model == EXEMPLAR):
+        raise InvalidRequest(
+            f"{setting} is for networks, and this run is painted like a picture.",
+            hint=f"Leave {setting} out, or the picture.",
+            field=setting,
+        )
+    return setting is None
+
+
+def network_setting(config: Painted) -> str | None:
     """The first parameter that is set and means nothing to a picture."""
     for name in OF_NETWORKS:
         if getattr(config, name, None) is not None:
@@ -119,18 +135,22 @@ def network_setting(config: TextureConfig | WideConfig) -> str | None:
     return "shared_attention" if attends else None
 
 
-def from_input(content: bytes, name: str) -> Likeness:
-    """A given picture; what is transparent in it is left out."""
+def from_input(content: bytes, name: str, maps: Blobs | None = None) -> Likeness:
+    """A given picture with its maps; what is transparent in it is left out."""
     field = f"inputs.{name}"
     layer = pictures.read_layer(content, field)
-    return Likeness(name, None, Picture(opaque(layer, field), field), OWN_TILE)
+    rows, columns = opaque(layer, field)
+    known = given_maps(name, maps or {}, *layer.shape[1:])
+    values = {each: value[:, rows, columns] for each, value in known.values.items()}
+    picture = Picture(layer[:3, rows, columns].contiguous(), field, values)
+    return Likeness(name, None, picture, OWN_TILE, known.told)
 
 
-def opaque(layer: torch.Tensor, field: str) -> torch.Tensor:
-    """The largest part of a picture (4, H, W) without holes, as its alpha says. (3, h, w)."""
+def opaque(layer: torch.Tensor, field: str) -> tuple[slice, slice]:
+    """Rows and columns of the largest part of a picture (4, H, W) without holes in its alpha."""
     solid = np.asarray(layer[3] > 0.5)
     if solid.all():
-        return layer[:3]
+        return slice(None), slice(None)
     rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
     if len(rows) == 0:
         raise InvalidRequest(
@@ -156,41 +176,56 @@ def opaque(layer: torch.Tensor, field: str) -> torch.Tensor:
                 hint="Give one that is opaque.",
                 field=field,
             )
-    return layer[:3, top:bottom, left:right].contiguous()
+    return slice(top, bottom), slice(left, right)
 
 
-def folders() -> list[Path]:
-    """The user's own folders of pictures."""
-    return [Path(part) for part in os.environ.get(FOLDERS, "").split(os.pathsep) if part]
+def by_name(name: str, prompt: str, maps: Blobs | None = None) -> Likeness:
+    """A material of the library; a color that the prompt gives to it recolors it.
 
-
-def by_name(name: str, prompt: str) -> Likeness:
-    """A material of the library; a color that the prompt gives to it recolors it."""
-    known = {material.name: material for material in library.materials(folders())}
-    if name.lower() not in known:
+    It has the maps that lie beside its picture, and in their place given ones; None: it has none.
+    """
+    listed = library.materials(library.own_folders())
+    known = {material.name.lower(): material for material in reversed(listed)}  # the first wins
+    material = known.get(name.strip().lower())
+    if material is None:
         close = difflib.get_close_matches(name.lower(), known, 1)
         raise InvalidRequest(
             f"The library has no material {name!r}.",
             hint=f"Do you mean {close[0]!r}?" if close else "See `syncsde library`.",
             field="material",
         )
-    found = library.find(f"{prompt} {name}", folders())
-    color = found.color if found is not None and found.material.name == name.lower() else None
-    return _of(known[name.lower()], color)
+    return _of(material, library.color_of(listed, material, prompt), maps)
 
 
-def by_words(prompt: str, *, alone: bool = False) -> Likeness | None:
-    """The library's material that a prompt names; `alone`, only if it names nothing else."""
-    found = library.find(prompt, folders())
+def by_words(prompt: str, *, alone: bool = False, maps: Blobs | None = None) -> Likeness | None:
+    """The library's material that a prompt names; `alone`, only if it names nothing else.
+
+    Maps are as in `by_name`.
+    """
+    found = library.find(prompt, library.own_folders())
     if found is None or (alone and not library.names_nothing_else(found, prompt)):
         return None
-    return _of(found.material, found.color)
+    return _of(found.material, found.color, maps)
 
 
-def _of(material: library.Material, color: str | None) -> Likeness:
-    with Image.open(material.path) as image:
-        pixels = np.asarray(image.convert("RGB"), np.float32) / 255
-    if color is not None and color != material.color:
-        pixels = library.recolor(pixels, color)
-    picture = Picture(torch.from_numpy(pixels).movedim(-1, 0).contiguous(), "material")
-    return Likeness(material.name, color, picture, material.tile)
+def _of(material: library.Material, color: str | None, maps: Blobs | None) -> Likeness:
+    try:
+        layer = pictures.read_layer(material.path.read_bytes(), "material")
+        rows, columns = opaque(layer, "material")
+        pixels = layer[:3, rows, columns].contiguous()
+        if color is not None:
+            dyed = library.recolor(pixels.movedim(0, -1).contiguous().numpy(), color)
+            pixels = torch.from_numpy(dyed).movedim(-1, 0).contiguous()
+        picture = Picture(pixels, "material")
+    except OSError as error:
+        reason = f"Cannot read {str(material.path)!r}: {error.strerror}."
+        raise InvalidRequest(reason, hint="Check the library.", field="material") from None
+    except InvalidRequest as error:
+        told = f"{str(material.path)!r}: {error.message}"
+        raise InvalidRequest(told, hint=error.hint, field="material") from None
+    if maps is None:
+        return Likeness(material.name, color, picture, material.tile)
+    size = layer.shape[1:]
+    known = maps_beside(material, given_maps("like", maps, *size), *size)
+    picture.maps = {name: value[:, rows, columns] for name, value in known.values.items()}
+    return Likeness(material.name, color, picture, material.tile, known.told)

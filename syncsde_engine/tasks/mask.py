@@ -17,10 +17,11 @@ from .. import pictures
 from ..canvas import Canvas
 from ..config import MaskConfig
 from ..errors import InvalidRequest
+from ..models.exemplar import Exemplar
 from ..noise import gaussian
 from ..sampler import Denoiser
 from ..schedule import Step
-from . import Artifacts, Progress
+from . import Artifacts, Progress, mask_likeness
 from .session import Session
 
 PAPER_GUIDANCE = 7.5
@@ -36,31 +37,48 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     """
     masks = read_masks(config, inputs)
     yield Progress("load", 0, 1)
-    session = Session("mask", config)
-    model = session.model
+    likes = mask_likeness.likenesses(config, inputs)
+    exemplar = None if likes is None else Exemplar([like.picture for like in likes])
+    session = Session("mask", config, exemplar=exemplar)
+    space = session.space
+    if exemplar is not None and likes is not None:
+        exemplar.scale = mask_likeness.scale(config, exemplar.pictures)
+        session.results["materials"] = mask_likeness.report(likes)
     short = config.size or session.settings.image_size
     tall, across = masks[0].shape
-    height, width = pictures.fit(tall, across, short, model.scale * 8)
-    size = (height // model.scale, width // model.scale)
+    height, width = pictures.fit(tall, across, short, space.scale * 8)
+    size = (height // space.scale, width // space.scale)
     labels = topmost(masks, *size)
 
     regions = len(config.foreground) + 1
     bootstrapped = config.strategy == "multidiffusion"
     canvas = layers(labels, regions, whole=not bootstrapped)
-    prompts = [config.background, *config.foreground, config.prompt][: len(canvas.cells)]
-    unwanted = [config.negative_prompt or ""] * len(prompts)
-    denoiser = session.guided(prompts, unwanted, PAPER_GUIDANCE)
-    if bootstrapped:
-        denoiser = bootstrap(denoiser, session, canvas.weight)
-    y = yield from session.synchronise(
-        denoiser, canvas.overlap(), size, inputs, picture=canvas.composed
-    )
+    if exemplar is None:
+        prompts = [config.background, *config.foreground, config.prompt][: len(canvas.cells)]
+        unwanted = [config.negative_prompt or ""] * len(prompts)
+        denoiser = session.guided(prompts, unwanted, PAPER_GUIDANCE)
+        if bootstrapped:
+            denoiser = bootstrap(denoiser, session, canvas.weight)
+    else:  # patches stay in their region: there is nothing to hide from them
+        denoiser = mask_likeness.lay(config, exemplar, labels, len(canvas.cells))
+
+    def composed(y: Tensor) -> Tensor:
+        whole = canvas.composed(y)
+        return whole if exemplar is None else mask_likeness.colored(exemplar, labels, whole)
+
+    y = yield from session.synchronise(denoiser, canvas.overlap(), size, inputs, picture=composed)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("decode"):
-        image = pictures.to_bytes(model.decode(canvas.composed(y)[None])[0])
+        whole = canvas.composed(y)
+        if exemplar is None:
+            image = session.model.decode(whole[None])[0]
+        else:
+            image = mask_likeness.finished(config, exemplar, masks, labels, whole)
     return session.finish(
-        {"image.png": pictures.png(image)}, size=short, negative_prompt=unwanted[0]
+        {"image.png": pictures.png(pictures.to_bytes(image))},
+        size=short,
+        negative_prompt=config.negative_prompt or "",
     )
 
 

@@ -30,8 +30,10 @@ from .likeness import likenesses
 from .session import Session
 from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
 from .texture_files import files_of, texture_files
-from .texture_likeness import finished, painted, parts_of, scale_of
+from .texture_laid import painted
+from .texture_likeness import finished, parts_of, scale_of
 from .texture_lock import read_lock
+from .texture_maps import Images, images_of, maps_told, names_of
 from .texture_prompts import denoiser_of, require_names
 
 OPEN = ("guidance_scale", "control_scale", "view_size", "negative_prompt")  # the model's by default
@@ -104,8 +106,10 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         give_back()
         whole = baked if lock is None else lock.onto(baked)
         warn_of_unseen(mesh.work, whole)
-        if paint is not None:
-            laid = paint(baked, y)
+        beside: Images = {}
+        if paint is not None and like is not None:
+            laid, layers = paint(baked, y)
+            beside = images_of(names_of(like), laid, layers, config.fill)
             whole = laid if lock is None else lock.onto(laid)
         filled = fill(whole, config.fill)
         if lock is not None:
@@ -115,13 +119,14 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("write"):
         subject = config.prompt.strip() or (f"like {like.main.name}" if like else "")
         title = f"{subject} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-        files = files_of(scene, views, mesh.whole, filled, title)
+        files = files_of(scene, views, mesh.whole, filled, title, beside)
     names = texture_files(mesh.whole.textures)
     unit = mesh.normalization.scale
     session.results |= {
         "rasterizer": raster.name,
         "mesh": mesh.report,
         "textures": dict(zip(mesh.whole.textures, names, strict=True)),
+        **({} if like is None or not beside else maps_told(config, like, mesh, beside)),
         "cameras": [told(camera, mesh.normalization) for camera in cameras],
         **({"seen_with_extra_cameras": rig.seen} if rig.seen else {}),
         "coverage": baked.coverage._asdict(),

@@ -8,11 +8,13 @@ A mesh of one texture has `texture.png`. One of several has `textures/NAME.png` 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from .. import pictures
+from ..exemplar.maps import PLAIN
 from ..mesh import io
 from ..mesh.mesh import Mesh
 from ..mesh.project import Scene, depth_control, view_maps
@@ -21,6 +23,7 @@ from . import Artifacts
 
 SHEET_CELL = 160  # pixels
 ACROSS = 12  # of them, at most
+Images = Mapping[str, Sequence[np.ndarray]]  # of each map, one for each texture
 LONGEST_NAME = 100  # characters
 
 
@@ -43,8 +46,68 @@ def texture_files(names: Sequence[str]) -> list[str]:
     return files
 
 
-def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: str) -> Artifacts:
-    """Textures (K, H, W, 3) as PNG and GLB, every view (N, 3, H, W), and one sheet of it all."""
+def map_files(images: Images, textures: Sequence[str]) -> dict[str, list[str]]:
+    """The file of each map of each texture, beside the texture's: texture_normal.png."""
+    taken = {file.casefold() for file in textures}
+    found: dict[str, list[str]] = {}
+    for name in images:
+        found[name] = []
+        for texture in textures:
+            stem, number = texture.removesuffix(".png"), 1
+            file = f"{stem}_{name}.png"
+            while file.casefold() in taken:
+                number += 1
+                file = f"{stem}_{name}-{number}.png"
+            taken.add(file.casefold())
+            found[name].append(file)
+    return found
+
+
+def for_glb(images: Images) -> dict[str, list[bytes]]:
+    """The maps as glTF has them: normals, and occlusion, roughness and metal in one image."""
+    found: dict[str, list[bytes]] = {}
+    if "normal" in images:
+        found["normal"] = [pictures.png(image) for image in images["normal"]]
+    packed = ("occlusion", "roughness", "metallic")
+    if any(name in images for name in packed):
+        sample = next(images[name] for name in packed if name in images)
+        found["surface"] = []
+        for k, one in enumerate(sample):
+            layers = [
+                images[name][k] if name in images else np.full_like(one, _plain(name))
+                for name in packed
+            ]
+            found["surface"].append(pictures.png(np.stack(layers, axis=2)))
+    return found
+
+
+def _plain(name: str) -> int:
+    return round(255 * PLAIN[name][0])
+
+
+def written(maps: Images, textures: Sequence[str]) -> Artifacts:
+    """The maps as PNG files."""
+    return {
+        file: pictures.png(image)
+        for name, files in map_files(maps, textures).items()
+        for file, image in zip(files, maps[name], strict=True)
+    }
+
+
+def shown(image: np.ndarray) -> np.ndarray:
+    """A map as a sheet shows it, (H, W, 3) uint8."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    return image if image.ndim == 3 else image[..., None].repeat(3, axis=2)
+
+
+def files_of(
+    scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: str, maps: Images
+) -> Artifacts:
+    """Textures (K, H, W, 3) as PNG and GLB, every view (N, 3, H, W), and one sheet of it all.
+
+    With the maps of each texture.
+    """
     painted = [pictures.to_bytes(texture.movedim(-1, 0)) for texture in textures]
     images = [pictures.to_bytes(view) for view in views]
     depths = [pictures.to_bytes(depth) for depth in depth_control(view_maps(scene, SHEET_CELL))]
@@ -52,6 +115,10 @@ def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: s
     labels = [f"{i} {camera.direction}" for i, camera in enumerate(scene.cameras)]
     names = ["texture"] if len(painted) == 1 else mesh.textures
     charts = list(zip(names, painted, strict=True))
+    for kind, of in maps.items():
+        charts += [
+            (f"{kind} of {name}", shown(image)) for name, image in zip(names, of, strict=True)
+        ]
     rows = [
         [(f"{what} {label}", image) for label, image in zip(labels, pictured, strict=True)]
         for what, pictured in (("depth", depths), ("view", images), ("result", renders))
@@ -63,8 +130,10 @@ def files_of(scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: s
         SHEET_CELL,
     )
     encoded = [pictures.png(texture) for texture in painted]
-    return dict(zip(texture_files(mesh.textures), encoded, strict=True)) | {
-        "textured.glb": io.textured_glb(mesh, encoded),
+    files = texture_files(mesh.textures)
+    return dict(zip(files, encoded, strict=True)) | {
+        **written(maps, files),
+        "textured.glb": io.textured_glb(mesh, encoded, for_glb(maps)),
         "contact_sheet.png": pictures.png(sheet),
         **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
     }

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..canvas import Canvas
-from ..config import WideConfig
+from ..config import MaskConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
+from ..exemplar.lattice import flat_lattice
 from ..exemplar.picture import Picture, levels_of, sized, telling_size
 from ..exemplar.sites import flat_ground
 from ..models.exemplar import Exemplar, Part
@@ -36,7 +39,7 @@ def require_plain(config: WideConfig, given: Tensor | None) -> None:
         )
 
 
-def scale_of(config: WideConfig, picture: Picture) -> int:
+def scale_of(config: WideConfig | MaskConfig, picture: Picture) -> int:
     """How many pixels of the image go to one of the state, along a side."""
     tile = config.tile_size or picture.image.shape[2]
     scale = 2 ** round(math.log2(max(tile / telling_size(picture)[1], 1)))
@@ -47,7 +50,9 @@ def lay(
     config: WideConfig, exemplar: Exemplar, like: Likenesses, canvas: Canvas, side: int
 ) -> ExemplarDenoiser:
     """The denoiser of a canvas's patches of `side` pixels."""
-    return exemplar.lay([_part(config, exemplar, like, len(canvas.cells), side, side)])
+    corner = canvas.cells[:, 0, 0]
+    corners = torch.stack([corner // canvas.width, corner % canvas.width], dim=1).numpy()
+    return exemplar.lay([_part(config, exemplar, like, canvas, corners, side, side)])
 
 
 def finished(
@@ -56,7 +61,8 @@ def finished(
     """The image (3, H, W) in [0, 1] that a canvas of states (N, 3, h, w) has become."""
     whole = canvas.composed(y)[None]
     height, width = canvas.height, canvas.width
-    exemplar.lay([_part(config, exemplar, like, 1, height, width, wrap=config.wrap)])
+    corner = np.zeros((1, 2), np.int64)
+    exemplar.lay([_part(config, exemplar, like, canvas, corner, height, width, wrap=config.wrap)])
     row, column = (
         (torch.arange(side * exemplar.scale) + 0.5) / exemplar.scale for side in (height, width)
     )
@@ -70,14 +76,19 @@ def _part(
     config: WideConfig,
     exemplar: Exemplar,
     like: Likenesses,
-    count: int,
+    canvas: Canvas,
+    corners: NDArray[np.int64],
     height: int,
     width: int,
     *,
     wrap: bool = False,
 ) -> Part:
+    """What images of (height, width) show, whose `corners` (N, 2) lie in that row and column."""
     picture = like.main.picture
     tile = config.tile_size or picture.image.shape[2]
     size = sized(picture, tile / exemplar.scale)
-    ground = flat_ground(count, height, width, levels_of(size[1], size[0]), wrap=wrap)
-    return Part(picture, ground, size, exemplar.scale)
+    levels = levels_of(size[1], size[0])
+    ground = flat_ground(len(corners), height, width, levels, wrap=wrap)
+    place = ground.position[:, 1::-1] + np.repeat(corners, height * width, axis=0)
+    lattice = flat_lattice(picture, size, place, canvas.width if config.wrap else None)
+    return Part(picture, ground, size, exemplar.scale, lattice)

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "addon" / "in_blender"
 BLENDERS = [path for path in os.environ.get("SYNCSDE_BPY", "").split(os.pathsep) if path]
-SECONDS = 600.0
+SECONDS = 900.0
 
 
 @pytest.mark.parametrize("python", BLENDERS or [None])

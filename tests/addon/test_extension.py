@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "blender_addon").glob("*.py"))
 LIBRARY = ROOT / "syncsde_engine" / "library"
 LIST = json.loads((LIBRARY / "library.json").read_text(encoding="utf-8"))
+SHARED = ("match", "colors", "listing", "recolor")  # modules of the engine that the zip has
 WITHOUT_BLENDER = ("protocol", "client", "engine", "job")
 
 
@@ -38,9 +39,28 @@ def test_zip_holds_manifest_licence_and_every_module(tmp_path):
         names = set(archive.namelist())
         assert archive.testzip() is None
     known = {"blender_manifest.toml", "LICENSE", "mini.json", "thumbnails/README.md"}
-    known |= {"library.json", "match.py", "colors.py"}
+    known |= {"library.json", *(f"{name}.py" for name in SHARED)}
     known |= {f"thumbnails/{Path(entry['file']).name}" for entry in LIST}
     assert names == known | {source.name for source in SOURCES}
+
+
+def test_zip_credits_every_thumbnail_and_has_the_texts_of_licences(tmp_path):
+    with zipfile.ZipFile(build(tmp_path / "out")) as archive:
+        credits = archive.read("thumbnails/README.md").decode()
+        manifest = tomllib.loads(archive.read("blender_manifest.toml").decode())
+        assert b"GNU GENERAL PUBLIC LICENSE" in archive.read("LICENSE")
+    rows = {row.split("|")[1].strip(): row for row in credits.splitlines() if row[:3] == "| `"}
+    for entry in LIST:
+        row = rows[f"`{Path(entry['file']).name}`"]
+        assert entry["author"] in row
+        assert f"| {entry['license']} |" in row
+        assert (
+            entry["license"] == "public domain" or f"SPDX:{entry['license']}" in manifest["license"]
+        )
+    assert "Permission is hereby granted, free of charge" in credits
+    assert "https://creativecommons.org/licenses/by/3.0/" in credits
+    assert "https://creativecommons.org/publicdomain/zero/1.0/" in credits
+    assert "Changes to all of them" in credits, "as CC-BY wants it said"
 
 
 def test_thumbnails_are_the_librarys_pictures_and_small():
@@ -58,7 +78,7 @@ def test_thumbnails_are_the_librarys_pictures_and_small():
 
 
 def test_modules_of_the_engine_that_the_zip_has_need_nothing_else():
-    for name in ("match", "colors"):
+    for name in SHARED:
         for node in ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= sys.stdlib_module_names
@@ -71,7 +91,10 @@ def test_manifest_follows_the_platform_rules():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert manifest["id"] == "syncsde"
     assert manifest["version"] == project["version"]
-    assert manifest["license"] == ["SPDX:GPL-3.0-or-later"]
+    assert manifest["license"][0] == "SPDX:GPL-3.0-or-later"
+    pictures = {entry["license"] for entry in LIST} - {"public domain"}  # which is no license
+    assert set(manifest["license"][1:]) == {f"SPDX:{each}" for each in pictures}
+    assert len(set(manifest["license"])) == len(manifest["license"])
     assert manifest["blender_version_min"] == "4.2.0"
     assert "wheels" not in manifest
     assert set(manifest["permissions"]) == {"files", "network"}

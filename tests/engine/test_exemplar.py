@@ -369,10 +369,10 @@ def test_what_is_left_out_by_alpha_counts():
 def test_a_hole_and_a_rim_are_left_out():
     layer = torch.from_numpy(NOISE / np.float32(255)).movedim(-1, 0).contiguous()
     layer[3] = 1
-    assert torch.equal(opaque(layer, "inputs.like"), layer[:3])
+    assert opaque(layer, "inputs.like") == (slice(None), slice(None))
     layer[3, :, :2] = 0  # a rim on the left
     layer[3, 3, 12] = 0.2  # and a hole near the top
-    assert torch.equal(opaque(layer, "inputs.like"), layer[:3, 4:, 2:])
+    assert opaque(layer, "inputs.like") == (slice(4, 16), slice(2, 24))
     layer[3, ::2, ::2] = 0
     layer[3, 1::2, 1::2] = 0
     with pytest.raises(InvalidRequest, match="no part without transparency") as failure:

@@ -3,15 +3,21 @@
 
 import hashlib
 import json
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from syncsde_engine import library
 from syncsde_engine.cli import main
 from syncsde_engine.errors import InvalidRequest
-from syncsde_engine.library import COLORS, match, recolor
+from syncsde_engine.exemplar import normals
+from syncsde_engine.library import COLORS, map_names, match, recolor
+from syncsde_engine.tasks.likeness import by_name
 
 FREE = {"public domain", "CC0-1.0", "MIT", "CC-BY-3.0", "CC-BY-4.0"}
 
@@ -31,8 +37,27 @@ def test_every_picture_is_listed_whole_and_free():
             assert picture.mode == "RGB"
             assert 256 <= min(picture.size) <= max(picture.size) <= 512
     lying = {path.name for path in (library.FOLDER / "pictures").iterdir()}
-    assert lying == {material.path.name for material in found}
-    assert sum(material.path.stat().st_size for material in found) < 4_500_000
+    maps = [path for material in found for path in map_names.beside(material.path).values()]
+    assert lying == {path.name for path in (*(material.path for material in found), *maps)}
+    files = [*maps, *(material.path for material in found)]
+    assert sum(path.stat().st_size for path in files) < 4_500_000
+
+
+def test_normal_maps_lie_beside_their_pictures():
+    """Of their proportions, with green up, and credited."""
+    text = (library.FOLDER / "README.md").read_text(encoding="utf-8")
+    found = {m.name: map_names.beside(m.path) for m in library.materials()}
+    having = [name for name, maps in found.items() if maps]
+    assert len(having) >= 6
+    for name in having:
+        assert set(found[name]) == {"normal_gl"}
+        assert f"`{found[name]['normal_gl'].name}`" in text
+        pixels = np.asarray(Image.open(found[name]["normal_gl"]).convert("RGB"), np.float32) / 255
+        vectors = normals.decoded(torch.from_numpy(pixels).movedim(-1, 0), "f")
+        assert normals.green_up(vectors) > 0.2
+        like = by_name(name, "", {})
+        assert like.maps == {"normal": "OpenGL, as named"}
+        assert like.picture.maps["normal"].shape == like.picture.image.shape
 
 
 def test_credits_name_every_file_and_author():
@@ -101,6 +126,37 @@ def test_other_prompts_find_none(prompt):
     assert library.find(prompt) is None
 
 
+@pytest.mark.parametrize(
+    ("prompt", "name", "color"),
+    [
+        ("a blue statue", "brick", "blue"),
+        ("a statue in blue", "brick", "blue"),
+        ("a statue painted blue", "brick", "blue"),
+        ("a grey old statue, moss around it", "brick", "gray"),
+        ("a blue brick statue", "brick", "blue"),
+        ("a blue statue of brick", "brick", "blue"),
+        ("a red statue", "brick", None),  # it is red
+        ("a statue", "brick", None),
+        ("", "brick", None),
+        ("a stone statue with a red hat", "granite", None),
+        ("a blue statue with a red hat", "granite", "blue"),
+        ("a knight in red armor", "granite", None),
+        ("a statue, a red one behind it", "granite", None),
+        ("a hat of red", "granite", "red"),
+        ("a statue with a hat in red", "granite", None),
+        ("a blue stone statue", "brick", None),  # the stone is blue
+        ("a blue old stone statue in green", "brick", "green"),
+        ("a blue and white statue", "brick", None),  # which of the two?
+        ("a statue of blue brick with green moss", "brick", "blue"),
+        ("a red statue", "mossy rock", None),  # not to be recolored
+    ],
+)
+def test_a_chosen_material_takes_the_color_of_what_the_prompt_is_about(prompt, name, color):
+    known = library.materials()
+    chosen = next(material for material in known if material.name == name)
+    assert library.color_of(known, chosen, prompt) == color
+
+
 def test_users_pictures_come_first(tmp_path):
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "Dragon_hide-2.png")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "mine.jpg")
@@ -136,11 +192,6 @@ def test_unusable_folders_say_why(tmp_path, listing, told):
         library.materials([tmp_path])
 
 
-def test_a_missing_folder_says_so(tmp_path, capsys):
-    assert main(["library", "--folder", str(tmp_path / "gone")]) == 2
-    assert "There is no folder" in capsys.readouterr().err
-
-
 def test_recoloring_keeps_what_is_seen():
     material = next(found for found in library.materials() if found.name == "stone brick")
     pixels = np.asarray(Image.open(material.path))
@@ -165,12 +216,67 @@ def test_the_command_lists_and_draws(tmp_path, capsys):
     assert event["materials"][0]["license"] in FREE
 
 
-def test_the_sheet_refuses_what_is_no_picture(tmp_path, capsys):
-    (tmp_path / "broken.png").write_bytes(b"nothing")
-    arguments = ["--folder", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")]
-    assert main(["library", *arguments]) == 2
-    assert "broken.png" in capsys.readouterr().err
+def test_the_sheet_is_a_png(tmp_path):
     assert main(["library", "--sheet", str(tmp_path / "sheet.gif")]) == 2
+
+
+def save_own(folder):
+    """Two pictures that are of use, and what is not; returns the names and what is said."""
+    folder.mkdir()
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    noise.save(folder / "Dragon_hide.png")
+    noise.convert("CMYK").save(folder / "print.jpg")
+    noise.save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:300])
+    noise.save(folder / "moving.webp", "GIF", save_all=True, append_images=[noise.rotate(90)])
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b""), b"IEND"]
+    huge = b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in chunks
+    )
+    (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + huge)
+    said = [
+        "cut.png' cannot be read",
+        "moving.webp' is a GIF, not a PNG",
+        "has 400.0 million pixel",
+    ]
+    return ["dragon hide", "print"], said
+
+
+def test_the_command_lists_the_users_folders_and_names_what_is_of_no_use(
+    tmp_path, monkeypatch, capsys
+):
+    names, said = save_own(tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    folders = [tmp_path / name for name in ("mine", "empty", "gone")]
+    monkeypatch.setenv("SYNCSDE_LIBRARY", os.pathsep.join(map(str, folders)))
+    asked = ["library", "--folder", str(tmp_path / "other"), "--sheet", str(tmp_path / "a.png")]
+    assert main(asked) == 0
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0] == f"Your folder {folders[0]}:"
+    assert [line.strip() for line in lines[1:3]] == names
+    assert lines[3] == "The engine's own:"
+    said += ["empty' has no pictures", "no folder '" + str(folders[2]), "other'. Give a folder"]
+    for sentence in said:
+        (line,) = [line for line in told.err.splitlines() if sentence in line]
+        assert line.startswith("syncsde: The")
+        assert ("take the folder out of SYNCSDE_LIBRARY" in line) == (
+            "mpty" in line or "gone" in line
+        )
+    assert len(told.err.splitlines()) == len(said)
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert np.asarray(sheet)[:100, :100].std() > 20, "the user's own come first"
+    assert main([*asked, "--json"]) == 0
+    (event,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [each["name"] for each in event["materials"][:2]] == names
+    assert {each["folder"] for each in event["materials"]} == {
+        str(folders[0]),
+        str(library.FOLDER),
+    }
+    assert len(event["unusable"]) == len(said)
+    assert all(each["code"] == "invalid_request" and each["hint"] for each in event["unusable"])
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS.keys())
 def test_other_formats_are_refused(content):
-    with pytest.raises(InvalidRequest, match="not a PNG, JPEG, WebP or TIFF") as caught:
+    with pytest.raises(
+        InvalidRequest, match=r" (an? [A-Z]+|empty|of an unknown format), not a PNG, JPEG"
+    ) as caught:
         pictures.read(content, "inputs.mask_2")
     assert caught.value.field == "inputs.mask_2"
 
@@ -98,7 +100,9 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, bomb, side):
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", watched)
     monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", watched)
-    with pytest.raises(InvalidRequest, match="more than 67 million pixels"):
+    with pytest.raises(
+        InvalidRequest, match=r"has \d+\.\d million pixels, and no more than 67 million"
+    ):
         pictures.read(bomb(side, side), "inputs.image")
     assert not loaded
     with pytest.raises(InvalidRequest, match="cannot be read"):

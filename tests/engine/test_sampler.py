@@ -164,6 +164,20 @@ def test_a_recorded_trajectory_conditions_as_a_live_one_does():
     assert torch.allclose(replayed[-1], live[-1], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["synctweedies", "multidiffusion", "visual-anagrams"])
+def test_a_recorded_trajectory_has_the_noise_that_leads_to_its_next_state(name):
+    """What strategies average of it is what the network would have said, at every step."""
+    chosen, steps = strategy(name), SCHEDULE.steps(20)
+    coupling = chosen.couple(OVERLAP)
+    y = start(COUNT, SHAPE)
+    path = torch.stack([y[:2], *(state[:2] for state in run(Independent(), steps, y[:2], TWO))])
+    states = sample(y, steps, DENOISER, chosen, coupling, recorded=path)
+    for k, (state, step) in enumerate(zip(states, steps, strict=True)):
+        y = torch.cat([path[k], y[2:]])
+        y = chosen.advance(y, DENOISER.predict_noise(y, step), step, coupling, None)
+        torch.testing.assert_close(state.y[2:], y[2:], atol=2e-4, rtol=0)
+
+
 @pytest.mark.parametrize("step", [0, 7])
 def test_a_state_that_is_not_finite_stops_the_run_at_once(step):
     class Broken:

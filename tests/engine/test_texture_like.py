@@ -194,7 +194,7 @@ def test_a_tile_too_small_for_the_views_is_refused(ball):
 
 @pytest.mark.parametrize("strategy", ["synctweedies", "independent"])
 def test_meshes_take_other_strategies(statue, ball, strategy):
-    asked = {"strategy": strategy, "material": "brick", "prompt": "a blue brick statue"}
+    asked = {"strategy": strategy, "material": "brick", "prompt": "a blue statue"}
     _, files, report = follow("texture", SMALL | asked, ball)
     assert report["materials"] == {"": "blue brick"}, "a named material takes the prompt's color"
     assert files["texture.png"] != statue[1]["texture.png"]

@@ -14,10 +14,11 @@ import trimesh
 from syncsde_engine.errors import InvalidMesh
 from syncsde_engine.mesh.cameras import paper_cameras
 from syncsde_engine.mesh.intake import take_in
-from syncsde_engine.mesh.io import load
+from syncsde_engine.mesh.io import SUFFIXES, load
 from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.project import observe, view_maps
 from syncsde_engine.mesh.rasterize import rasterizer
+from syncsde_engine.mesh.sanitise import Defects
 from syncsde_engine.mesh.texels import used_texels
 from tests.mesh.shapes import join, lumpy, quad
 
@@ -353,5 +354,10 @@ def test_every_file_has_a_clear_outcome(name: str, tmp_path):
     assert caught.value.hint
 
 
-def test_there_are_many():
-    assert len(ARRAYS) + len(REFUSED) + len(FILES) >= 70
+def test_every_defect_that_is_counted_is_caused():
+    caused = {name for _, counted in ARRAYS.values() for name, count in counted.items() if count}
+    assert set(Defects._fields) - caused == set()
+
+
+def test_every_format_is_broken_in_some_way():
+    assert {suffix for suffix, _, message in FILES.values() if message} == set(SUFFIXES)

@@ -15,7 +15,7 @@ from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.io import from_safetensors, load, textured_glb, to_safetensors
 from syncsde_engine.mesh.mesh import areas, normals
 from syncsde_engine.pictures import png
-from tests.mesh.shapes import icosphere, quad
+from tests.mesh.shapes import icosphere, quad, touching
 
 
 def test_safetensors_round_trip():
@@ -250,6 +250,31 @@ def test_a_textured_glb_holds_the_picture_and_gltf_coordinates():
         (-3, -3, 0): (0, 1),
     }
     np.testing.assert_array_equal(positions[index[:, 0]], quad(3.0).positions[[0, 1, 2, 0, 2, 3]])
+
+
+def test_a_textured_glb_has_maps_where_gltf_has_them():
+    shade = {k: png(np.full((4, 4, 3), k, np.uint8)) for k in range(4)}
+    mesh = touching()
+    maps = {"normal": [shade[2], shade[3]], "surface": [shade[3], shade[2]]}
+    document, body = chunks(textured_glb(mesh, [shade[0], shade[1]], maps))
+
+    def pixel(texture):
+        view = document["bufferViews"][
+            document["images"][document["textures"][texture["index"]]["source"]]["bufferView"]
+        ]
+        start = view["byteOffset"]
+        return Image.open(io.BytesIO(body[start : start + view["byteLength"]])).getpixel((0, 0))[0]
+
+    for number, material in enumerate(document["materials"]):
+        surface = material["pbrMetallicRoughness"]
+        assert pixel(surface["baseColorTexture"]) == number
+        assert pixel(material["normalTexture"]) == 2 + number
+        assert pixel(surface["metallicRoughnessTexture"]) == 3 - number
+        assert material["occlusionTexture"] == surface["metallicRoughnessTexture"]
+        assert (surface["metallicFactor"], surface["roughnessFactor"]) == (1, 1)
+    plain, _ = chunks(textured_glb(mesh, [shade[0], shade[1]]))
+    assert "normalTexture" not in plain["materials"][0]
+    assert plain["materials"][0]["pbrMetallicRoughness"]["metallicFactor"] == 0
 
 
 def test_a_textured_glb_reads_back_with_its_seams(tmp_path: Path):

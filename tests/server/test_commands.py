@@ -112,14 +112,15 @@ def test_one_sentence_when_it_cannot_be(real, capsys, arguments, code, words):
     assert said.err.count("\n") == 1
 
 
-def test_example_of_the_readme(real, tmp_path, monkeypatch):
+def test_example_of_the_pages(real, tmp_path, monkeypatch):
     """The ten lines, with fewer steps, run as they stand."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (example,) = [block for block in readme.split("```") if "find_engine" in block]
+    page = Path(__file__).resolve().parents[2] / "docs" / "scripting.md"
+    blocks = page.read_text(encoding="utf-8").split("```")
+    (example,) = [block for block in blocks if "find_engine" in block]
     example = example.removeprefix("python\n").replace('"width": 512', '"width": 256, "steps": 1')
     monkeypatch.setenv("SYNCSDE_STATE_DIR", str(real.folder))
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, page.name, "exec"), {})
     assert (tmp_path / "image.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from blender_addon import protocol
+from syncsde_server import guard
 from tests.server.running import exchange
 
 HASH = "0" * 64
@@ -259,8 +262,25 @@ def knock(engine, line, headers, body=b""):
     return exchange(engine.port, text.encode("latin-1") + body)
 
 
-def test_there_are_at_least_sixty_attacks():
-    assert len(ATTACKS) >= 60
+def test_whatever_the_guard_refuses_is_attacked():
+    """What is in its source, so that a new refusal needs an attack."""
+    source = Path(guard.__file__).read_text(encoding="utf-8")
+    refused = {int(status) for status in re.findall(r"Refused\(\s*(\d+)", source)}
+    assert refused >= {411, 413, 415}
+    assert refused - {status for _, _, _, status, _ in ATTACKS.values()} == set()
+
+
+def test_every_published_path_wants_the_token(engine):
+    token = engine.client.connection.token
+    answer = knock(engine, "GET /v1/openapi.json", DEFAULT)
+    paths = json.loads(answer.body)["paths"]
+    assert "/v1/jobs/{job_id}/cancel" in paths
+    for path, methods in paths.items():
+        for method in methods:
+            line = f"{method.upper()} " + re.sub(r"{.*?}", "0" * 32, path)
+            answer = knock(engine, line, ["Host: {host}"])
+            assert answer.status == (200 if path == "/healthz" else 401), line
+            assert token not in answer.body.decode()
 
 
 @pytest.mark.parametrize("name", ATTACKS)

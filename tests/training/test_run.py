@@ -56,12 +56,24 @@ def model(run):
 
 
 def test_a_finished_run_does_nothing_more(run):
-    before = (run / "unet.pt").stat().st_mtime_ns
-    renders = sorted((run / "renders").iterdir())
+    """Results are not touched; checkpoints may be saved again, but hold the same."""
+    results = [path for name in ("renders", "vae", "vae_fine") for path in (run / name).iterdir()]
+    results.append(run / "latents.npy")
+    times = {path: path.stat().st_mtime_ns for path in results}
+    checkpoints = ("autoencoder.pt", "unet.pt", "joint.pt")
+    before = [torch.load(run / name, weights_only=True) for name in checkpoints]
     main(["--run", str(run), "--minutes", "5", "--device", "cpu"])
-    assert torch.load(run / "joint.pt", weights_only=True)["step"] == 3
-    assert (run / "unet.pt").stat().st_mtime_ns >= before
-    assert sorted((run / "renders").iterdir()) == renders
+    assert {path: path.stat().st_mtime_ns for path in results} == times
+    after = [torch.load(run / name, weights_only=True) for name in checkpoints]
+    assert after[-1]["step"] == 3
+    for (place, old), (_, new) in zip(leaves(before), leaves(after), strict=True):
+        same = torch.equal(old, new) if isinstance(old, torch.Tensor) else old == new
+        assert same, place
+
+
+def leaves(tree):
+    """Everything in nested dictionaries and lists, with the way to it."""
+    return torch.utils._pytree.tree_flatten_with_path(tree)[0]
 
 
 def test_the_last_stage_changes_the_decoder_alone(run):

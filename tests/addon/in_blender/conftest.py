@@ -68,6 +68,7 @@ def addon(installed):
     preferences.engine = ""
     # The engine takes models by their names in a folder of models.
     preferences.models = os.path.dirname(os.environ.get("SYNCSDE_TEST_MODEL", ""))
+    preferences.libraries.clear()
     names = ("session", "export_mesh", "material", "panel", "panel_image", "preferences")
     names += (
         "properties",
@@ -83,9 +84,12 @@ def addon(installed):
         "textures",
         "viewpoints",
         "library",
+        "own_pictures",
         "parts",
         "drop",
         "report",
+        "like_material",
+        "material_maps",
     )
     sys.modules[f"{MODULE}.session"].last_error = ""
     yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})

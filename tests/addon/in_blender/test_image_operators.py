@@ -109,6 +109,25 @@ def test_several_masks_and_changes_go_line_by_line(bpy, an_image, mask, real_eng
     assert said["prompt_at"] == [[64, "a harbor, at night"], [96, "a forest"]]
 
 
+def test_regions_look_like_images(bpy, an_image, mask, real_engine, tmp_path):
+    checks = np.ones((32, 32, 4))
+    checks[..., :3] = 0.2 * (np.indices((32, 32)) // 8 % 2).sum(0)[..., None] % 0.4
+    an_image("Red", checks + np.array([0.5, 0, 0, 0]))
+    an_image("Blue", checks + np.array([0, 0, 0.5, 0]))
+    bpy.ops.syncsde.mask(
+        **ASKED["mask"],
+        steps=2,
+        like="Red",
+        like_for="1: Blue",
+        directory=str(tmp_path),
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["materials"] == {"background": "like", "mask 1": "like_1"}
+    painted = bpy.data.images[NAMES["mask"]]
+    pixels = np.array(painted.pixels).reshape(*painted.size[::-1], 4)[..., :3]
+    assert set(np.unique(pixels.argmax(-1))) == {0, 2}
+
+
 def test_extended_image_keeps_its_pixels_where_it_was(bpy, addon, photo, real_engine):
     """Rows, columns and colors all arrive and come back as they were sent."""
     asked = {"prompt": "hills", "width": 96, "patch_size": 64, "stride": 0.5}

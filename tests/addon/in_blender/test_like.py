@@ -2,7 +2,9 @@
 """Painting like a picture: what is sent, which picture is chosen, and what the artist is told."""
 
 import json
+import struct
 import types
+import zlib
 
 import numpy as np
 import pytest
@@ -147,15 +149,16 @@ def test_library_is_the_engines_with_thumbnails(bpy, addon):
     assert [item[4] for item in items] == list(range(len(materials) + 1))
     for each in materials:
         assert each.credit
-        thumbnail = addon.library._previews[each.name]
+        addon.library.icon(each)
+        thumbnail = addon.library._previews[f"{each.path}?0"]
         assert min(thumbnail.image_size) >= 96
         assert len(set(thumbnail.image_pixels)) > 20
 
 
 def test_prompts_find_pictures_as_in_the_engine(addon):
-    assert addon.library.found_by("a blue stone brick statue") == ("stone brick", "blue")
-    assert addon.library.found_by("bricks") == ("brick", "")
-    assert addon.library.found_by("brick red") == ("", "")
+    assert addon.library.found_by("a blue stone brick statue").title == "blue stone brick"
+    assert addon.library.found_by("bricks").title == "brick"
+    assert addon.library.found_by("brick red") is None
 
 
 def test_dropped_file_becomes_the_picture(bpy, addon, picture):
@@ -242,6 +245,61 @@ def test_report_says_which_model_painted(addon, tmp_path, report, line):
 
 def test_no_report_says_nothing(addon, tmp_path):
     assert addon.report.painted_by(tmp_path, {}) == ""
+
+
+def png_of(rows, depth, kind, *chunks):
+    """A PNG of rows of bytes: bits of a channel, color type, and further chunks."""
+    height, width = len(rows), len(rows[0]) * 8 // depth
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    whole = (b"IHDR" + header, *chunks, b"IDAT" + data, b"IEND")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in whole
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "colors"),
+    [
+        (png_of([bytes([0, 1]) * 8] * 16, 8, 3, b"PLTE\xc8\x28\x1e\x5a\x14\x0a"), None),
+        (png_of([bytes([0x28, 0x28, 0xC8, 0xC8]) * 8] * 16, 16, 0), [[40] * 3, [200] * 3]),
+        (png_of([bytes([0x55] * 2)] * 16, 1, 0), [[0] * 3, [255] * 3]),
+    ],
+    ids=["palette", "sixteen bits", "one bit"],
+)
+def test_pictures_of_other_kinds_are_sent_as_they_look(
+    bpy, addon, suzanne, sent, tmp_path, content, colors
+):
+    (tmp_path / "given.png").write_bytes(content)
+    bpy.ops.syncsde.like_file(filepath=str(tmp_path / "given.png"))
+    bpy.ops.syncsde.texture(like="given.png")
+    (tmp_path / "sent.png").write_bytes(sent[0].inputs["like"]())
+    pixels = addon.images.read(bpy.data.images.load(str(tmp_path / "sent.png")))
+    assert pixels.shape == (16, 16, 3)
+    found = np.unique(pixels.reshape(-1, 3), axis=0).tolist()
+    assert found == (colors or [[90, 20, 10], [200, 40, 30]])
+
+
+FRAME = b"\x2c" + struct.pack("<HHHHB", 0, 0, 8, 8, 0) + b"\x02\x03\x84\x1d\x05\x00"
+MOVING = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0x80, 0, 0) + bytes(6) + FRAME * 2 + b"\x3b"
+
+
+def test_pictures_that_blender_cannot_give_are_one_sentence(
+    bpy, addon, suzanne, sent, tmp_path, photo, monkeypatch
+):
+    for name, content in {"moving.gif": MOVING, "cut.png": png_of([b"a"] * 8, 8, 0)[:40]}.items():
+        (tmp_path / name).write_bytes(content)
+        bpy.data.images.load(str(tmp_path / name))
+    monkeypatch.setattr(addon.images, "MOST_PIXELS", 100)  # huge ones take seconds to make
+    for name, sentence in (
+        ("moving.gif", "'moving.gif' (is not a single still image: save|has no pixels: find)"),
+        ("cut.png", "'cut.png' has no pixels: find its file again, or choose another"),
+        ("Photo.png", "'Photo.png' has 24 x 16 pixels, and no more than .* taken: scale it down"),
+    ):
+        with pytest.raises(RuntimeError, match=sentence):
+            bpy.ops.syncsde.texture(like=name)
+    assert not sent
 
 
 def test_what_the_engine_says_of_pictures_is_one_sentence(bpy, suzanne, real_engine, photo):

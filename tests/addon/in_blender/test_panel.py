@@ -164,13 +164,13 @@ def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
 
 def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch):
     layout = Layout()
-    chosen = types.SimpleNamespace(layout=layout, engine="", models="")
+    chosen = types.SimpleNamespace(layout=layout, engine="", models="", libraries=[])
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert layout.drawn[0] == "engine"
     assert layout.drawn[1].startswith("Found: ")
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
-    assert "no engine at /nowhere" in layout.drawn[-2]
+    assert "no engine at /nowhere" in layout.drawn[-3]
 
 
 def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
@@ -228,7 +228,7 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     assert draw()[3] == "Like rust"
     settings.material = "one of my own"
     assert settings.library == "NONE"
-    assert draw()[3] == "Like one of my own"
+    assert draw()[3] == "There is no picture 'one of my own'"
     settings.library = "NONE"
     assert settings.material == ""
     settings.material, settings.prompt = "brick", "blue"
