@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -80,7 +81,8 @@ def stop() -> None:
     if _process is None:
         return
     if _process.stdin is not None:
-        _process.stdin.close()
+        with contextlib.suppress(OSError):  # it ended before it took what it was sent
+            _process.stdin.close()
     try:
         _process.wait(timeout=5.0)
     except subprocess.TimeoutExpired:

@@ -16,7 +16,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 FIELDS = ("model", "controlnet", "upscaler")  # of a task's parameters
 SIGNS = ("model_index.json", "config.json")  # of a model and of a single network
 ENGINE = Path(config.__file__).parent
-EMBEDDED = {"mini": ENGINE / "models" / "mini"}
+EMBEDDED = {name: ENGINE / "models" / name for name in ("mini", "mime")}
 CHOICES = {"auto": EMBEDDED["mini"], "exemplar": ENGINE / "library"}  # names without weights
 
 

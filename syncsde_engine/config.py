@@ -20,6 +20,7 @@ LONGEST_PROMPT = 2000  # characters
 MOST_VIEWS = 64  # of a mesh
 MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
+MOST_SEGMENTS = 64  # of a motion
 MOST_LIKES = 8  # objects and materials with pictures of their own
 LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 
@@ -445,11 +446,90 @@ class AmbiguousConfig(Sampling):
             )
 
 
-TaskConfig = TextureConfig | MaskConfig | EditConfig | WideConfig | AmbiguousConfig
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MotionConfig(Sampling):
+    """Make one long motion of a figure from a prompt for each segment (section 3.3.6).
+
+    The defaults are the paper's: segments of 120 frames at 20 a second, of which neighbors share
+    30, and 1/lambda = 3.
+    """
+
+    optional_inputs: ClassVar[tuple[str, ...]] = ("noise", "states")
+
+    prompt: Annotated[
+        tuple[Text, ...],
+        Field(
+            min_length=1,
+            max_length=MOST_SEGMENTS,
+            description="what happens, one after another: a segment for each",
+        ),
+    ]
+    frames: Annotated[int, Field(ge=40, le=196, description="frames of a segment, 20 a second")] = (
+        120
+    )
+    overlap: Annotated[
+        int, Field(ge=0, le=98, description="frames that a segment shares with the next one")
+    ] = 30
+    join: Annotated[
+        Literal["fade", "over"],
+        Field(description="of what segments share. over: the later one, as the paper; fade: both"),
+    ] = "fade"
+    foot_lock: Annotated[
+        bool, Field(description="keep feet where they stand, in the files for other programs")
+    ] = False
+    compare: Annotated[
+        bool,
+        Field(description="report the figures of independent segments from the same noise, too"),
+    ] = False
+    reroll: Annotated[
+        int | None,
+        Field(ge=1, description="make this segment of a finished motion again; 1 is the first"),
+    ] = None
+    extend_to: Annotated[
+        Literal["end", "start"], Field(description="where a finished motion goes on")
+    ] = "end"
+    let_move: Annotated[
+        bool,
+        Field(description="what was there may move in the world, where new motion leads elsewhere"),
+    ] = False
+    strategy: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        Literal[StrategyName, "doubletake"],
+        Field(description="how the segments are synchronised"),
+    ] = "syncsde"
+    inverse_lambda: Annotated[
+        float,
+        Field(ge=0, le=100, description="1/lambda: how strongly segments agree; 0 is off"),
+    ] = 3.0
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="mime, which has learned procedural motion only, or the folder of an "
+            "imported model",
+        ),
+    ] = "mime"
+
+    def __post_init__(self) -> None:
+        if 2 * self.overlap > self.frames:
+            raise InvalidRequest(
+                f"overlap {self.overlap} is more than half of {self.frames} frames.",
+                hint="A frame may lie in two segments at most.",
+                field="overlap",
+            )
+        if self.reroll is not None and len(self.prompt) != 1:
+            raise InvalidRequest(
+                f"There are {len(self.prompt)} prompts for one segment to make again.",
+                hint="Give the one of that segment.",
+                field="prompt",
+            )
+
+
+TaskConfig = TextureConfig | MaskConfig | EditConfig | WideConfig | AmbiguousConfig | MotionConfig
 CONFIGS: dict[str, type[TaskConfig]] = {
     "texture": TextureConfig,
     "mask": MaskConfig,
     "edit": EditConfig,
     "wide": WideConfig,
     "ambiguous": AmbiguousConfig,
+    "motion": MotionConfig,
 }

@@ -21,6 +21,7 @@ NETWORKS = (
     "vae_decoder",
     "text_encoder",
     "exemplar",
+    "motion",
 )
 
 

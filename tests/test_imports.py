@@ -155,6 +155,14 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
             assert not any(name.startswith(f"{start}.") or name == start for name in inside(path))
 
 
+def test_motion_is_numpy_and_nothing_else():
+    folder = ROOT / "syncsde_engine" / "motion"
+    allowed = {"numpy", "__future__", *sys.stdlib_module_names}
+    for path in folder.glob("*.py"):
+        assert imports(path) <= allowed, path
+        assert all(name.startswith("syncsde_engine.motion.") for name in inside(path)), path
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
@@ -163,6 +171,7 @@ def test_models_and_meshes_are_imported_by_tasks_only(folder):
         ("syncsde_engine.tasks", "torch"),
         ("syncsde_engine.cli", "torch"),
         ("syncsde_engine.library", "torch"),
+        ("syncsde_engine.motion.glb", "torch"),
         ("blender_addon.protocol", "bpy"),
         ("blender_addon.protocol", "numpy"),
     ],

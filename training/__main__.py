@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m training`: train mini in slices, export it, look at it."""
+"""`python -m training`: train mini, and mime, in slices, export them, look at them."""
 
 from __future__ import annotations
 
@@ -77,11 +77,18 @@ def _parser() -> argparse.ArgumentParser:
         "--judge", type=Path, metavar="FILE", help="keep the judge here, for the next time"
     )
     diagnosis.set_defaults(command=_diagnose)
+
+    motion = commands.add_parser("motion", help="train mime, the model of motion, and export it")
+    _add_run(motion, Path("training/runs/mime"))
+    motion.add_argument("--minutes", type=float, default=60.0, help="length of this slice")
+    motion.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="of the plan")
+    motion.add_argument("--out", type=Path, metavar="DIR", help="where the finished model goes")
+    motion.set_defaults(command=_motion)
     return parser
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", type=Path, default=Path("training/runs/mini"), metavar="DIR")
+def _add_run(parser: argparse.ArgumentParser, folder: Path = Path("training/runs/mini")) -> None:
+    parser.add_argument("--run", type=Path, default=folder, metavar="DIR")
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -160,6 +167,23 @@ def _diagnose(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     pipeline, judge = load_pipeline(options.model), load_judge(options.judge)
     print(diagnose(pipeline, judge, options.size, options.views, options.out))
+    return 0
+
+
+def _motion(options: argparse.Namespace) -> int:
+    from .motion.export import export
+    from .motion.plan import MotionPlan, changed
+    from .motion.train import train
+
+    clock = Clock(options.minutes)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: clock.stop())
+    plan = changed(MotionPlan(), options.set)
+    stage = train(plan, options.run, clock)
+    log.info("finished" if stage.finished else "slice over; run the same command again to continue")
+    if stage.finished and options.out:
+        size = export(plan, options.run, stage, options.out)
+        log.info("exported to %s, %.1f MB", options.out, size / 1e6)
     return 0
 
 

@@ -140,7 +140,7 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
     told = {name: report[name] for name in ("coverage", "timings") if name in report}
     disagreement = report.get("disagreement")
     console.event("done", output=str(options.output), disagreement=disagreement, **told)
-    made = [name for name in artifacts if name in ("texture.png", "image.png")]
+    made = [name for name in artifacts if name in ("texture.png", "image.png", "motion.bvh")]
     place = options.output / (made[0] if made else "textures")
     sentence = f"{place}: {report['timings']['total']:.1f} s"
     if disagreement is not None:

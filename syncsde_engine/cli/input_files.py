@@ -24,8 +24,10 @@ FILES = {
     "keep": "picture, the mesh's texture: it stays, except where it is transparent",
     "keep_mask": "picture as large: what is white stays, the rest is painted anew",
     "like": "picture of a material: it is painted as this is, whatever the prompt says",
+    "states": "states.safetensors, or folder, of a finished motion that is extended or re-rolled",
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
 }
+FINISHED = {"extend": "image.png", "states": "states.safetensors"}  # of a run's folder
 LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"
 LIKE_MAP = "a map of the picture, in place of the one found beside it"
 LIKE_BACKGROUND = "picture of a material: the background is painted as this is"
@@ -58,7 +60,7 @@ def read_json(path: Path, field: str | None) -> Any:
 def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
     """Where each input of the task is; several masks are mask, mask_2, ... Raises InvalidRequest.
 
-    A finished run is extended by its picture.
+    A finished run is extended by its picture, or by its states.
     """
     config, paths = CONFIGS[task], {}
     for name in (*config.inputs, *config.optional_inputs):
@@ -70,8 +72,8 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
                 field=f"inputs.{name}",
             )
         for count, path in enumerate(several, start=1):
-            if name == "extend" and path.is_dir():
-                path = path / "image.png"
+            if name in FINISHED and path.is_dir():
+                path = path / FINISHED[name]
             paths[name if count == 1 else f"{name}_{count}"] = path
     for number, (_, path) in enumerate(vars(options).get("like_for", []), start=1):
         paths[f"like_{number}"] = Path(path)

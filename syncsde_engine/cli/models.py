@@ -6,11 +6,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
+from .. import output
 from ..models import catalogue
 from .console import Console
 
 CARD = "README.md"
+IMPORTED = {  # flag: file that is taken by default, what it is
+    "args": ("args.json", "arguments of its training"),
+    "mean": ("Mean.npy", "mean of HumanML3D's features"),
+    "std": ("Std.npy", "standard deviation of them"),
+}
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -21,7 +28,18 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     showing = actions.add_parser("show", help="print a model's card: vocabulary, figures, limits")
     showing.add_argument("model", help="name of a shipped model, or a diffusers folder")
     showing.set_defaults(command=show_model)
-    for action in (listing, showing):
+    importing = actions.add_parser("import", help="make a folder of a downloaded motion model")
+    importing.add_argument("file", type=Path, help="MDM's modelNNNNNNNNN.pt")
+    for name, (default, text) in IMPORTED.items():
+        importing.add_argument(
+            f"--{name}", type=Path, metavar="FILE", help=f"{text} (default: {default} beside it)"
+        )
+    importing.add_argument(
+        "--text-encoder", type=Path, metavar="DIR", help="CLIP ViT-B/32, to be put into the folder"
+    )
+    importing.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder")
+    importing.set_defaults(command=import_model)
+    for action in (listing, showing, importing):
         action.add_argument("--json", action="store_true", help="as one JSON object")
 
 
@@ -42,6 +60,26 @@ def show_model(options: argparse.Namespace, console: Console) -> int:
     vocabulary = catalogue.vocabulary(folder)
     console.event("model", folder=str(folder), settings=settings, vocabulary=vocabulary, card=text)
     console.say(without_header(text) or json.dumps(settings, indent=2))
+    return 0
+
+
+def import_model(options: argparse.Namespace, console: Console) -> int:
+    """Convert a checkpoint, all of it or nothing, and say what its data allow."""
+    from ..models import mdm_import  # imports torch
+
+    given = vars(options)
+    paths = {
+        name: given.get(name, options.file.parent / default)
+        for name, (default, _) in IMPORTED.items()
+    }
+    with output.staging(options.output) as stage:
+        files = mdm_import.convert(options.file, **paths, text_encoder=given.get("text_encoder"))
+        for name, content in files.items():
+            stage.add(name, content)
+        output.publish([stage])
+    config = json.loads(files["config.json"])
+    console.event("imported", folder=str(options.output), config=config)
+    console.say(f"{options.output}: {config['license']}")
     return 0
 
 

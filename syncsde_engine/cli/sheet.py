@@ -19,13 +19,15 @@ Cell = tuple[str, np.ndarray | None]  # label, (H, W, 3) uint8 or None for a run
 SIDE = 256  # pixels of the shorter side of a picture, unless
 LONGEST = 768  # its longer side would have more
 WIDEST = 1600  # pixels of a row of variants
+IMAGE, SHEET = "image.png", "contact_sheet.png"
 TEXTURE, VIEWS = "texture.png", 3  # shown of a texture run, front first
 
 
 def picture(artifacts: Artifacts) -> np.ndarray:
     """How a run ended: a texture and its first views, an image in all its views, or it."""
     views = tuple(sorted(name for name in artifacts if name.startswith("views/")))
-    names = (TEXTURE, *views[:VIEWS]) if TEXTURE in artifacts else views or ("image.png",)
+    alone = IMAGE if IMAGE in artifacts else SHEET  # of a motion
+    names = (TEXTURE, *views[:VIEWS]) if TEXTURE in artifacts else views or (alone,)
     parts = [thumbnail(artifacts[name]) for name in names]
     return np.concatenate(parts, axis=1)
 

@@ -13,6 +13,7 @@ NETWORKS = {
     "controlnet": "ControlNet",
     "vae_encoder": "VAE encoder",
     "vae_decoder": "VAE decoder",
+    "motion": "motion network",
 }
 
 

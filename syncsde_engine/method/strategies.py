@@ -160,4 +160,6 @@ def strategy(
         "multidiffusion": Averaged("state", share),
         "visual-anagrams": Averaged("noise", share),
         "syncmvd": Averaged("clean", share, sharpening=6.0),
+        # Take 1 of DoubleTake (arXiv:2303.01418): on a canvas whose weights are ramps.
+        "doubletake": Averaged("state", share),
     }[name]

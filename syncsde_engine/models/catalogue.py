@@ -19,8 +19,9 @@ from .folder import class_name
 
 DEFAULT = "mini"  # what paints where AUTO finds no picture
 AUTO, EXEMPLAR = "auto", "exemplar"  # no folders: a choice, and pictures in the place of networks
-EMBEDDED = {DEFAULT: Path(__file__).parent / "mini"}
+EMBEDDED = {name: Path(__file__).parent / name for name in (DEFAULT, "mime")}
 OFFERED: dict[str, Path] = {}  # more names, by whoever runs tasks for others
+MOTION = "MotionDiffusion"  # what config.json of a model that makes motion says it is
 SETTINGS_FILE = "syncsde.json"
 PARTS = ("text_encoder", "vae", "unet")
 PIXELS_OF = {"IFPipeline": 64}  # image_size of other models than Stable Diffusion
@@ -97,6 +98,11 @@ def vocabulary(folder: Path) -> dict[str, list[str]]:
     return json.loads(path.read_text("utf-8")).get("vocabulary", {}) if path.is_file() else {}
 
 
+def makes_motion(folder: Path) -> bool:
+    """Whether a folder's model makes motion, not pictures. Raises MissingWeights."""
+    return class_name(folder) == MOTION
+
+
 WeightsFile = tuple[Path, int, int]  # with modification time in nanoseconds and size in bytes
 
 
@@ -107,6 +113,8 @@ def weights(
 
     Only with `control` a ControlNet is among them: that of `controlnet`, or else the folder's own.
     """
+    if makes_motion(folder):
+        return weights_in(folder, folder / "text_encoder")
     folders = [folder / part for part in PARTS]
     if control:
         folders.append(controlnet or folder / "controlnet")

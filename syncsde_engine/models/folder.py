@@ -15,9 +15,14 @@ from ..errors import MissingWeights
 
 
 def class_name(folder: Path) -> str:
-    """The pipeline that a folder says it is for; "" if it does not say. Raises MissingWeights."""
-    index = folder / "model_index.json"
-    return _read_object(index).get("_class_name", "") if index.is_file() else ""
+    """The pipeline, or the single network, that a folder says it is for; "" if it does not say.
+
+    Raises MissingWeights.
+    """
+    for name in ("model_index.json", "config.json"):
+        if (folder / name).is_file():
+            return _read_object(folder / name).get("_class_name", "")
+    return ""
 
 
 def scheduler_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:

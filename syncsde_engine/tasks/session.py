@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import safetensors.torch
 import torch
@@ -36,6 +36,7 @@ from . import Artifacts, Progress, Saved
 if TYPE_CHECKING:  # diffusers takes seconds to import, and pictures do not need it
     from ..models.attention import Attend
     from ..models.loading import Model
+    from ..models.motion import MotionModel
     from ..models.stable_diffusion import StableDiffusion
 
 log = logging.getLogger(__name__)
@@ -78,17 +79,31 @@ class Session:
         if exemplar is not None:
             pick_device(config.device)  # it must be there, whether it is used or not
             self.device, self.settings = exemplar.device, EXEMPLAR_SETTINGS
-            self.space: Model | Exemplar = exemplar
+            self.space: Model | Exemplar | MotionModel = exemplar
             self.steps = exemplar.schedule.steps(config.steps, self._eta())
             return
         with self.clock.measure("load"):
-            from ..models.loading import load
-
             self.device = pick_device(config.device)
             self.folder = catalogue.locate(config.model)
+            require_kind(task, config.model, self.folder)
             named = getattr(config, "controlnet", None)
             self.controlnet: Path | None = catalogue.locate(named, "controlnet") if named else None
             self.settings: Settings = catalogue.settings(self.folder)
+            if task == "motion":
+                from ..models.motion import load_motion
+
+                moves = load_motion(
+                    self.folder,
+                    self.device,
+                    precision=config.precision,
+                    compile=config.compile,
+                )
+                moves.usage = Usage()
+                self.space = moves
+                self.steps = moves.schedule.steps(config.steps, self._eta())
+                return
+            from ..models.loading import load
+
             model: Model = load(
                 self.folder,
                 self.device,
@@ -110,7 +125,12 @@ class Session:
                 hint="Set model to mini, or to another network.",
                 field="model",
             )
-        return self.space
+        return cast("Model", self.space)
+
+    @property
+    def motion(self) -> MotionModel:
+        """The model of a task that makes motion: `require_kind` has seen to it."""
+        return cast("MotionModel", self.space)
 
     @property
     def stable_diffusion(self) -> StableDiffusion:
@@ -258,6 +278,18 @@ class Session:
         return 1.0 if stochastic else self.config.eta
 
 
+def require_kind(task: str, name: str, folder: Path) -> None:
+    """Raise InvalidRequest where a model of pictures is to make motion, or the other way round."""
+    moves = catalogue.makes_motion(folder)
+    if moves != (task == "motion"):
+        made, wanted = ("motion", "pictures") if moves else ("pictures", "motion")
+        raise InvalidRequest(
+            f"The model {name!r} makes {made}, and this task makes {wanted}.",
+            hint=f"Set model to {catalogue.DEFAULT if moves else 'mime'}, or to another that does.",
+            field="model",
+        )
+
+
 def model_name(config: TaskConfig, exemplar: Exemplar | None) -> str:
     """What "auto" has become."""
     if exemplar is not None:
@@ -269,8 +301,9 @@ def preload(task: str, config: TaskConfig) -> None:
     """Load a model with all that its first run would spend time on."""
     if config.model == catalogue.EXEMPLAR:
         return  # there is nothing to load
-    model = Session(task, config, control=hasattr(config, "controlnet")).model
-    model.to_rgb(torch.zeros(1, model.channels, 1, 1))
+    session = Session(task, config, control=hasattr(config, "controlnet"))
+    if task != "motion":
+        session.model.to_rgb(torch.zeros(1, session.model.channels, 1, 1))
 
 
 def model_weights(config: TaskConfig) -> tuple[catalogue.WeightsFile, ...]:

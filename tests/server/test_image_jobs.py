@@ -129,6 +129,23 @@ def test_the_engine_process_gives_the_same_bytes(
     assert list(dict.fromkeys(stages)) == ["load", "views", "write"]
 
 
+def test_motion_is_a_job_too_and_goes_on_from_its_states(engine: Engine) -> None:
+    asked = {"prompt": ["a person walks", "a person sits"], "frames": 60, "overlap": 12, "steps": 3}
+    direct = in_process("motion", asked, {})
+    done = over_http(engine, "motion", asked, {})
+    assert done.state == JobState.DONE, done.error
+    result = done.result or {}
+    assert set(result) == set(direct)
+    for name in set(direct) - {"report.json"}:
+        assert engine.client.get_blob(result[name]["sha256"]) == direct[name], name
+    more = {**asked, "prompt": ["a person waves"]}
+    states = {"states": direct["states.safetensors"]}
+    longer = over_http(engine, "motion", more, states)
+    assert longer.state == JobState.DONE, longer.error
+    wanted = in_process("motion", more, states)["motion.bvh"]
+    assert engine.client.get_blob((longer.result or {})["motion.bvh"]["sha256"]) == wanted
+
+
 def test_killed_worker_ends_in_the_same_bytes(engine: Engine, tiny_model: Path) -> None:
     """The real sampler goes on from its checkpoint, with fresh noise in every step."""
     asked = {**WIDE, "steps": 200, "sampler": "ddpm", "batch_size": 1}
@@ -217,7 +234,7 @@ def test_refused_before_it_becomes_a_job(
 
 def test_all_tasks_are_published_with_schema_and_inputs(engine: Engine) -> None:
     published = engine.client.tasks()
-    assert set(published) == {"texture", "mask", "edit", "wide", "ambiguous"}
+    assert set(published) == {"texture", "mask", "edit", "wide", "ambiguous", "motion"}
     for task, description in published.items():
         fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
         assert set(description["schema"]["properties"]) == fields
@@ -228,6 +245,7 @@ def test_all_tasks_are_published_with_schema_and_inputs(engine: Engine) -> None:
         "edit": ["image"],
         "wide": [],
         "ambiguous": [],
+        "motion": [],
     }
     assert published["edit"]["optional_inputs"] == ["noise", "mask"]
     assert published["mask"]["optional_inputs"][-1] == "mask_8"

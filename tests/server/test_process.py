@@ -28,7 +28,7 @@ def test_health_needs_no_token(engine):
     wait_until(lambda: engine.client.status()["worker"] == "ready")
     status = engine.client.status()
     assert status["devices"] == ["cpu"]
-    assert status["models"] == ["mini"]
+    assert status["models"] == ["mime", "mini"]
     assert wait_until(lambda: engine.client.status()["worker_memory"]) > 1_000_000
     health = engine.client.healthz()
     assert health["supervisor_age"] < 5
