@@ -3,6 +3,7 @@
 
 - `picture`: a picture at several scales, whitened, and what its patches look like.
 - `maps`, `normals`: what it has beside its colors, such as roughness and normals.
+- `borders`: photographs that do not tile, faded into themselves.
 - `sites`: where patches are taken: fixed lists of neighbors, flat or on a surface.
 - `lattice`: what repeats in rows and columns, and the places of its cells.
 - `matching`: compiled search of the patches of the picture that explain a noisy one.

@@ -20,6 +20,7 @@ FEATURES = 32  # numbers that a patch of 147 is compared by
 BLOCK = 64  # patches searched at once: their number is padded to a multiple
 COARSEST = 400  # patches that are searched in full
 LEAST_SIDE = 8  # pixels of a picture that has anything to show
+LONGEST = 3  # times as long as wide, at most
 FLAT = 2 / 255  # deviation below which it has not
 WIDTHS = (40, 48, 56, 64, 80, 96)  # pixels at which it may be compared
 MOST_SIDE = WIDTHS[-1]
@@ -68,6 +69,12 @@ class Picture:
             raise InvalidRequest(
                 f"The picture has {width} x {height} pixels.",
                 hint=f"Give one of at least {LEAST_SIDE} x {LEAST_SIDE}.",
+                field=field,
+            )
+        if not 1 / LONGEST <= height / width <= LONGEST:
+            raise InvalidRequest(
+                f"The picture has {width} x {height} pixels.",
+                hint=f"Crop it: its sides may differ by a factor of {LONGEST}.",
                 field=field,
             )
         self.image = image
@@ -131,7 +138,7 @@ def telling_size(picture: Picture) -> tuple[int, int]:
 def sized(picture: Picture, width: float) -> tuple[int, int]:
     """Rows and columns near a width that can be halved as often as the picture has scales."""
     across = float(np.clip(width, LEAST_SIDE, MOST_SIDE))
-    tall = float(np.clip(across * picture.aspect, LEAST_SIDE, 2 * MOST_SIDE))
+    tall = float(np.clip(across * picture.aspect, LEAST_SIDE, LONGEST * MOST_SIDE))
     levels = levels_of(round(across), round(tall))
     while True:
         step = 1 << (levels - 1)

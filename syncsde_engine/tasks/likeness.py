@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .. import library, pictures
 from ..config import MaskConfig, TextureConfig, WideConfig
 from ..errors import InvalidRequest
+from ..exemplar.borders import joined, margins
+from ..exemplar.lattice import periods_of
 from ..exemplar.picture import Picture
 from ..models.catalogue import AUTO, EXEMPLAR
 from .likeness_maps import NAMES, Blobs, given_maps, maps_beside, maps_in
@@ -22,6 +26,7 @@ OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radi
 OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
 
 Painted = TextureConfig | WideConfig | MaskConfig
+SCANNED = 512  # blocks along the longer side in which a part without transparency is sought
 
 
 class Likeness(NamedTuple):
@@ -136,13 +141,20 @@ def network_setting(config: Painted) -> str | None:
 
 
 def from_input(content: bytes, name: str, maps: Blobs | None = None) -> Likeness:
-    """A given picture with its maps; what is transparent in it is left out."""
+    """A given picture with its maps; what is transparent in it is left out.
+
+    One that does not tile fades into itself at its borders, which would be seams.
+    """
     field = f"inputs.{name}"
     layer = pictures.read_layer(content, field)
     rows, columns = opaque(layer, field)
     known = given_maps(name, maps or {}, *layer.shape[1:])
     values = {each: value[:, rows, columns] for each, value in known.values.items()}
     picture = Picture(layer[:3, rows, columns].contiguous(), field, values)
+    fade = margins(picture.image)
+    if any(fade) and periods_of(picture) is None:
+        values = {each: joined(value, *fade) for each, value in values.items()}
+        picture = Picture(joined(picture.image, *fade).contiguous(), field, values)
     return Likeness(name, None, picture, OWN_TILE, known.told)
 
 
@@ -151,32 +163,45 @@ def opaque(layer: torch.Tensor, field: str) -> tuple[slice, slice]:
     solid = np.asarray(layer[3] > 0.5)
     if solid.all():
         return slice(None), slice(None)
-    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
-    if len(rows) == 0:
+    if not solid.any():
         raise InvalidRequest(
             "The picture is transparent everywhere.",
             hint="Give one that shows a material.",
             field=field,
         )
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    while not (inner := solid[top:bottom, left:right]).all():
-        # Give up the side with most holes in it.
-        sides = {
-            "top": inner[0].mean(),
-            "bottom": inner[-1].mean(),
-            "left": inner[:, 0].mean(),
-            "right": inner[:, -1].mean(),
-        }
-        worst = min(sides, key=lambda side: sides[side])
-        top, bottom = top + (worst == "top"), bottom - (worst == "bottom")
-        left, right = left + (worst == "left"), right - (worst == "right")
-        if min(bottom - top, right - left) < 1:
-            raise InvalidRequest(
-                "The picture has no part without transparency.",
-                hint="Give one that is opaque.",
-                field=field,
-            )
+    block = -(-max(solid.shape) // SCANNED)
+    padded = np.pad(solid, [(0, -side % block) for side in solid.shape])
+    blocks = padded.reshape(len(padded) // block, block, -1, block).all((1, 3))
+    rectangle = largest_rectangle(np.asarray(blocks))
+    top, bottom, left, right = (block * side for side in rectangle)
+    if (bottom - top) * (right - left) <= 1:
+        raise InvalidRequest(
+            "The picture has no part without transparency.",
+            hint="Give one that is opaque.",
+            field=field,
+        )
     return slice(top, bottom), slice(left, right)
+
+
+def largest_rectangle(solid: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The largest all-true part of a mask (H, W): its first and end row, first and end column.
+
+    Row by row, the largest rectangle under the heights of the columns of true values above.
+    """
+    best, found = 0, (0, 0, 0, 0)
+    heights = np.zeros(solid.shape[1], int)
+    for row, line in enumerate(solid):
+        heights = np.where(line, heights + 1, 0)
+        open_bars: list[tuple[int, int]] = []  # first column and height, rising
+        for column, height in enumerate([*heights.tolist(), 0]):
+            start = column
+            while open_bars and open_bars[-1][1] >= height:
+                start, tall = open_bars.pop()
+                if tall * (column - start) > best:
+                    best = tall * (column - start)
+                    found = (row + 1 - tall, row + 1, start, column)
+            open_bars.append((start, height))
+    return found
 
 
 def by_name(name: str, prompt: str, maps: Blobs | None = None) -> Likeness:
@@ -186,7 +211,7 @@ def by_name(name: str, prompt: str, maps: Blobs | None = None) -> Likeness:
     """
     listed = library.materials(library.own_folders())
     known = {material.name.lower(): material for material in reversed(listed)}  # the first wins
-    material = known.get(name.strip().lower())
+    material = known.get(re.sub(r"[\s_-]+", " ", name).strip().lower())
     if material is None:
         close = difflib.get_close_matches(name.lower(), known, 1)
         raise InvalidRequest(

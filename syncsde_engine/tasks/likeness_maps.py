@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from .. import library, pictures
 from ..config import LIKES
 from ..errors import InvalidRequest
@@ -24,8 +26,13 @@ def given_maps(like: str, maps: Blobs, height: int, width: int) -> Maps:
     """Those that were given for the picture of this name. Raises InvalidRequest."""
     names = {kind: f"{like}_{kind}" for kind in map_names.KINDS if f"{like}_{kind}" in maps}
     fields = {kind: f"inputs.{name}" for kind, name in names.items()}
-    read = {kind: pictures.read(maps[names[kind]], field) for kind, field in fields.items()}
+    read = {kind: _read(maps[names[kind]], field) for kind, field in fields.items()}
     return maps_of({kind: (read[kind], fields[kind]) for kind in names}, height, width)
+
+
+def _read(content: bytes, field: str) -> Tensor:
+    """The colors (3, H, W) of a map. What its alpha holds, often another map, is left out."""
+    return pictures.read_layer(content, field)[:3]
 
 
 def maps_beside(material: library.Material, given: Maps, height: int, width: int) -> Maps:
@@ -38,7 +45,7 @@ def maps_beside(material: library.Material, given: Maps, height: int, width: int
         if set(map_names.TELLS[kind]) <= set(values):
             continue
         try:
-            picture = pictures.read(path.read_bytes(), "material")
+            picture = _read(path.read_bytes(), "material")
             found = maps_of({kind: (picture, "material")}, height, width)
         except (OSError, InvalidRequest) as error:
             reason = error.message if isinstance(error, InvalidRequest) else f"{error.strerror}."

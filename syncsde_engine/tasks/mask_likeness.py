@@ -17,7 +17,7 @@ from ..exemplar.sites import region_ground
 from ..models.catalogue import AUTO, EXEMPLAR
 from ..models.exemplar import Exemplar, Part, near
 from .likeness import Likeness, by_words, from_input, takes_pictures
-from .wide_likeness import scale_of
+from .wide_likeness import scale_of, tile_of
 
 
 def likenesses(config: MaskConfig, inputs: Mapping[str, bytes]) -> list[Likeness] | None:
@@ -79,7 +79,7 @@ def lay(
 
 def scale(config: MaskConfig, pictures: Sequence[Picture]) -> int:
     """How many pixels of the image go to one of the state, along a side: the finest picture's."""
-    return min(scale_of(config, picture) for picture in pictures)
+    return max(scale_of(config, picture) for picture in pictures)
 
 
 def colored(exemplar: Exemplar, labels: Tensor, composed: Tensor) -> Tensor:
@@ -144,8 +144,7 @@ def _part(
     count: int,
 ) -> Part:
     picture = exemplar.pictures[number]
-    tile = config.tile_size or picture.image.shape[2]
-    size = sized(picture, tile / exemplar.scale)
+    size = sized(picture, tile_of(config, picture) / exemplar.scale)
     first = min(number, count - 1)
     levels = levels_of(size[1], size[0])
     ground = region_ground(shown.numpy(), range(first, count), count, levels)

@@ -112,7 +112,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         if paint is not None and like is not None:
             laid, layers = paint(baked, y)
             beside = images_of(names_of(like), laid, layers, config.fill)
-            whole = laid if lock is None else lock.onto(laid)
+            whole = laid if lock is None else lock.onto(laid, shade=False)
         filled = fill(whole, config.fill)
         if lock is not None:
             filled = lock.restore(filled)

@@ -76,14 +76,18 @@ class Lock:
         starts = {len(noise) + number: state for number, state in enumerate(noise)}
         return Conditions(_behind(overlap, known.flatten()), recorded, starts)
 
-    def onto(self, baked: Baked) -> Baked:
-        """Put the kept texels in place of what was baked there, and shade what joins them."""
+    def onto(self, baked: Baked, *, shade: bool = True) -> Baked:
+        """Put the kept texels in place of what was baked there, and shade what joins them.
+
+        Paint of another material is not shaded: it differs by more than light.
+        """
         device = baked.color.device
         place = baked.texels.place.cpu().numpy()
         kept = self.kept.reshape(-1)[place]
         color = baked.color.cpu().numpy().copy()
         old = (self.textures.reshape(-1, 3)[place] / 255).astype(np.float32)
-        _shade(color, old, kept, baked)
+        if shade:
+            _shade(color, old, kept, baked)
         color[kept] = old[kept]
         known = torch.from_numpy(kept).to(device)
         return replace(

@@ -14,13 +14,14 @@ from ..config import MaskConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
 from ..exemplar.lattice import flat_lattice
-from ..exemplar.picture import Picture, levels_of, sized, telling_size
+from ..exemplar.picture import LEAST_SIDE, MOST_SIDE, Picture, levels_of, sized, telling_size
 from ..exemplar.sites import flat_ground
 from ..method.canvas import Canvas
 from ..models.exemplar import Exemplar, Part
 from .likeness import Likenesses
 
 LEAST_SCALE, MOST_SCALE = 2, 8  # pixels of the image for one of the state: a power of two
+LEAST_TILE, MOST_TILE = LEAST_SCALE * LEAST_SIDE, MOST_SCALE * MOST_SIDE
 
 
 def require_plain(config: WideConfig, given: Tensor | None) -> None:
@@ -40,10 +41,23 @@ def require_plain(config: WideConfig, given: Tensor | None) -> None:
 
 
 def scale_of(config: WideConfig | MaskConfig, picture: Picture) -> int:
-    """How many pixels of the image go to one of the state, along a side."""
-    tile = config.tile_size or picture.image.shape[2]
-    scale = 2 ** round(math.log2(max(tile / telling_size(picture)[1], 1)))
+    """How many pixels of the image go to one of the state, along a side.
+
+    Raises InvalidRequest for a tile_size that a picture cannot have.
+    """
+    if config.tile_size and not LEAST_TILE <= config.tile_size <= MOST_TILE:
+        raise InvalidRequest(
+            f"tile_size {config.tile_size:g} is out of the range of images.",
+            hint=f"Set it between {LEAST_TILE} and {MOST_TILE} pixels.",
+            field="tile_size",
+        )
+    scale = 2 ** math.ceil(math.log2(tile_of(config, picture) / telling_size(picture)[1]))
     return min(max(scale, LEAST_SCALE), MOST_SCALE)
+
+
+def tile_of(config: WideConfig | MaskConfig, picture: Picture) -> float:
+    """How wide the picture is drawn, in pixels of the image: by default as wide as it is."""
+    return config.tile_size or min(max(picture.image.shape[2], LEAST_TILE), MOST_TILE)
 
 
 def lay(
@@ -85,8 +99,7 @@ def _part(
 ) -> Part:
     """What images of (height, width) show, whose `corners` (N, 2) lie in that row and column."""
     picture = like.main.picture
-    tile = config.tile_size or picture.image.shape[2]
-    size = sized(picture, tile / exemplar.scale)
+    size = sized(picture, tile_of(config, picture) / exemplar.scale)
     levels = levels_of(size[1], size[0])
     ground = flat_ground(len(corners), height, width, levels, wrap=wrap)
     place = ground.position[:, 1::-1] + np.repeat(corners, height * width, axis=0)

@@ -10,16 +10,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.exemplar import denoiser, matching
+from syncsde_engine.exemplar.borders import joined, margins
 from syncsde_engine.exemplar.denoiser import ExemplarDenoiser, Look, estimate
 from syncsde_engine.exemplar.picture import (
     COARSEST,
     LEAST_SIDE,
+    LONGEST,
     MOST_SIDE,
     WIDTHS,
     Picture,
@@ -31,7 +33,7 @@ from syncsde_engine.exemplar.picture import (
 )
 from syncsde_engine.exemplar.sites import flat
 from syncsde_engine.models.exemplar import Exemplar
-from syncsde_engine.tasks.likeness import by_name, from_input, opaque
+from syncsde_engine.tasks.likeness import by_name, from_input, largest_rectangle, opaque
 from syncsde_engine.usage import Usage
 
 STEPS = Exemplar([]).schedule.steps(20)
@@ -366,6 +368,42 @@ def test_what_is_left_out_by_alpha_counts():
         from_input(png(pixels), "like")
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_largest_rectangle_is_that_of_all(seed):
+    """Beside all rectangles of a small mask, one by one."""
+    solid = np.random.default_rng(seed).random((6, 9)) < 0.8
+    top, bottom, left, right = largest_rectangle(solid)
+    assert solid[top:bottom, left:right].all()
+    most = max(
+        (b - a) * (d - c)
+        for a, b in itertools.combinations(range(7), 2)
+        for c, d in itertools.combinations(range(10), 2)
+        if solid[a:b, c:d].all()
+    )
+    assert (bottom - top) * (right - left) == most
+
+
+def test_long_pictures_are_refused():
+    with pytest.raises(InvalidRequest, match="100 x 24 pixels") as failure:
+        Picture(torch.rand(3, 24, 100))
+    assert "factor of 3" in failure.value.hint
+
+
+def test_a_photo_that_does_not_tile_fades_into_itself():
+    """A ramp of light is a seam where it begins again; the library's pictures have none."""
+    light = torch.linspace(0.2, 1, 160)
+    noise = torch.rand(3, 128, 160, generator=torch.Generator().manual_seed(0))
+    photo = (0.2 + 0.3 * noise) * light
+    rows, columns = margins(photo)
+    assert (rows, columns) == (0, 20)
+    faded = joined(photo, rows, columns)
+    assert faded.shape == (3, 128, 140)
+    assert margins(faded)[1] == 0
+    torch.testing.assert_close(faded[:, :, 20:], photo[:, :, 20:140])
+    for name in ("stone brick", "paving", "gravel", "planks", "grass"):
+        assert margins(by_name(name, "").picture.image) == (0, 0)
+
+
 def test_a_hole_and_a_rim_are_left_out():
     layer = torch.from_numpy(NOISE / np.float32(255)).movedim(-1, 0).contiguous()
     layer[3] = 1
@@ -373,6 +411,9 @@ def test_a_hole_and_a_rim_are_left_out():
     layer[3, :, :2] = 0  # a rim on the left
     layer[3, 3, 12] = 0.2  # and a hole near the top
     assert opaque(layer, "inputs.like") == (slice(4, 16), slice(2, 24))
+    layer[3, 3, 12] = 1
+    layer[3, 14, 20] = 0  # or near the bottom
+    assert opaque(layer, "inputs.like") == (slice(0, 14), slice(2, 24))
     layer[3, ::2, ::2] = 0
     layer[3, 1::2, 1::2] = 0
     with pytest.raises(InvalidRequest, match="no part without transparency") as failure:
@@ -397,16 +438,18 @@ def check_size(height, width):
 @example(21, 40, 56.0)  # 29 x 56 has two scales, 30 x 56 has three
 @given(some.integers(LEAST_SIDE, 400), some.integers(LEAST_SIDE, 400), some.floats(0.1, 5000))
 def test_sizes_can_be_halved(height, width, asked):
+    assume(max(height, width) <= LONGEST * min(height, width))
     picture = Picture(torch.arange(height * width * 3.0).view(3, height, width))
     tall, across = sized(picture, asked)
     check_size(tall, across)
     assert across <= MOST_SIDE + 8
-    assert tall <= 2 * MOST_SIDE + 8
+    assert tall <= LONGEST * MOST_SIDE + 8
 
 
 @settings(deadline=None, max_examples=30)
 @given(some.integers(LEAST_SIDE, 150), some.integers(LEAST_SIDE, 150), some.integers(1, 16))
 def test_the_telling_size_is_the_least_that_tells(height, width, blot):
+    assume(max(height, width) <= LONGEST * min(height, width))
     small = random_image(-(-height // blot) + 1, -(-width // blot) + 1)[None]
     image = torch.nn.functional.interpolate(small, (height, width))[0]
     if image.flatten(1).std(1).max() < 0.02:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views import pairs
 from syncsde_engine.mesh.views.cameras import FRONT, Camera, look_at, paper_cameras
@@ -281,3 +282,21 @@ def test_pairs_are_the_same_without_numba(scene: Scene, monkeypatch: pytest.Monk
     same = (compiled[0] == plain[0]) & ((compiled[1] - plain[1]).abs() < 1e-4)
     assert (plain[1] > 0).sum() > 10000
     assert (~same).sum() < 0.001 * (plain[1] > 0).sum()  # a point on the edge of a pixel
+
+
+@pytest.mark.parametrize("seen", [(0, 180), (0, 170, 190), (0, 10, 170)])
+def test_a_sheet_has_one_outside(seen):
+    """Seen about as much from both sides, all faces of a plane keep their winding."""
+    side = np.linspace(-0.7, 0.7, 9, dtype=np.float32)
+    x, y = (part.ravel() for part in np.meshgrid(side, side))
+    corner = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
+    faces = np.concatenate(
+        [
+            np.stack([corner, corner + 1, corner + 10], axis=1),
+            np.stack([corner, corner + 10, corner + 9], axis=1),
+        ]
+    ).astype(np.int32)
+    plane = Mesh(np.stack([x, y, 0 * x], axis=1), faces)
+    cameras = tuple(Camera(azimuth, 5) for azimuth in seen)
+    scene = observe(plane, cameras, rasterizer("builtin"))
+    torch.testing.assert_close(scene.normals, torch.tensor([[0.0, 0, 1]]).expand(len(faces), 3))

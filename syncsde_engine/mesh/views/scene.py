@@ -13,6 +13,7 @@ from ..mesh import Mesh
 from ..raster.buffers import Raster, Rasterizer
 from .cameras import Camera, clip_positions
 
+CLEAR = 0.5  # of the pixels that show a face: a majority that says more than its winding
 DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the size of the views
 
 
@@ -38,8 +39,8 @@ def observe(
 ) -> Scene:
     """Look at a normalised mesh once from everywhere: depth maps of shorter side `size`, outsides.
 
-    Winding is not trusted: a face's outside is the side that more pixels of all views see; faces
-    that nobody sees, or both sides equally, keep their winding.
+    Winding is not trusted: a face whose back is what views see is turned around. Faces that nobody
+    sees, or both sides about equally, as those of a sheet, keep their winding.
     """
     assert len({camera.aspect for camera in cameras}) == 1
     device = rasterizer.device
@@ -47,7 +48,7 @@ def observe(
     triangles = torch.tensor(mesh.triangles, device=device)
     normals = torch.tensor(meshes.normals(mesh), device=device)
     centers = positions[triangles.long()].mean(1)
-    votes = torch.zeros(len(triangles), dtype=torch.int64, device=device)
+    votes, shown = torch.zeros(2, len(triangles), dtype=torch.int64, device=device)
     depth = []
     for camera, clip in zip(cameras, clip_positions(positions, cameras), strict=True):
         raster = rasterizer.rasterize(clip[None], triangles, camera.frame(size))
@@ -55,8 +56,9 @@ def observe(
         pixels = torch.bincount(raster.face.flatten() + 1, minlength=len(triangles) + 1)[1:]
         toward = torch.tensor(camera.toward if camera.orthographic else camera.eye).to(positions)
         offset = 0.0 if camera.orthographic else centers
+        shown += pixels
         votes += pixels * ((toward - offset) * normals).sum(1).sign().long()
-    outside = torch.where(votes[:, None] < 0, -normals, normals)
+    outside = torch.where(votes[:, None] < -CLEAR * shown[:, None], -normals, normals)
     return Scene(mesh, cameras, rasterizer, positions, triangles, outside, torch.stack(depth))
 
 
