@@ -8,7 +8,7 @@ from torch import Tensor
 
 STEP = 1.25  # times the largest mean difference of neighboring lines: more is a seam
 MARGIN = 8  # a side's share that is faded is one of so many
-ENOUGH = 64  # lines of a picture that can spare them
+ENOUGH = 96  # lines of a picture that can spare them
 
 
 def margins(image: Tensor) -> tuple[int, int]:
