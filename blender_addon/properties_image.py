@@ -36,7 +36,7 @@ class MaskParameters(SamplingParameters):
         description="Width of the pictures in the image, a multiple of 8. 0 takes their own",
         default=0,
         min=0,
-        max=2048,
+        max=768,
         step=8,
         subtype="PIXEL",
     )
@@ -159,7 +159,7 @@ class WideParameters(SamplingParameters):
         description="Width of the picture in the image, a multiple of 8. 0 takes its own",
         default=0,
         min=0,
-        max=2048,
+        max=768,
         step=8,
         subtype="PIXEL",
     )

@@ -27,6 +27,7 @@ LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
 ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
+TileSize = Annotated[int, Field(ge=64, le=768, multiple_of=8)]  # pixels
 Side = Annotated[int, Field(ge=64, le=65536)]  # pixels
 Text = Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT)]
 Angle = Annotated[float, Strict(), Field(ge=1, le=150)]  # degrees
@@ -312,7 +313,7 @@ class MaskConfig(Sampling):
         ),
     ] = ()
     tile_size: Annotated[
-        ViewSize | None,
+        TileSize | None,
         Field(description="width of the pictures in the image; default: their own"),
     ] = None
     size: Annotated[
@@ -381,7 +382,7 @@ class WideConfig(Sampling):
     ] = ""
     material: MaterialName = None
     tile_size: Annotated[
-        ViewSize | None, Field(description="width of the picture in the image; default: its own")
+        TileSize | None, Field(description="width of the picture in the image; default: its own")
     ] = None
     prompt_at: Annotated[
         tuple[tuple[int, Text], ...],

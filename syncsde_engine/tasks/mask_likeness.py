@@ -13,7 +13,7 @@ from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
 from ..exemplar.lattice import flat_lattice
 from ..exemplar.picture import Picture, levels_of, sized
-from ..exemplar.sites import region_ground
+from ..exemplar.sites import flat_points, region_ground
 from ..models.catalogue import AUTO, EXEMPLAR
 from ..models.exemplar import Exemplar, Part, near
 from .likeness import Likeness, by_words, from_input, takes_pictures
@@ -104,9 +104,7 @@ def finished(
     """
     height, width = (side * exemplar.scale for side in labels.shape)
     shown = edges(masks, labels, height, width)
-    row, column = ((torch.arange(side) + 0.5) / exemplar.scale for side in (height, width))
-    points = torch.zeros(1, height, width, 3)
-    points[..., 0], points[..., 1] = column[None, None, :], row[None, :, None]
+    points = torch.from_numpy(flat_points(height, width, exemplar.scale))[None]
     image = torch.zeros(3, height, width)
     for number in range(len(exemplar.pictures)):
         here = shown == number

@@ -14,14 +14,14 @@ from ..config import MaskConfig, WideConfig
 from ..errors import InvalidRequest
 from ..exemplar.denoiser import ExemplarDenoiser
 from ..exemplar.lattice import flat_lattice
-from ..exemplar.picture import LEAST_SIDE, MOST_SIDE, Picture, levels_of, sized, telling_size
-from ..exemplar.sites import flat_ground
+from ..exemplar.picture import LEAST_SIDE, MOST_SIDE, Picture, levels_of, sized
+from ..exemplar.sites import flat_ground, flat_points
 from ..method.canvas import Canvas
 from ..models.exemplar import Exemplar, Part
 from .likeness import Likenesses
 
 LEAST_SCALE, MOST_SCALE = 2, 8  # pixels of the image for one of the state: a power of two
-LEAST_TILE, MOST_TILE = LEAST_SCALE * LEAST_SIDE, MOST_SCALE * MOST_SIDE
+LEAST_TILE, MOST_TILE = LEAST_SCALE * LEAST_SIDE, MOST_SCALE * MOST_SIDE  # pixels
 
 
 def require_plain(config: WideConfig, given: Tensor | None) -> None:
@@ -41,17 +41,8 @@ def require_plain(config: WideConfig, given: Tensor | None) -> None:
 
 
 def scale_of(config: WideConfig | MaskConfig, picture: Picture) -> int:
-    """How many pixels of the image go to one of the state, along a side.
-
-    Raises InvalidRequest for a tile_size that a picture cannot have.
-    """
-    if config.tile_size and not LEAST_TILE <= config.tile_size <= MOST_TILE:
-        raise InvalidRequest(
-            f"tile_size {config.tile_size:g} is out of the range of images.",
-            hint=f"Set it between {LEAST_TILE} and {MOST_TILE} pixels.",
-            field="tile_size",
-        )
-    scale = 2 ** math.ceil(math.log2(tile_of(config, picture) / telling_size(picture)[1]))
+    """How many pixels of the image go to one of the state, along a side."""
+    scale = 2 ** math.ceil(math.log2(tile_of(config, picture) / picture.telling_size[1]))
     return min(max(scale, LEAST_SCALE), MOST_SCALE)
 
 
@@ -77,13 +68,9 @@ def finished(
     height, width = canvas.height, canvas.width
     corner = np.zeros((1, 2), np.int64)
     exemplar.lay([_part(config, exemplar, like, canvas, corner, height, width, wrap=config.wrap)])
-    row, column = (
-        (torch.arange(side * exemplar.scale) + 0.5) / exemplar.scale for side in (height, width)
-    )
-    points = torch.zeros(1, len(row), len(column), 3)
-    points[..., 0], points[..., 1] = column[None, None, :], row[None, :, None]
-    shown = torch.ones(points.shape[:3], dtype=torch.bool)
-    return exemplar.decode(whole, points, shown)[0]
+    tall, across = height * exemplar.scale, width * exemplar.scale
+    points = torch.from_numpy(flat_points(tall, across, exemplar.scale))[None]
+    return exemplar.decode(whole, points, torch.ones(1, tall, across, dtype=torch.bool))[0]
 
 
 def _part(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -12,10 +13,12 @@ from PIL import Image
 
 from syncsde_engine import tasks
 from syncsde_engine.cli import main
+from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.library import find, materials, recolor
 from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.request import build
+from syncsde_engine.tasks.wide_likeness import MOST_TILE
 from tests import meshes
 from tests.engine.running import finish
 from tests.mesh.shapes import touching
@@ -207,6 +210,16 @@ WIDE = {"steps": 3, "patch_size": 64, "width": 160, "stride": 0.5, "tile_size": 
 def image_of(parameters, inputs=None):
     files = finish("wide", WIDE | parameters, inputs)
     return pixels(files["image.png"]), json.loads(files["report.json"])
+
+
+@pytest.mark.parametrize("task", ["wide", "mask"])
+def test_pictures_in_images_are_as_wide_as_they_can_be_drawn(task):
+    fields = dataclasses.fields(CONFIGS[task])
+    asked = {"prompt": "a", "background": "b", "foreground": ["c"]}
+    asked = {name: asked[name] for name in asked if name in {field.name for field in fields}}
+    assert build(task, asked | {"tile_size": MOST_TILE}).tile_size == MOST_TILE
+    with pytest.raises(InvalidRequest, match="768"):
+        build(task, asked | {"tile_size": MOST_TILE + 8})
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
