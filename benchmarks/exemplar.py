@@ -24,7 +24,7 @@ from gallery import painted
 from overhead import lumpy_ball
 from torch import Tensor
 
-from syncsde_engine.exemplar.picture import scale_of, telling_size
+from syncsde_engine.exemplar.picture import scale_of
 from syncsde_engine.exemplar.sites import PATCH
 from syncsde_engine.mesh.bake.seams import density
 from syncsde_engine.mesh.files import io as meshes
@@ -89,7 +89,7 @@ def plane(like: Likeness, dense: float) -> tuple[Mesh, Tensor]:
 def measure(like: Likeness, mesh: Mesh, texture: Tensor | None) -> Figures:
     """Compare a result, or without a texture tiling, with the picture."""
     scene = observe(mesh, SIDES, rasterizer("builtin"))
-    size = telling_size(like.picture)
+    size = like.picture.telling_size
     pixels = []  # (n, 49, 3) whitened, at each of the two sizes
     for finer in (FINER, 1.0):
         unit = like.tile / size[1] / finer

@@ -25,6 +25,14 @@ from .input_files import (
     read_list,
 )
 
+# Files that are given for something, by task: flag, what each is given for, its metavar, help.
+FILES_FOR = {
+    "texture": (
+        ("like-for", str, "NAME", LIKE_FOR),
+        ("like-map", str, "KIND", f"{LIKE_MAP}; one of {', '.join(KINDS)}; may be repeated"),
+    ),
+    "mask": (("like-for", int, "N", LIKE_FOR_MASK),),
+}
 SHORT = 24  # characters of choices that are shown in place of a metavar
 
 
@@ -112,28 +120,9 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
         add_field(sampling if field.name in shared else own, config, field)
     if task == "mask":
         files.add_argument("--mask", type=Path, action="append", metavar="FILE", help=MASKS)
-    if task == "texture":
+    for name, key, metavar, told in FILES_FOR.get(task, ()):
         files.add_argument(
-            "--like-for",
-            action=Rows,
-            kinds=(str, str),
-            metavar=("NAME", "FILE"),
-            help=LIKE_FOR,
-        )
-        files.add_argument(
-            "--like-map",
-            action=Rows,
-            kinds=(str, str),
-            metavar=("KIND", "FILE"),
-            help=f"{LIKE_MAP}; one of {', '.join(KINDS)}; may be repeated",
-        )
-    if task == "mask":
-        files.add_argument(
-            "--like-for",
-            action=Rows,
-            kinds=(int, str),
-            metavar=("N", "FILE"),
-            help=LIKE_FOR_MASK,
+            f"--{name}", action=Rows, kinds=(key, str), metavar=(metavar, "FILE"), help=told
         )
     for name in config.optional_inputs:
         if not name.startswith(("mask_", "like_")):

@@ -86,11 +86,9 @@ class ExemplarDenoiser:
         for look in self.looks:
             sites, scale = look.sites[0], look.scales[0]
             shown = pixels[torch.from_numpy(sites.pixel)]
-            match = descend(look, shown, 0.0, 0).match
-            features = described(shown, scale, sites)
-            found.append(
-                Draft(agreed(match, sites.near, sites.offset, features, scale), features, scale)
-            )
+            _, match, features = descend(look, shown, 0.0, 0)
+            match = agreed(match, sites.near, sites.offset, features, scale)
+            found.append(Draft(match, features, scale))
         return found
 
 
@@ -105,6 +103,14 @@ class Draft(NamedTuple):
 class Matched(NamedTuple):
     middles: Floats  # (n, 27) posterior mean of the middle of each site's patch
     match: Floats  # (n, 2) row and column of the best patch
+
+
+class Descent(NamedTuple):
+    """What the last scale has found, and the patches (n, D) that it was found for."""
+
+    middles: Floats
+    match: Floats
+    features: Floats
 
 
 def estimate(look: Look, pixels: Tensor, noise: float) -> Floats:
@@ -122,7 +128,7 @@ def estimate(look: Look, pixels: Tensor, noise: float) -> Floats:
     return clean
 
 
-def descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
+def descend(look: Look, pixels: Tensor, noise: float, level: int) -> Descent:
     """Match the coarsest scale in full, then each finer one near what was found, up to `level`."""
     averaged = [pixels]
     for sites, above in zip(look.sites, look.sites[1:], strict=False):
@@ -132,22 +138,22 @@ def descend(look: Look, pixels: Tensor, noise: float, level: int) -> Matched:
         scale, sites = look.scales[number], look.sites[number]
         assumed = max(noise / 2**number, LEAST_NOISE)
         variance = 2 * assumed**2
-        features = described(averaged[number], scale, sites)
+        features = compared = described(averaged[number], scale, sites)
         if look.phases is not None:
-            scale, features = in_phase(scale, features, look.phases[number], assumed)
+            scale, compared = in_phase(scale, features, look.phases[number], assumed)
         if noise == 0:  # what is there is to be found, and nothing else
             potential = np.zeros((int(sites.view[-1]) + 1, scale.count), np.float32)
         else:
-            potential = potentials(features, scale, sites)
+            potential = potentials(compared, scale, sites)
         softness = np.float32(max(variance * SOFTNESS, LEAST_SOFTNESS))
         last = number == level
         if found is None:
-            found = _search_whole(features, scale, sites, potential, softness)
+            found = _search_whole(compared, scale, sites, potential, softness)
         else:
             guess = guesses(found.match, sites, look.sites[number + 1])
-            found = _search_near(features, scale, sites, potential, softness, guess, last)
+            found = _search_near(compared, scale, sites, potential, softness, guess, last)
     assert found is not None
-    return found
+    return Descent(*found, features)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def _search_whole(

@@ -34,9 +34,6 @@ class Maps(NamedTuple):
     told: Mapping[str, str]
 
 
-NO_MAPS = Maps({}, {})
-
-
 def maps_of(given: Mapping[str, tuple[Tensor, str]], height: int, width: int) -> Maps:
     """Maps of a picture of (height, width), from pictures (3, h, w) in [0, 1] by their kinds.
 

@@ -101,6 +101,17 @@ class Picture:
         """Height over width."""
         return self.image.shape[1] / self.image.shape[2]
 
+    @cached_property
+    def telling_size(self) -> tuple[int, int]:
+        """The least size (rows, columns) that still shows what the picture is about.
+
+        Patches of a smaller picture reach farther in it, so that bricks and stones stay whole; what
+        is finer is laid down with them at the end.
+        """
+        sizes = [sized(self, width) for width in WIDTHS]
+        telling = (size for size in sizes if float(self.resized(*size).var()) >= TOLD)
+        return next(telling, sizes[-1])
+
     def resized(self, height: int, width: int) -> Tensor:
         """The whitened picture at another size, (3, height, width)."""
         return self.whiten(scaled(self.image, height, width).clamp(0, 1))
@@ -122,17 +133,6 @@ def levels_of(width: int, height: int) -> int:
     while (width >> (count - 1)) * (height >> (count - 1)) > COARSEST:
         count += 1
     return count
-
-
-def telling_size(picture: Picture) -> tuple[int, int]:
-    """The least size (rows, columns) that still shows what the picture is about.
-
-    Patches of a smaller picture reach farther in it, so that bricks and stones stay whole; what is
-    finer is laid down with them at the end.
-    """
-    sizes = [sized(picture, width) for width in WIDTHS]
-    telling = (size for size in sizes if float(picture.resized(*size).var()) >= TOLD)
-    return next(telling, sizes[-1])
 
 
 def sized(picture: Picture, width: float) -> tuple[int, int]:

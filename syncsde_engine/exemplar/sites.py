@@ -54,6 +54,17 @@ class Ground:
     object: Index  # (n,) what does not mix with others; 0 where there is but one
 
 
+def flat_points(height: int, width: int, scale: int) -> Floats:
+    """Where the pixels of an image (height, width) lie in it, (height, width, 3).
+
+    `scale` of its pixels, along a side, go to one of the ground's.
+    """
+    points = np.zeros((height, width, 3), np.float32)
+    points[..., 0] = (np.arange(width) + 0.5) / scale
+    points[..., 1] = (np.arange(height)[:, None] + 0.5) / scale
+    return points
+
+
 def flat_ground(count: int, height: int, width: int, levels: int, *, wrap: bool = False) -> Ground:
     """`count` images, upright; positions are (column, row, 0) of pixel centers."""
     shown = np.ones((height, width), np.bool_)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import InvalidRequest
 from .colors import COLORS
-from .listing import FOLDERS, Material, Unusable, listed, own_folders
+from .listing import FOLDERS, Material, Unusable, listed, own_folders, plain
 from .listing import in_folder as _in_folder
 from .match import Found, color_of, find_among, names_nothing_else
 from .recolor import recolor
@@ -28,6 +28,7 @@ __all__ = [
     "materials",
     "names_nothing_else",
     "own_folders",
+    "plain",
     "recolor",
 ]
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .map_names import without_maps
+from .map_names import SUFFIXES, without_maps
 
 LIST = "library.json"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 FOLDERS = "SYNCSDE_LIBRARY"  # environment variable: the user's own folders
 
 
@@ -78,8 +77,12 @@ def in_folder(folder: Path) -> list[Material]:
 
 
 def _unlisted(path: Path) -> Material:
-    name = path.stem.replace("_", " ").replace("-", " ").lower()
-    return Material(name=" ".join(name.split()), file=path.name, path=path, source=str(path))
+    return Material(plain(path.stem), file=path.name, path=path, source=str(path))
+
+
+def plain(name: str) -> str:
+    """A name as it is looked up: Stone_Brick and stone-brick are stone brick."""
+    return " ".join(name.replace("_", " ").replace("-", " ").lower().split())
 
 
 def listed(folder: Path) -> list[Material]:

@@ -80,6 +80,5 @@ def disagreement(y: Tensor, overlap: Overlap) -> float:
 def _couple(overlap: Overlap, keep: Tensor, strength: Tensor, slots: int | None = None) -> Coupling:
     """Weigh the entries in `keep` to means, strongest first, of the strongest `slots` only."""
     looks, source, weight = (part[keep] for part in (overlap.looks, overlap.source, overlap.weight))
-    return weighted_means(
-        looks, source, weight, strength[keep], overlap.count * overlap.pixels, slots
-    )
+    pixels = overlap.count * overlap.pixels
+    return weighted_means(looks, source, weight, strength[keep], pixels, slots or overlap.count)

@@ -84,7 +84,7 @@ def weighted_means(
     weight: Tensor,
     strength: Tensor,
     pixels: int,
-    slots: int | None = None,
+    slots: int,
 ) -> Coupling:
     """The coupling that gives each of some pixels the weighted mean of its sources.
 
@@ -93,6 +93,7 @@ def weighted_means(
         weight: (E,) float32 > 0.
         strength: (E,) which sources come first, and stay if there are more than `slots`.
         pixels: of all trajectories together.
+        slots: the most sources of a pixel.
     """
     order = strength.argsort(descending=True, stable=True)
     order = order[rows[order].argsort(stable=True)]
@@ -100,8 +101,7 @@ def weighted_means(
 
     lengths = torch.bincount(rows, minlength=pixels)
     rank = torch.arange(len(rows), device=rows.device) - (lengths.cumsum(0) - lengths)[rows]
-    if slots is not None:
-        lengths = lengths.clamp(max=slots)
+    lengths = lengths.clamp(max=slots)
     longest_first = lengths.argsort(descending=True, stable=True)
     position = torch.empty_like(longest_first)
     position[longest_first] = torch.arange(pixels, device=rows.device)

@@ -112,7 +112,7 @@ class Exemplar:
             for part, draft in zip(self.parts, self.draft(y), strict=True):
                 ground = part.ground
                 here = shown.numpy() & near(ground.number >= 0, shown.shape)
-                painted = np.zeros_like(views)
+                views[here] = 0
                 matching.finish(
                     ground.number,
                     ground.position,
@@ -123,9 +123,8 @@ class Exemplar:
                     points.numpy(),
                     np.array(part.size, np.float32),
                     image_of(part.picture, part.size, part.finer),
-                    painted,
+                    views,
                 )
-                views[here] = painted[here]
         return torch.from_numpy(views).movedim(-1, 1).contiguous()
 
     def draft(self, y: Tensor) -> list[Draft]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -210,8 +209,8 @@ def by_name(name: str, prompt: str, maps: Blobs | None = None) -> Likeness:
     It has the maps that lie beside its picture, and in their place given ones; None: it has none.
     """
     listed = library.materials(library.own_folders())
-    known = {material.name.lower(): material for material in reversed(listed)}  # the first wins
-    material = known.get(re.sub(r"[\s_-]+", " ", name).strip().lower())
+    known = {library.plain(each.name): each for each in reversed(listed)}  # the first wins
+    material = known.get(library.plain(name))
     if material is None:
         close = difflib.get_close_matches(name.lower(), known, 1)
         raise InvalidRequest(

@@ -23,7 +23,7 @@ from ..method.noise import Noise
 from ..method.strategies import strategy
 from ..models import catalogue
 from ..motion.features import decode, path
-from ..motion.place import begin_of, detour
+from ..motion.place import begin_of, detour, placed
 from ..motion.sequence import Layout, compose
 from . import Artifacts, Progress, Saved
 from .motion_files import body, figures, files
@@ -238,22 +238,15 @@ def whole(
     if work.shift:  # what was made comes before: the whole begins elsewhere
         frame = layout.begin(work.shift) + layout.overlap
         yaw, root = path(past.features[: layout.overlap + 1])
-        there = body_place(past.anchor, float(yaw[-1]), root[-1])
-        return features, Anchor(*begin_of(features, frame, *there))
+        x, _, z = placed(root[-1], past.anchor.x, past.anchor.z, past.anchor.yaw).tolist()
+        facing = past.anchor.yaw + float(yaw[-1])
+        return features, Anchor(*begin_of(features, frame, x, z, facing))
     segment = new[0]
     if config.reroll is not None and segment + 1 < layout.count:
         first = layout.begin(segment) + (layout.overlap if segment else 0)
         last, back = layout.seam(segment)
         features = detour(features, past.features, first, last, back)
     return features, past.anchor
-
-
-def body_place(anchor: Anchor, yaw: float, root: np.ndarray) -> tuple[float, float, float]:
-    """Where in the world somebody is who went from an anchor: x, z and yaw."""
-    cosine, sine = np.cos(anchor.yaw), np.sin(anchor.yaw)
-    x = anchor.x + root[0] * cosine + root[2] * sine
-    z = anchor.z + root[2] * cosine - root[0] * sine
-    return float(x), float(z), anchor.yaw + yaw
 
 
 def after(

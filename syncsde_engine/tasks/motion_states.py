@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import safetensors
@@ -136,7 +136,3 @@ def read(content: bytes) -> Past:
         if not torch.isfinite(tensor).all():
             raise InvalidRequest("The states have values that are not finite.", field=FIELD)
     return past
-
-
-def moved(past: Past, anchor: Anchor) -> Past:
-    return replace(past, anchor=anchor)

@@ -65,11 +65,12 @@ def map_files(images: Images, textures: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def for_glb(images: Images) -> dict[str, list[bytes]]:
-    """The maps as glTF has them: normals, and occlusion, roughness and metal in one image."""
-    found: dict[str, list[bytes]] = {}
-    if "normal" in images:
-        found["normal"] = [pictures.png(image) for image in images["normal"]]
+def for_glb(images: Images, encoded: Mapping[str, list[bytes]]) -> dict[str, list[bytes]]:
+    """The maps as glTF has them: normals, and occlusion, roughness and metal in one image.
+
+    Each is there as PNG, `encoded`.
+    """
+    found = {"normal": encoded["normal"]} if "normal" in images else {}
     packed = ("occlusion", "roughness", "metallic")
     if any(name in images for name in packed):
         sample = next(images[name] for name in packed if name in images)
@@ -85,15 +86,6 @@ def for_glb(images: Images) -> dict[str, list[bytes]]:
 
 def _plain(name: str) -> int:
     return round(255 * PLAIN[name][0])
-
-
-def written(maps: Images, textures: Sequence[str]) -> Artifacts:
-    """The maps as PNG files."""
-    return {
-        file: pictures.png(image)
-        for name, files in map_files(maps, textures).items()
-        for file, image in zip(files, maps[name], strict=True)
-    }
 
 
 def shown(image: np.ndarray) -> np.ndarray:
@@ -132,10 +124,13 @@ def files_of(
         SHEET_CELL,
     )
     encoded = [pictures.png(texture) for texture in painted]
+    layers = {name: [pictures.png(image) for image in of] for name, of in maps.items()}
     files = texture_files(mesh.textures)
-    return dict(zip(files, encoded, strict=True)) | {
-        **written(maps, files),
-        "textured.glb": io.textured_glb(mesh, encoded, for_glb(maps)),
+    named = dict(zip(files, encoded, strict=True))
+    for name, of in map_files(maps, files).items():
+        named |= zip(of, layers[name], strict=True)
+    return named | {
+        "textured.glb": io.textured_glb(mesh, encoded, for_glb(maps, layers)),
         "contact_sheet.png": pictures.png(sheet),
         **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
     }

@@ -21,6 +21,7 @@ from ..exemplar.layout import Layout, agreed, grown, laid
 from ..exemplar.picture import Floats
 from ..exemplar.sites import Ground
 from ..mesh.bake.blend import Baked
+from ..mesh.bake.fill import by_object
 from ..mesh.mesh import areas
 from ..mesh.views.frames import tangents
 from ..mesh.views.kernels import POWER
@@ -57,16 +58,19 @@ def painted(
     plain = [value for name in maps for value in PLAIN[name]]
     color = baked.color.cpu().numpy().copy()
     layers = np.tile(np.array(plain, np.float32), (len(color), 1))
-    owner = baked.texels.owner().cpu().numpy()
     shows = part_of_faces(like, baked.texels.mesh)[baked.texels.face.cpu().long()].numpy()
+    objects = list(by_object(baked.texels))
     for number, likeness in enumerate(like.each):
         unit, extent = unit_of(config, likeness)
         image = image_of(likeness.picture, extent, unit / surface.side, maps)
-        for thing in np.unique(owner[shows == number]):
-            mine = np.flatnonzero((shows == number) & (owner == thing))
+        for whole in objects:
+            mine = whole[shows[whole] == number]
+            if len(mine) == 0:
+                continue
             layout = NOTHING
             if number in parts:
-                layout = layout_of(parts[number].ground, drafts[number], best, int(thing))
+                thing = int(baked.texels.owner(slice(int(mine[0]), int(mine[0]) + 1)))
+                layout = layout_of(parts[number].ground, drafts[number], best, thing)
             layout, mine = surface.completed(layout, mine, unit)
             if len(layout.position):
                 there = surface.position[mine], surface.normal[mine]
@@ -92,8 +96,8 @@ class Surface:
         self.side = float(np.sqrt(areas(texels.mesh)[faces].sum() / len(self.seen)))  # of a texel
 
     def completed(
-        self, layout: Layout, mine: NDArray[np.int64], unit: float
-    ) -> tuple[Layout, NDArray[np.int64]]:
+        self, layout: Layout, mine: NDArray[np.integer], unit: float
+    ) -> tuple[Layout, NDArray[np.integer]]:
         """The layout of an object and its texels `mine`, as far as it is to be laid on them.
 
         `unit` is the width of a pixel of the picture.
@@ -135,8 +139,8 @@ def seen_best(overlap: Overlap) -> NDArray[np.bool_]:
 
 
 def thinned(
-    some: NDArray[np.int64], position: Floats, normal: Floats, unit: float
-) -> NDArray[np.int64]:
+    some: NDArray[np.integer], position: Floats, normal: Floats, unit: float
+) -> NDArray[np.integer]:
     """One of the texels `some` for each cube of side `unit` and each of 27 directions."""
     cube = np.floor(position[some] / unit).astype(np.int64) + (1 << 19)
     side = np.where(np.abs(normal[some]) > SLANTED, np.sign(normal[some]), 0).astype(np.int64) + 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import TextureConfig
 from ..errors import InvalidRequest
-from ..exemplar.picture import levels_of, telling_size
+from ..exemplar.picture import levels_of
 from ..mesh.mesh import Mesh
 from ..mesh.views.cameras import Camera
 from ..mesh.views.frames import surface_ground
@@ -50,7 +50,7 @@ def scale_of(
 
 def unit_of(config: TextureConfig, like: Likeness) -> tuple[float, tuple[int, int]]:
     """How wide a pixel of the picture is on the mesh, and the picture's rows and columns."""
-    size = telling_size(like.picture)
+    size = like.picture.telling_size
     return (config.tile_size or like.tile) / size[1], size
 
 

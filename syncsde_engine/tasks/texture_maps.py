@@ -43,13 +43,13 @@ def images_of(names: Sequence[str], laid: Baked, layers: Tensor, fill: FillName)
     if not names:
         return found
     layers, normals, first = complete(laid, layers, fill), texels.normal(), 0
+    used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
     for name in names:
         values = layers[:, first : first + CHANNELS[name]]
         first += CHANNELS[name]
         if name == "normal":
             values = in_tangent_space(texels, normals, values)
         spread = texels.spread(values.float()).cpu()
-        used = texels.spread(torch.ones_like(texels.place, dtype=torch.bool)).cpu()
         for image, chart in zip(spread, used, strict=True):
             image[~chart] = torch.tensor(PLAIN[name])
             fill_gutters(image.numpy(), chart.numpy())

@@ -29,7 +29,6 @@ from syncsde_engine.exemplar.picture import (
     scale_of,
     scales,
     sized,
-    telling_size,
 )
 from syncsde_engine.exemplar.sites import flat
 from syncsde_engine.models.exemplar import Exemplar
@@ -240,7 +239,7 @@ def test_searching_near_finds_what_searching_all_does(name, same, near):
     gravel 0.25 and 0.28. By chance it would be one in thousands.
     """
     picture = by_name(name, "").picture
-    size = telling_size(picture)
+    size = picture.telling_size
     state = picture.resized(*(round(1.15 * side) for side in size))[:, :64, :64]
     look = look_at(picture, size, (1, *state.shape[1:]))
     pixels = state.movedim(0, -1).reshape(-1, 3).contiguous()
@@ -455,7 +454,7 @@ def test_the_telling_size_is_the_least_that_tells(height, width, blot):
     if image.flatten(1).std(1).max() < 0.02:
         return
     picture = Picture(image)
-    size = telling_size(picture)
+    size = picture.telling_size
     check_size(*size)
     tried = [sized(picture, one) for one in WIDTHS]
     variances = [float(picture.resized(*one).var()) for one in tried]

@@ -192,6 +192,17 @@ def test_unusable_folders_say_why(tmp_path, listing, told):
         library.materials([tmp_path])
 
 
+@pytest.mark.parametrize("said", ["X-Ray_Film", "x-ray film", "X Ray Film"])
+def test_a_material_is_called_by_its_name_however_it_is_spelled(said, tmp_path, monkeypatch):
+    """Hyphens of a list's own names count no more than those of what is asked for."""
+    shown = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(shown).save(tmp_path / "film.png")
+    listing = [{"name": "X-Ray Film", "file": "film.png"}]
+    (tmp_path / "library.json").write_text(json.dumps(listing))
+    monkeypatch.setenv("SYNCSDE_LIBRARY", str(tmp_path))
+    assert by_name(said, "").name == "X-Ray Film"
+
+
 def test_recoloring_keeps_what_is_seen():
     material = next(found for found in library.materials() if found.name == "stone brick")
     pixels = np.asarray(Image.open(material.path))

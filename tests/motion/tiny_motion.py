@@ -6,10 +6,10 @@ import json
 import numpy as np
 import safetensors.torch
 import torch
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from syncsde_engine.models.motion_networks import Mime
-from tests.tiny import LETTERS
+from tests.tiny import WORDS, tokenizer_in
 
 SCHEDULER = {
     "num_train_timesteps": 50,
@@ -101,24 +101,19 @@ def save_clip(folder):
     """A tiny text encoder with CLIP's 512 projected numbers."""
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    words = [*LETTERS, *(letter + "</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77
-    )
+    tokenizer = tokenizer_in(folder, 77)
     CLIPTextModelWithProjection(
         CLIPTextConfig(
-            vocab_size=len(words),
+            vocab_size=len(WORDS),
             hidden_size=16,
             intermediate_size=32,
             num_hidden_layers=1,
             num_attention_heads=2,
             max_position_embeddings=77,
             projection_dim=512,
-            bos_token_id=len(words) - 2,
-            eos_token_id=len(words) - 1,
-            pad_token_id=len(words) - 1,
+            bos_token_id=len(WORDS) - 2,
+            eos_token_id=len(WORDS) - 1,
+            pad_token_id=len(WORDS) - 1,
         )
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
