@@ -22,7 +22,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' small tasks
 
-from blender_addon.protocol import JobRequest
+from syncsde_client.protocol import JobRequest
 from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from tests.server.counting_engine import WalkConfig, walk

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SyncSDE in Blender: panels and operators; the work itself is done by the local engine.
-
-Importing this package needs no Blender, so that the engine can share `protocol`.
-"""
+"""SyncSDE in Blender: panels and operators; the work itself is done by the local engine."""
 
 from __future__ import annotations
 
 import importlib
 
+NAME = __package__  # what Blender calls the add-on, in its preferences for one
 MODULES = (
-    "preferences",
-    "library",
-    "properties_texture",
-    "scene_image",
-    "operators",
-    "operators_image",
-    "panel",
-    "panel_image",
-    "drop",
-    "session",
+    "ui.preferences",
+    "library.catalog",
+    "properties.texture",
+    "properties.scene_image",
+    "ui.operators",
+    "ui.operators_image",
+    "ui.panel",
+    "ui.panel_image",
+    "ui.drop",
+    "jobs.session",
 )
 
 

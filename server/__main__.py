@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from blender_addon import protocol
+from syncsde_client import protocol
 from syncsde_engine import __version__
 from syncsde_engine.errors import SyncSDEError
 

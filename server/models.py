@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from blender_addon.protocol import JobRequest
+from syncsde_client.protocol import JobRequest
 from syncsde_engine import config
 from syncsde_engine.errors import InvalidRequest, MissingWeights
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"blender_addon", "syncsde_engine", "syncsde_server"}
+PACKAGES = {"syncsde_client", "syncsde_engine", "syncsde_server"}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def test_the_wheel_claims_only_our_own_names(names):
 
 
 def test_the_wheel_brings_every_module_the_model_and_the_library(names):
-    folders = {"blender_addon": "blender_addon", "server": "syncsde_server"}
-    for source in ("blender_addon", "server", "syncsde_engine"):
+    folders = {"blender_addon/client": "syncsde_client", "server": "syncsde_server"}
+    for source in ("blender_addon/client", "server", "syncsde_engine"):
         for path in (ROOT / source).rglob("*.py"):
             inside = path.relative_to(ROOT / source).as_posix()
             assert f"{folders.get(source, source)}/{inside}" in names

@@ -30,15 +30,16 @@ SHARED = (
 def members(root: Path = ROOT) -> dict[str, Path]:
     """Return what goes into the zip: name inside it -> source file."""
     files = {name: root / name for name in ("blender_manifest.toml", "LICENSE")}
-    files |= {source.name: source for source in (root / "blender_addon").glob("*.py")}
+    add_on = root / "blender_addon"
+    files |= {source.relative_to(add_on).as_posix(): source for source in add_on.rglob("*.py")}
     # The words that the embedded model knows, which the prompt fields suggest.
-    files["mini.json"] = root / "syncsde_engine" / "models" / "mini" / "syncsde.json"
+    files["library/mini.json"] = root / "syncsde_engine" / "models" / "mini" / "syncsde.json"
     # The picture library's list, what reads, finds and dyes pictures, thumbnails and credits.
     library = root / "syncsde_engine" / "library"
-    files |= {name: library / name for name in ("library.json", *SHARED)}
-    files["thumbnails/README.md"] = library / "README.md"
-    thumbnails = (root / "blender_addon" / "thumbnails").glob("*.webp")
-    files |= {f"thumbnails/{source.name}": source for source in thumbnails}
+    files |= {f"library/{name}": library / name for name in ("library.json", *SHARED)}
+    files["library/thumbnails/README.md"] = library / "README.md"
+    thumbnails = (add_on / "library" / "thumbnails").glob("*.webp")
+    files |= {f"library/thumbnails/{source.name}": source for source in thumbnails}
     return dict(sorted(files.items()))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -138,6 +139,9 @@ def check(_: Sequence[str] = ()) -> None:
     engine()
     call(tool("ruff"), "check", ".")
     call(tool("ruff"), "format", "--check", ".")
+    names = ENVIRONMENT / "names"  # packages that the sources have under another name, for types
+    shutil.rmtree(names, ignore_errors=True)
+    shutil.copytree(ROOT / "blender_addon" / "client", names / "syncsde_client")
     call(tool("basedpyright"), "--pythonpath", tool("python"))
     call(tool("python"), "-m", "pytest", "-q", "tests/test_imports.py")
     docs()

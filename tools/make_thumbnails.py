@@ -14,7 +14,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "syncsde_engine" / "library"
-THUMBNAILS = ROOT / "blender_addon" / "thumbnails"
+THUMBNAILS = ROOT / "blender_addon" / "library" / "thumbnails"
 SIDE = 128  # pixels
 QUALITY = 70
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from blender_addon import protocol
-from blender_addon.client import LOG_FILE as OUTPUT_FILE
-from blender_addon.client import EngineError, find_engine
-from blender_addon.protocol import Connection
+from syncsde_client import protocol
+from syncsde_client.client import LOG_FILE as OUTPUT_FILE
+from syncsde_client.client import EngineError, find_engine
+from syncsde_client.protocol import Connection
 from syncsde_engine import __version__
 from syncsde_engine.cli.flags import Parser
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from blender_addon import protocol
-from blender_addon.client import Client, EngineError, find_engine
-from blender_addon.protocol import Job, JobRequest, JobState
+from syncsde_client import protocol
+from syncsde_client.client import Client, EngineError, find_engine
+from syncsde_client.protocol import Job, JobRequest, JobState
 from syncsde_engine import output
 from syncsde_engine.cli import CANCELLED, read_inputs
 from syncsde_engine.cli.console import Console, Progress, Watcher

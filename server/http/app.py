@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Body, FastAPI, Response
 
-from blender_addon import protocol
+from syncsde_client import protocol
 from syncsde_engine import __version__
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.request import schema

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from blender_addon import protocol
+from syncsde_client import protocol
 
 from ..errors import NotFound
 from . import uploads as envelope

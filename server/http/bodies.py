@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blender_addon.protocol import (
+from syncsde_client.protocol import (
     JOB_ID_PATTERN,
     KEY_PATTERN,
     MAX_PRIORITY,

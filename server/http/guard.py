@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blender_addon import protocol
+from syncsde_client import protocol
 from syncsde_engine.errors import SyncSDEError
 
 from ..errors import Forbidden, Refused, Unauthorized, status_of

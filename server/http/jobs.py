@@ -10,7 +10,7 @@ from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from blender_addon import protocol
+from syncsde_client import protocol
 from syncsde_engine import __version__
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.request import schema

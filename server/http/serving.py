@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from blender_addon.protocol import JSON_TYPE
+from syncsde_client.protocol import JSON_TYPE
 
 from ..launch.address import Door
 from .app import create_app

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from starlette.concurrency import run_in_threadpool
 
-from blender_addon.protocol import Event, Job
+from syncsde_client.protocol import Event, Job
 
 from ..store.changes import Changes
 from ..store.jobs import Jobs

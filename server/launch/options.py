@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from blender_addon import protocol
+from syncsde_client import protocol
 from syncsde_engine.cli.flags import Parser, whole
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blender_addon.protocol import is_sha256, make_private
+from syncsde_client.protocol import is_sha256, make_private
 
 from ..errors import Conflict
 from .files import NEW, part_of, publish

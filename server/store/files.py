@@ -8,7 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from blender_addon.protocol import replace
+from syncsde_client.protocol import replace
 
 PART = ".part"
 CHECKPOINT = ".safetensors"

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from blender_addon.protocol import MAX_EVENTS, Event, Job, JobRequest, JobState
+from syncsde_client.protocol import MAX_EVENTS, Event, Job, JobRequest, JobState
 
 from ..errors import Busy, Conflict, NotFound
 from . import queue as queue_order

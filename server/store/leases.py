@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 
-from blender_addon.protocol import LEASE
+from syncsde_client.protocol import LEASE
 
 
 class Leases:

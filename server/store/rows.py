@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from blender_addon.protocol import Job, JobRequest, JobState
+from syncsde_client.protocol import Job, JobRequest, JobState
 
 from .queue import Place
 

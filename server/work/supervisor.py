@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from blender_addon.protocol import JobRequest, JobState
+from syncsde_client.protocol import JobRequest, JobState
 from syncsde_engine.errors import SyncSDEError
 
 from ..errors import is_disk_full

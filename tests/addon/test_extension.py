@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted((ROOT / "blender_addon").glob("*.py"))
+ADDON = ROOT / "blender_addon"
+SOURCES = sorted(ADDON.rglob("*.py"))
 LIBRARY = ROOT / "syncsde_engine" / "library"
 LIST = json.loads((LIBRARY / "library.json").read_text(encoding="utf-8"))
 SHARED = ("match", "colors", "listing", "map_names", "recolor")  # the zip has them, too
-WITHOUT_BLENDER = ("protocol", "client", "engine", "job")
+WITHOUT_BLENDER = ("syncsde_client.engine", "syncsde_client.tensors", "blender_addon.jobs.job")
 
 
 def build(output: Path) -> Path:
@@ -38,15 +39,20 @@ def test_zip_holds_manifest_licence_and_every_module(tmp_path):
     with zipfile.ZipFile(build(tmp_path / "out")) as archive:
         names = set(archive.namelist())
         assert archive.testzip() is None
-    known = {"blender_manifest.toml", "LICENSE", "mini.json", "thumbnails/README.md"}
-    known |= {"library.json", *(f"{name}.py" for name in SHARED)}
+    known = {
+        "mini.json",
+        "thumbnails/README.md",
+        "library.json",
+        *(f"{each}.py" for each in SHARED),
+    }
     known |= {f"thumbnails/{Path(entry['file']).name}" for entry in LIST}
-    assert names == known | {source.name for source in SOURCES}
+    known = {f"library/{name}" for name in known} | {"blender_manifest.toml", "LICENSE"}
+    assert names == known | {source.relative_to(ADDON).as_posix() for source in SOURCES}
 
 
 def test_zip_credits_every_thumbnail_and_has_the_texts_of_licences(tmp_path):
     with zipfile.ZipFile(build(tmp_path / "out")) as archive:
-        credits = archive.read("thumbnails/README.md").decode()
+        credits = archive.read("library/thumbnails/README.md").decode()
         manifest = tomllib.loads(archive.read("blender_manifest.toml").decode())
         assert b"GNU GENERAL PUBLIC LICENSE" in archive.read("LICENSE")
     rows = {row.split("|")[1].strip(): row for row in credits.splitlines() if row[:3] == "| `"}
@@ -64,7 +70,7 @@ def test_zip_credits_every_thumbnail_and_has_the_texts_of_licences(tmp_path):
 
 
 def test_thumbnails_are_the_librarys_pictures_and_small():
-    thumbnails = {path.name: path for path in (ROOT / "blender_addon/thumbnails").glob("*.webp")}
+    thumbnails = {path.name: path for path in (ADDON / "library" / "thumbnails").glob("*.webp")}
     assert sorted(thumbnails) == sorted(Path(entry["file"]).name for entry in LIST)
     assert sum(path.stat().st_size for path in thumbnails.values()) < 400_000
     for entry in LIST:
@@ -103,7 +109,7 @@ def test_manifest_follows_the_platform_rules():
         assert sentence[-1].isalnum()
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(ADDON).as_posix())
 def test_add_on_imports_only_blender_numpy_and_the_standard_library(source):
     allowed = (sys.stdlib_module_names - {"threading", "concurrent", "multiprocessing"}) | {
         "bpy",
@@ -123,12 +129,12 @@ def test_add_on_imports_only_blender_numpy_and_the_standard_library(source):
 
 @pytest.mark.parametrize("module", WITHOUT_BLENDER)
 def test_modules_of_the_wire_need_no_blender(module):
-    code = f"import sys, blender_addon.{module}; sys.exit('bpy' in sys.modules)"
+    code = f"import sys, {module}; sys.exit('bpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_engine_that_is_not_installed_is_named_in_one_sentence(monkeypatch, tmp_path):
-    engine = importlib.import_module("blender_addon.engine")
+    engine = importlib.import_module("syncsde_client.engine")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(engine.PROGRAM_VARIABLE, raising=False)
     with pytest.raises(engine.NotInstalled, match="engine is not installed: install it"):

@@ -40,8 +40,10 @@ VALID = {
 def read_classes():
     """Return class -> name -> (kind, keywords) of its properties, the inherited ones first."""
     classes, constants = {}, {}
-    for module in ("properties", "properties_texture", "properties_image", "scene_image"):
-        for node in ast.parse((ADDON / f"{module}.py").read_text(encoding="utf-8")).body:
+    for module in ("sampling", "texture", "image", "scene_image"):
+        for node in ast.parse(
+            (ADDON / "properties" / f"{module}.py").read_text(encoding="utf-8")
+        ).body:
             if isinstance(node, ast.AnnAssign):
                 constants[node.target.id] = ast.literal_eval(node.value)
             if isinstance(node, ast.Assign) and node.targets[0].id == "TRANSFORMS":
@@ -177,7 +179,7 @@ def test_labels_and_descriptions_follow_blenders_style(name):
             assert keywords["description"][0].isupper()
             assert not keywords["description"].endswith(".")
         items = keywords.get("items", ())
-        if items == "library.items":  # the pictures' names
+        if items == "catalog.items":  # the pictures' names
             continue
         for _, label, description in CONSTANTS["TRANSFORMS"] if items == "TRANSFORMS" else items:
             assert label[0].isupper() or label == "nvdiffrast"

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from blender_addon.client import (
+from syncsde_client.client import (
     Client,
     find_engine,
     last_words,
     start_engine,
-    tensors_to_bytes,
 )
-from blender_addon.protocol import Job, JobRequest, JobState
+from syncsde_client.protocol import Job, JobRequest, JobState
+from syncsde_client.tensors import tensors_to_bytes
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("counting_engine.py"))]
 

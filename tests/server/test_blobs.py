@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from blender_addon.client import EngineError
-from blender_addon.protocol import MAX_BLOB_BYTES, JobState
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import MAX_BLOB_BYTES, JobState
 from syncsde_server.errors import Conflict
 from syncsde_server.store.blobs import BlobStore
 from tests.server.running import COMMAND, exchange, packed

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from blender_addon import client, protocol
-from blender_addon import engine as engine_of_blender
-from blender_addon.client import Client, EngineError, find_engine, start_engine, tensors_to_bytes
-from blender_addon.engine import reach
-from blender_addon.protocol import Connection
+from syncsde_client import client, protocol
+from syncsde_client import engine as engine_of_blender
+from syncsde_client.client import Client, EngineError, find_engine, start_engine
+from syncsde_client.engine import reach
+from syncsde_client.protocol import Connection
+from syncsde_client.tensors import _DTYPES, tensors_to_bytes
 from tests.server.running import start
 
 
-@pytest.mark.parametrize("dtype", list(client._DTYPES))
+@pytest.mark.parametrize("dtype", list(_DTYPES))
 def test_tensors_are_read_by_the_library(dtype):
     array = (np.arange(24).reshape(4, 6) % 2).astype(dtype)
     tensors = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon.client import Client, find_engine
-from blender_addon.protocol import JobState
+from syncsde_client.client import Client, find_engine
+from syncsde_client.protocol import JobState
 from tests.server.counting_engine import FAULT_FILE, WalkConfig, walk
 from tests.server.running import COMMAND, Engine, is_gone, wait_until
 
@@ -37,7 +37,7 @@ class Survivor:
         """Blender's stand-in: it starts an engine and lives on."""
         code = (
             "import time; from pathlib import Path\n"
-            "from blender_addon.client import CLIENT, start_engine\n"
+            "from syncsde_client.client import CLIENT, start_engine\n"
             f"process = start_engine({COMMAND!r}, Path({str(self.folder)!r}))\n"
             "print(CLIENT, flush=True); process.wait(); time.sleep(60)"
         )

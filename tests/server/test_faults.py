@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 
-from blender_addon.protocol import JobState
+from syncsde_client.protocol import JobState
 from tests.server.running import is_gone, wait_until
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon import protocol
+from syncsde_client import protocol
 from syncsde_server.http import guard
 from tests.server.running import exchange
 

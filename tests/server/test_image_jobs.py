@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from blender_addon.client import EngineError, tensors_to_bytes
-from blender_addon.protocol import Job, JobRequest, JobState
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import Job, JobRequest, JobState
+from syncsde_client.tensors import tensors_to_bytes
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.request import build
 from syncsde_engine.tasks import Artifacts, run

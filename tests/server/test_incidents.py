@@ -16,8 +16,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from blender_addon.client import EngineError
-from blender_addon.protocol import JobRequest
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import JobRequest
 from syncsde_engine.errors import MissingWeights
 from syncsde_engine.models import loading
 from syncsde_server.models import Models

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from blender_addon.protocol import JobRequest
+from syncsde_client.protocol import JobRequest
 from syncsde_server.store.jobs import MAX_ATTEMPTS, Jobs
 
 ERROR = {"code": "worker_crashed", "message": "gone", "hint": "", "field": None}

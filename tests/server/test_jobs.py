@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from blender_addon.protocol import JobRequest, JobState
+from syncsde_client.protocol import JobRequest, JobState
 from syncsde_server.errors import Busy, Conflict, NotFound, is_disk_full
 from syncsde_server.store import jobs as jobs_module
 from syncsde_server.store.jobs import Jobs

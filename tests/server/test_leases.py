@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from blender_addon.client import Client
-from blender_addon.protocol import JobState
+from syncsde_client.client import Client
+from syncsde_client.protocol import JobState
 from syncsde_server.store.leases import Leases
 from tests.server.running import wait_until
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon.client import EngineError
-from blender_addon.protocol import Job, JobRequest, JobState
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import Job, JobRequest, JobState
 from tests.engine.test_like_pictures import UNUSABLE, checks, encoded
 from tests.server.running import Engine, start, wait_until
 

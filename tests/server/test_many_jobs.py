@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon.protocol import JobState
+from syncsde_client.protocol import JobState
 
 
 def resident(pid: int) -> int:

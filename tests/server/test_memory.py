@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from blender_addon.protocol import JobState
+from syncsde_client.protocol import JobState
 from syncsde_server.work.attempt import no_memory, smaller_batch
 from tests.server.running import wait_until
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon.client import Client, EngineError
-from blender_addon.protocol import JobRequest, JobState
+from syncsde_client.client import Client, EngineError
+from syncsde_client.protocol import JobRequest, JobState
 from syncsde_engine.errors import InvalidRequest
 from syncsde_server.launch.address import Door
 from tests.server.running import start, wait_until

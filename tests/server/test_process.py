@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon import protocol
-from blender_addon.client import CLIENT, find_engine, last_words
+from syncsde_client import protocol
+from syncsde_client.client import CLIENT, find_engine, last_words
 from syncsde_server.launch.address import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
@@ -137,7 +137,7 @@ def test_parent_killed(tmp_path):
     """Blender's stand-in dies hard; its engine and the worker go too."""
     code = (
         "import time; from pathlib import Path; \n"
-        "from blender_addon.client import CLIENT, start_engine; print(CLIENT, flush=True)\n"
+        "from syncsde_client.client import CLIENT, start_engine; print(CLIENT, flush=True)\n"
         f"start_engine({COMMAND!r}, Path({str(tmp_path)!r})); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon import protocol
-from blender_addon.protocol import Connection, Event, Job, JobState, from_json
+from syncsde_client import protocol
+from syncsde_client.protocol import Connection, Event, Job, JobState, from_json
 from syncsde_server.http.bodies import Submission
 
 CONNECTION = Connection(1, "127.0.0.1", 1234, "secret-token", 42, "instance", "0.1.0")
@@ -81,7 +81,7 @@ def test_state_dir(monkeypatch):
 
 def test_imports_the_standard_library_only():
     code = (
-        "import sys, blender_addon.protocol\n"
+        "import sys, syncsde_client.protocol\n"
         "names = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(names & {'bpy', 'numpy', 'pydantic', 'torch', 'syncsde_engine'}))"
     )

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from blender_addon.protocol import JobState
+from syncsde_client.protocol import JobState
 from syncsde_server.errors import UnusableState
 from syncsde_server.store import schema
 from syncsde_server.store.jobs import Jobs

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from blender_addon.client import EngineError
-from blender_addon.protocol import JobRequest, JobState, make_private
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import JobRequest, JobState, make_private
 from syncsde_server.errors import DiskFull
 from syncsde_server.store import space as room_module
 from syncsde_server.store.blobs import BlobStore

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from blender_addon.client import EngineError
-from blender_addon.protocol import JobRequest, JobState
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import JobRequest, JobState
 from tests.server.running import packed
 
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from blender_addon.protocol import JobRequest, JobState, make_private
+from syncsde_client.protocol import JobRequest, JobState, make_private
 from syncsde_server.store.blobs import BlobStore
 from syncsde_server.store.jobs import MAX_ATTEMPTS, Jobs
 from syncsde_server.store.space import Room

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from blender_addon.client import EngineError
-from blender_addon.protocol import JobRequest, JobState
+from syncsde_client.client import EngineError
+from syncsde_client.protocol import JobRequest, JobState
 from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.request import build
 from syncsde_engine.tasks import run

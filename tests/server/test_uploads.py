@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from blender_addon.client import tensors_to_bytes
+from syncsde_client.tensors import tensors_to_bytes
 from syncsde_engine.errors import InvalidRequest
 from syncsde_server.http.uploads import BYTES, MAX_HEADER, check
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from blender_addon.protocol import JobRequest, JobState
+from syncsde_client.protocol import JobRequest, JobState
 from syncsde_server.http import waiting as follow
 from syncsde_server.store.changes import Changes
 from syncsde_server.store.jobs import Jobs

@@ -69,31 +69,17 @@ def addon(installed):
     # The engine takes models by their names in a folder of models.
     preferences.models = os.path.dirname(os.environ.get("SYNCSDE_TEST_MODEL", ""))
     preferences.libraries.clear()
-    names = ("session", "export_mesh", "material", "panel", "panel_image", "preferences")
-    names += (
-        "properties",
-        "properties_texture",
-        "properties_image",
-        "engine",
-        "images",
-        "job",
-        "results",
-        "suggestions",
-        "client",
-        "operators",
-        "textures",
-        "viewpoints",
-        "library",
-        "own_pictures",
-        "parts",
-        "drop",
-        "report",
-        "like_material",
-        "material_maps",
-    )
-    sys.modules[f"{MODULE}.session"].last_error = ""
-    yield types.SimpleNamespace(**{name: sys.modules[f"{MODULE}.{name}"] for name in names})
-    sys.modules[f"{MODULE}.session"].cancel()
+    rooms = ("client", "scene", "library", "properties", "jobs", "ui")
+    starts = tuple(f"{MODULE}.{room}." for room in rooms)
+    modules = {
+        name.rsplit(".", 1)[1]: module
+        for name, module in sys.modules.items()
+        if name.startswith(starts)
+    }
+    session = modules["session"]
+    session.last_error = ""
+    yield types.SimpleNamespace(**modules)
+    session.cancel()
 
 
 @pytest.fixture

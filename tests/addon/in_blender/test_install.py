@@ -52,7 +52,7 @@ def test_disable_leaves_nothing_and_enable_works_again(bpy, addon):
         for owner in (bpy.types.Object, bpy.types.Material):
             assert not hasattr(owner, "syncsde_prompt")
             assert not hasattr(owner, "syncsde_like")
-        assert addon.library._previews is None
+        assert addon.catalog._previews is None
         assert not bpy.app.timers.is_registered(addon.session._tick)
         bpy.ops.preferences.addon_enable(module=MODULE)
         assert registered(bpy) == before
@@ -61,15 +61,15 @@ def test_disable_leaves_nothing_and_enable_works_again(bpy, addon):
 @pytest.mark.parametrize("task", TASKS)
 def test_operator_takes_every_parameter_of_the_task(bpy, addon, task):
     """test_parameters.py says that these are the engine's fields; here they are Blender's."""
-    module = addon.properties_texture if task == "texture" else addon.properties_image
-    fields = set(addon.properties.fields(getattr(module, f"{task.capitalize()}Parameters")))
+    module = addon.texture if task == "texture" else addon.image
+    fields = set(addon.sampling.fields(getattr(module, f"{task.capitalize()}Parameters")))
     several = getattr(module, f"{task.capitalize()}Lines", None)
     operator = getattr(bpy.ops.syncsde, task).get_rna_type().properties
     scene = bpy.context.scene
     group = scene.syncsde if task == "texture" else getattr(scene.syncsde_image, task)
     assert len(fields) > 15
     assert fields <= set(group.bl_rna.properties.keys())
-    every = fields | set(addon.properties.fields(several) if several else ())
+    every = fields | set(addon.sampling.fields(several) if several else ())
     assert every | {"directory"} <= set(operator.keys())
     assert all(operator[name].description for name in every)
     same = [name for name in fields if hasattr(operator[name], "default")]
@@ -87,7 +87,7 @@ def test_blender_exits_by_itself_after_use(zip_path, picture, tmp_path):
 
 def test_parameters_left_open_are_sent_as_null(bpy, addon):
     def to_job(group):
-        return addon.properties.to_job(group, addon.properties_texture.TextureParameters)
+        return addon.sampling.to_job(group, addon.texture.TextureParameters)
 
     sent = to_job(bpy.context.scene.syncsde)
     assert sent["prompt"] == ""

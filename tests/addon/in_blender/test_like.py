@@ -142,23 +142,23 @@ def test_result_is_called_by_its_words_or_picture(addon, prompt, material, like,
 
 
 def test_library_is_the_engines_with_thumbnails(bpy, addon):
-    materials = addon.library.materials()
+    materials = addon.catalog.materials()
     assert len(materials) >= 40
-    items = addon.library.items(bpy.context.scene.syncsde, bpy.context)
+    items = addon.catalog.items(bpy.context.scene.syncsde, bpy.context)
     assert [item[0] for item in items] == ["NONE", *(each.name for each in materials)]
     assert [item[4] for item in items] == list(range(len(materials) + 1))
     for each in materials:
         assert each.credit
-        addon.library.icon(each)
-        thumbnail = addon.library._previews[f"{each.path}?0"]
+        addon.catalog.icon(each)
+        thumbnail = addon.catalog._previews[f"{each.path}?0"]
         assert min(thumbnail.image_size) >= 96
         assert len(set(thumbnail.image_pixels)) > 20
 
 
 def test_prompts_find_pictures_as_in_the_engine(addon):
-    assert addon.library.found_by("a blue stone brick statue").title == "blue stone brick"
-    assert addon.library.found_by("bricks").title == "brick"
-    assert addon.library.found_by("brick red") is None
+    assert addon.catalog.found_by("a blue stone brick statue").title == "blue stone brick"
+    assert addon.catalog.found_by("bricks").title == "brick"
+    assert addon.catalog.found_by("brick red") is None
 
 
 def test_dropped_file_becomes_the_picture(bpy, addon, picture):

@@ -32,7 +32,7 @@ def folder(bpy, addon, tmp_path):
 
 
 def names(addon):
-    return [each.name for each in addon.library.materials()]
+    return [each.name for each in addon.catalog.materials()]
 
 
 def test_folders_are_added_once_and_removed(bpy, addon, folder):
@@ -53,16 +53,16 @@ def test_folder_of_the_variable_is_shown_too(addon, folder, tmp_path, monkeypatc
     found = names(addon)
     assert found[:3] == ["Sea Glass", "dragon hide", "brick"]
     assert found.count("brick") == 1, "the user's own hides the library's"
-    assert addon.library.named("Brick").path == other / "brick.png"
+    assert addon.catalog.named("Brick").path == other / "brick.png"
 
 
 def test_pictures_are_in_the_menu_with_previews(bpy, addon, folder):
     settings = bpy.context.scene.syncsde
-    items = addon.library.items(settings, bpy.context)
+    items = addon.catalog.items(settings, bpy.context)
     assert [item[1] for item in items[:3]] == ["By Prompt", "Sea Glass", "Dragon Hide"]
-    each = addon.library.named("dragon hide")
-    assert items[2][3] == addon.library.icon(each), "0 without a window"
-    preview = addon.library._previews[f"{each.path}?{each.stamp}"]
+    each = addon.catalog.named("dragon hide")
+    assert items[2][3] == addon.catalog.icon(each), "0 without a window"
+    preview = addon.catalog._previews[f"{each.path}?{each.stamp}"]
     pixels = np.array(preview.image_pixels_float).reshape(-1, 4)
     assert pixels[:, 0].mean() > pixels[:, 2].mean() + 0.2, "it is red"
     settings.library = "dragon hide"

@@ -187,7 +187,7 @@ def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
 def test_prompts_of_surfaces_are_completed_with_pictures_first(addon, bpy):
     offer = addon.suggestions.for_surface
     settings = bpy.context.scene.syncsde
-    names = [each.name for each in addon.library.materials()]
+    names = [each.name for each in addon.catalog.materials()]
     offered = offer(settings, bpy.context, "")
     assert offered[: len(names)] == names
     assert "a mossy stone statue" in offered[len(names) :]

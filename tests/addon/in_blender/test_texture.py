@@ -40,8 +40,8 @@ def start(bpy, addon, **changes):
     request = addon.job.Request(
         program=addon.preferences.find_engine_program(),
         task="texture",
-        parameters=addon.properties.to_job(settings, addon.properties_texture.TextureParameters),
-        inputs={"mesh": lambda: addon.client.tensors_to_bytes(tensors)},
+        parameters=addon.sampling.to_job(settings, addon.texture.TextureParameters),
+        inputs={"mesh": lambda: addon.tensors.tensors_to_bytes(tensors)},
         directory=folder,
         file="report.json",
         keep_all=False,

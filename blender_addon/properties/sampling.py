@@ -18,7 +18,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import library, suggestions
+from ..library import catalog, suggestions
 
 # Blender has no empty numbers: these values mean "as the model has it" and are sent as null.
 UNSET: dict[str, object] = {
@@ -188,9 +188,9 @@ class LikePicture:
     library: EnumProperty(
         name="Library",
         description="Picture of the library that it looks like",
-        items=library.items,
-        get=library.get_number,
-        set=library.set_number,
+        items=catalog.items,
+        get=catalog.get_number,
+        set=catalog.set_number,
     )
 
 

@@ -8,8 +8,8 @@ write in a script; the panel has a list of parts instead (see scene_image.py).
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
-from . import suggestions
-from .properties import SamplingParameters
+from ..library import suggestions
+from .sampling import SamplingParameters
 
 
 class MaskParameters(SamplingParameters):

@@ -8,10 +8,15 @@ from collections.abc import Sequence
 
 import bpy
 
-from . import engine, material, own_pictures, parts, preferences, session
+from .. import NAME
+from ..client import engine
+from ..jobs import session
+from ..library import own_pictures
+from ..properties.sampling import UNSET
+from ..scene import material, parts
+from . import preferences
 from .operators import chosen, selected_cameras, why_not
 from .panel_like import draw_like, draw_part
-from .properties import UNSET
 
 MOST_PARTS = 8  # objects, and materials, whose own prompts and pictures are shown
 
@@ -139,7 +144,7 @@ def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
         preferences.find_engine_program()
     except engine.NotInstalled as error:
         draw_message(context, layout, str(error), "INFO")
-        layout.operator("preferences.addon_show", text="Open Preferences").module = __package__
+        layout.operator("preferences.addon_show", text="Open Preferences").module = NAME
         return False
     return True
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import bpy
 from bpy.props import CollectionProperty, IntProperty, StringProperty
 
-from . import engine, own_pictures
+from .. import NAME
+from ..client import engine
+from ..library import own_pictures
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -28,7 +30,7 @@ class SYNCSDE_PG_folder(bpy.types.PropertyGroup):
 class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
     """Settings that hold for every file."""
 
-    bl_idname = __package__  # pyright: ignore[reportAssignmentType]
+    bl_idname = NAME  # pyright: ignore[reportAssignmentType]
 
     engine: StringProperty(
         name="Engine",
@@ -116,7 +118,7 @@ class SYNCSDE_OT_remove_folder(bpy.types.Operator):
 
 def own() -> "SYNCSDE_AP_preferences":
     """These preferences, as they are set."""
-    return bpy.context.preferences.addons[__package__].preferences
+    return bpy.context.preferences.addons[NAME].preferences
 
 
 def find_engine_program() -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import bpy
 from bpy.props import StringProperty
 
-from . import results
+from ..jobs import results
 from .panel import SYNCSDE_PT_texture
 
 if TYPE_CHECKING:

@@ -10,25 +10,16 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from . import (
-    engine,
-    images,
-    library,
-    like_material,
-    material,
-    own_pictures,
-    parts,
-    preferences,
-    properties,
-    results,
-    session,
-    textures,
-    viewpoints,
-)
-from .client import tensors_to_bytes
-from .export_mesh import MeshError, export, join
-from .job import Request
-from .properties_texture import LikeMaterial, TextureImages, TextureLines, TextureParameters
+from ..client import engine
+from ..client.tensors import tensors_to_bytes
+from ..jobs import results, session
+from ..jobs.job import Request
+from ..library import catalog, own_pictures
+from ..properties import sampling
+from ..properties.texture import LikeMaterial, TextureImages, TextureLines, TextureParameters
+from ..scene import images, like_material, material, parts, textures, viewpoints
+from ..scene.export_mesh import MeshError, export, join
+from . import preferences
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -81,7 +72,7 @@ class SYNCSDE_OT_texture(
     TextureLines,
     TextureImages,
     LikeMaterial,
-    properties.KeptFiles,
+    sampling.KeptFiles,
     bpy.types.Operator,
 ):
     """Generate textures for the selected objects from the prompt, or like a picture"""
@@ -101,7 +92,7 @@ class SYNCSDE_OT_texture(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
-        properties.fill(self, of_panel(context))
+        sampling.fill(self, of_panel(context))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -113,13 +104,13 @@ class SYNCSDE_OT_texture(
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, context.object, self.viewpoints)
             prompts, likes = parts.prompts(self.prompt_for), dict(parts.likes(self.like_for))
-            named = {name: getattr(self, name) for name in properties.fields(TextureImages)}
+            named = {name: getattr(self, name) for name in sampling.fields(TextureImages)}
             named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
             named = {each: image for each, image in named.items() if image}
             pictures = images.read_named(named)
             if self.like_material:
                 pictures |= like_material.read(like_material.find(self.like_material))
-            own = library.to_send(self, prompts, likes)
+            own = catalog.to_send(self, prompts, likes)
             if self.like_material:
                 own.pop("", None)
             names = parts.at_most([*likes, *(each for each in own if each and each not in likes)])
@@ -133,8 +124,8 @@ class SYNCSDE_OT_texture(
         ) as error:
             return fail(self, "texture", str(error))
         paths = images.paths_of(named) | {name: each.path for name, each in sent.items()}
-        maps = images.maps_beside(paths) if self.maps else {}
-        parameters = properties.to_job(self, TextureParameters)
+        maps = own_pictures.maps_beside(paths) if self.maps else {}
+        parameters = sampling.to_job(self, TextureParameters)
         parameters |= {"viewpoints": cameras, "prompt_for": prompts}
         parameters["like_for"] = names
         if "" in own:
@@ -174,14 +165,14 @@ class SYNCSDE_OT_texture(
 def of_panel(context: bpy.types.Context) -> dict[str, Any]:
     """What the panel says of the next texture, as the operator takes it."""
     settings = context.scene.syncsde
-    values = {name: getattr(settings, name) for name in properties.fields(TextureParameters)}
+    values = {name: getattr(settings, name) for name in sampling.fields(TextureParameters)}
     values["prompt_for"] = "\n".join(parts.own_prompts(chosen(context)))
     values["like_for"] = "\n".join(parts.own_likes(chosen(context)))
-    for name in properties.fields(TextureImages):
+    for name in sampling.fields(TextureImages):
         image = getattr(settings, name)
         values[name] = image.name if image else ""
-    values |= properties.like_arguments(settings)
-    values["like_material"] = properties.like_material_of(settings)
+    values |= sampling.like_arguments(settings)
+    values["like_material"] = sampling.like_material_of(settings)
     if settings.selected_cameras:
         values["viewpoints"] = "\n".join(camera.name for camera in selected_cameras(context))
     return values

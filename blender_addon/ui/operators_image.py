@@ -19,20 +19,23 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import StringProperty
 
-from . import (
-    engine,
-    images,
-    library,
-    own_pictures,
-    preferences,
-    properties,
-    properties_image,
-    report,
-    results,
-    session,
+from ..client import engine, report
+from ..jobs import results, session
+from ..jobs.image_jobs import JOBS, Incomplete
+from ..jobs.job import Request
+from ..library import catalog, own_pictures
+from ..properties import sampling
+from ..properties.image import (
+    AmbiguousLines,
+    AmbiguousParameters,
+    EditParameters,
+    MaskLines,
+    MaskParameters,
+    WideLines,
+    WideParameters,
 )
-from .image_jobs import JOBS, Incomplete
-from .job import Request
+from ..scene import images
+from . import preferences
 from .operators import BUSY, begin, fail
 
 if TYPE_CHECKING:
@@ -78,23 +81,23 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
 
 def own_of(
     operator: Any, task: str, asked: Mapping[str, Any]
-) -> tuple[dict[str, library.Taken], dict[str, Any]]:
+) -> tuple[dict[str, catalog.Taken], dict[str, Any]]:
     """The user's own pictures that a job needs, and the parameters that they change."""
     if task == "wide":
-        own = library.to_send(operator)
+        own = catalog.to_send(operator)
         return own, {"material": None} if own else {}
     if task == "mask":
         given = ([0] if operator.like else []) + asked["like_for"]
-        own = library.for_regions(operator, [asked["background"], *asked["foreground"]], given)
+        own = catalog.for_regions(operator, [asked["background"], *asked["foreground"]], given)
         return own, {"like_for": asked["like_for"] + [int(name) for name in own if name]}
     return {}, {}
 
 
 class SYNCSDE_OT_mask(
-    properties_image.MaskParameters,
-    properties_image.MaskLines,
-    properties.LikeImage,
-    properties.KeptFiles,
+    MaskParameters,
+    MaskLines,
+    sampling.LikeImage,
+    sampling.KeptFiles,
     bpy.types.Operator,
 ):
     """Generate an image from descriptions of its background and of masked regions"""
@@ -116,14 +119,14 @@ class SYNCSDE_OT_mask(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        properties.fill(self, context.scene.syncsde_image.mask.arguments())
+        sampling.fill(self, context.scene.syncsde_image.mask.arguments())
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         return generate(self, context, "mask")
 
 
-class SYNCSDE_OT_edit(properties_image.EditParameters, properties.KeptFiles, bpy.types.Operator):
+class SYNCSDE_OT_edit(EditParameters, sampling.KeptFiles, bpy.types.Operator):
     """Generate a changed copy of an image from descriptions of what it shows and shall show"""
 
     bl_idname = "syncsde.edit"
@@ -149,7 +152,7 @@ class SYNCSDE_OT_edit(properties_image.EditParameters, properties.KeptFiles, bpy
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        properties.fill(self, context.scene.syncsde_image.edit.arguments())
+        sampling.fill(self, context.scene.syncsde_image.edit.arguments())
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -157,10 +160,10 @@ class SYNCSDE_OT_edit(properties_image.EditParameters, properties.KeptFiles, bpy
 
 
 class SYNCSDE_OT_wide(
-    properties_image.WideParameters,
-    properties_image.WideLines,
-    properties.LikeImage,
-    properties.KeptFiles,
+    WideParameters,
+    WideLines,
+    sampling.LikeImage,
+    sampling.KeptFiles,
     bpy.types.Operator,
 ):
     """Generate a wide or tall image, more of an image, or a seamless one like a picture"""
@@ -182,7 +185,7 @@ class SYNCSDE_OT_wide(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        properties.fill(self, context.scene.syncsde_image.wide.arguments())
+        sampling.fill(self, context.scene.syncsde_image.wide.arguments())
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -190,9 +193,9 @@ class SYNCSDE_OT_wide(
 
 
 class SYNCSDE_OT_ambiguous(
-    properties_image.AmbiguousParameters,
-    properties_image.AmbiguousLines,
-    properties.KeptFiles,
+    AmbiguousParameters,
+    AmbiguousLines,
+    sampling.KeptFiles,
     bpy.types.Operator,
 ):
     """Generate an image that shows something else when it is turned"""
@@ -208,7 +211,7 @@ class SYNCSDE_OT_ambiguous(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        properties.fill(self, context.scene.syncsde_image.ambiguous.arguments())
+        sampling.fill(self, context.scene.syncsde_image.ambiguous.arguments())
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import struct
 import zlib
 from collections.abc import Mapping
@@ -90,18 +89,6 @@ def paths_of(names: Mapping[str, str]) -> dict[str, Path]:
         if each.startswith("like") and image.source == "FILE" and image.filepath:
             found[each] = Path(bpy.path.abspath(image.filepath, library=image.library))
     return found
-
-
-def maps_beside(paths: Mapping[str, Path]) -> dict[str, Path]:
-    """The maps in the folders of pictures, by the engine's names: like_1_roughness and so on."""
-    if not (Path(__file__).parent / "map_names.py").is_file():  # the add-on was not built
-        return {}
-    map_names = importlib.import_module(".map_names", __package__)
-    return {
-        f"{each}_{kind}": file
-        for each, path in paths.items()
-        for kind, file in map_names.beside(path).items()
-    }
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:

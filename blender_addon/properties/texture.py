@@ -12,8 +12,8 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import suggestions
-from .properties import LikeImage, LikePicture, SamplingParameters
+from ..library import suggestions
+from .sampling import LikeImage, LikePicture, SamplingParameters
 
 
 class TextureParameters(SamplingParameters):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from . import suggestions
-from .properties import LikePicture, fields, like_arguments
-from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+from ..library import suggestions
+from .image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+from .sampling import LikePicture, fields, like_arguments
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems

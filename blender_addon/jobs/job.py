@@ -12,9 +12,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from . import engine, protocol
-from .client import Client, EngineError
-from .protocol import Event, JobRequest, JobState
+from ..client import engine, protocol
+from ..client.client import Client, EngineError
+from ..client.protocol import Event, JobRequest, JobState
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .images import title
-from .properties import to_job
-from .properties_image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+from ..properties.image import AmbiguousParameters, EditParameters, MaskParameters, WideParameters
+from ..properties.sampling import to_job
+from ..scene.images import title
 
 
 class ImageJob(NamedTuple):

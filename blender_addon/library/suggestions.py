@@ -12,7 +12,8 @@ from pathlib import Path
 
 import bpy
 
-from . import engine, library
+from ..client import engine
+from . import catalog
 
 MINI = Path(__file__).with_name("mini.json")  # the model's own description, put into the zip
 MOST = 24
@@ -23,7 +24,7 @@ WORDS = ("auto", "mini")  # models that know the words of mini
 def for_surface(properties: object, context: bpy.types.Context | None, typed: str) -> list[str]:
     """Prompts that begin as `typed` does, those that name a picture of the library first."""
     model = getattr(properties, "model", "auto")
-    pictures = complete_picture(typed) if model in library.MODELS else []
+    pictures = complete_picture(typed) if model in catalog.MODELS else []
     return list(dict.fromkeys([*pictures, *for_prompt(properties, context, typed)]))
 
 
@@ -43,10 +44,10 @@ def for_model(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
 
 def complete_picture(typed: str) -> list[str]:
     """Finish the name of a picture that the last words begin; for an empty field, all names."""
-    names = [each.name for each in library.materials()]
+    names = [each.name for each in catalog.materials()]
     if not typed.strip():
         return names
-    synonyms = [word for each in library.materials() for word in each.words]
+    synonyms = [word for each in catalog.materials() for word in each.words]
     found = [
         said + phrase
         for said, begun in _ends(typed)

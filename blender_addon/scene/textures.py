@@ -16,9 +16,9 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..client.report import FILE as REPORT
 from . import images, material
 from .export_mesh import MeshError, name_of_slot
-from .report import FILE as REPORT
 
 # Which of a run's files are its textures and their maps.
 FILES = ("texture.png", "texture_*.png", "textures/*.png")

@@ -7,25 +7,26 @@ from typing import Any
 
 import bpy
 
-from . import library, properties
+from ..library import catalog
+from ..properties import sampling
 
 SCALE = 4.0  # of the pictures, in lines of the panel
 
 
 def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
     """An image of Blender's; without one, the library's thumbnails and what the prompt finds."""
-    if settings.model not in library.MODELS:
+    if settings.model not in catalog.MODELS:
         if settings.like or settings.material:  # the engine refuses it
             layout.label(text="Pictures need the model auto", icon="INFO")
         layout = layout.column()
         layout.active = False
-    if name := properties.like_material_of(settings):
+    if name := sampling.like_material_of(settings):
         layout.label(text=f"Like the material {name}")
     layout.template_ID(settings, "like", open="image.open", text="Like")
     if settings.like:
         layout.template_icon(settings.like.preview_ensure().icon_id, scale=SCALE)
         return
-    if not library.materials():
+    if not catalog.materials():
         return
     layout.template_icon_view(settings, "library", show_labels=True, scale=SCALE, scale_popup=SCALE)
     if text := says(settings):
@@ -34,7 +35,7 @@ def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
 
 def says(settings: Any) -> str:
     """Which picture of the library will be taken, or that none will."""
-    taken = library.taken(settings)
+    taken = catalog.taken(settings)
     if taken is not None:
         return f"Like {taken.material.name}" + (f", but {taken.color}" if taken.color else "")
     if settings.material:

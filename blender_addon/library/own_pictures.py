@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import bpy
 import numpy as np
 
-from . import images
+from .. import NAME
+from ..scene import images
 
 if TYPE_CHECKING:
-    from .library import Taken
+    from .catalog import Taken
 
 BEGINNINGS = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF.{4}WEBP|II\*\x00|MM\x00\*", re.DOTALL)
 IN_PREFERENCES = "the add-on's preferences"
@@ -36,9 +37,9 @@ class Folder(NamedTuple):
 
 def folders() -> dict[Path, str]:
     """Each folder, and where the user named it."""
-    chosen = bpy.context.preferences.addons[__package__].preferences.libraries
+    chosen = bpy.context.preferences.addons[NAME].preferences.libraries
     named = {Path(bpy.path.abspath(each.path)): IN_PREFERENCES for each in chosen if each.path}
-    if (listing := _listing()) is not None:
+    if (listing := _shared("listing")) is not None:
         for each in listing.own_folders():
             named.setdefault(each, listing.FOLDERS)
     return named
@@ -115,7 +116,7 @@ def as_it_is(path: Path) -> bytes:
 
 @lru_cache(maxsize=64)
 def _read(folder: Path, where: str, stamp: int) -> Folder:
-    listing = _listing()
+    listing = _shared("listing")
     if listing is None:
         return Folder((), "", stamp)
     try:
@@ -136,7 +137,18 @@ def _stamp(folder: Path) -> int:
     return max(times)
 
 
-def _listing() -> Any:
-    """The engine's module; None if the add-on was not built, but loaded from the sources."""
-    built = Path(__file__).with_name("listing.py").is_file()
-    return importlib.import_module(".listing", __package__) if built else None
+def maps_beside(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """The maps in the folders of pictures, by the engine's names: like_1_roughness and so on."""
+    if (map_names := _shared("map_names")) is None:
+        return {}
+    return {
+        f"{each}_{kind}": file
+        for each, path in paths.items()
+        for kind, file in map_names.beside(path).items()
+    }
+
+
+def _shared(name: str) -> Any:
+    """A module that the zip has from the engine; None if loaded from the sources instead."""
+    built = Path(__file__).with_name(f"{name}.py").is_file()
+    return importlib.import_module(f".{name}", __package__) if built else None

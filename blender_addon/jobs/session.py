@@ -13,7 +13,7 @@ from pathlib import Path
 
 import bpy
 
-from . import engine, report
+from ..client import engine, report
 from .job import Job, Request
 from .results import Result
 

@@ -22,12 +22,10 @@ import secrets
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from . import protocol
 from .protocol import Connection, Event, Job, JobRequest
@@ -338,37 +336,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-_DTYPES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "uint16": "U16",
-    "int16": "I16",
-    "uint32": "U32",
-    "int32": "I32",
-    "uint64": "U64",
-    "int64": "I64",
-    "float16": "F16",
-    "float32": "F32",
-    "float64": "F64",
-}
-
-
-def tensors_to_bytes(tensors: Mapping[str, np.ndarray]) -> bytes:
-    """Write arrays in the safetensors format, widest type first so that each is aligned."""
-    header: dict[str, Any] = {}
-    parts: list[bytes] = []
-    end = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
-        begin, end = end, end + tensor.nbytes
-        parts.append(tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes())
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype.name],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])

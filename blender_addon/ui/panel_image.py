@@ -7,7 +7,7 @@ import types
 
 import bpy
 
-from .image_jobs import JOBS, Incomplete
+from ..jobs.image_jobs import JOBS, Incomplete
 from .panel import (
     draw_engine,
     draw_message,

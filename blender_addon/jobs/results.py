@@ -13,8 +13,8 @@ from typing import Protocol
 
 import bpy
 
-from . import textures
-from .textures import Target
+from ..scene import textures
+from ..scene.textures import Target
 
 
 class Result(Protocol):
