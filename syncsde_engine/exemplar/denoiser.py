@@ -17,7 +17,6 @@ from ..method.schedule import Step
 from ..usage import Usage
 from . import matching
 from .lattice import Phases, in_phase
-from .layout import agreed
 from .matching import NONE
 from .picture import Floats, Picture, Scale
 from .sites import Sites
@@ -84,11 +83,9 @@ class ExemplarDenoiser:
         pixels = clean.cpu().movedim(1, -1).reshape(-1, 3)
         found = []
         for look in self.looks:
-            sites, scale = look.sites[0], look.scales[0]
-            shown = pixels[torch.from_numpy(sites.pixel)]
+            shown = pixels[torch.from_numpy(look.sites[0].pixel)]
             _, match, features = descend(look, shown, 0.0, 0)
-            match = agreed(match, sites.near, sites.offset, features, scale)
-            found.append(Draft(match, features, scale))
+            found.append(Draft(match, features, look.scales[0]))
         return found
 
 

@@ -35,8 +35,20 @@ TELLS = {
     "gloss": ("roughness",),
     "orm": ("occlusion", "roughness", "metallic"),
 }
-COLOR = ("color", "colour", "albedo", "basecolor", "basecolour", "diffuse", "diff", "col", "bc")
+COLOR = (
+    "color",
+    "colour",
+    "albedo",
+    "basecolor",
+    "basecolour",
+    "diffuse",
+    "diff",
+    "col",
+    "bc",
+    "d",
+)
 _OF_WORD = {word: kind for kind, words in WORDS.items() for word in words}
+_WORD_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # camel case
 _PASSED_OVER = re.compile(r"\d+k|jpe?g|png|webp|tiff?|\d+x\d+|[1248]\d{2,3}px")
 
 
@@ -53,7 +65,10 @@ def told_by(stem: str, *, picture: bool = False) -> Told:
 
     If it is known to be a `picture`, "rusty_metal" is one of ("rusty", "metal").
     """
-    words = [word for word in re.split(r"[^\w]|_", stem.lower()) if word]
+    spelled = _WORD_BEGINS.sub("_", stem).lower()
+    words = [word for word in re.split(r"[^\w]|_", spelled) if word]
+    if len(words) > 1 and words[0] == "t":  # as Unreal's names of textures begin
+        del words[0]
     rest: list[str] = []
     _pass_over(words, rest)
     kind = None
@@ -89,9 +104,9 @@ def among(picture: Path, files: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, list[tuple[bool, Path]]] = {}
     for path in files:
         told = told_by(path.stem)
-        fits = told.kind is not None and told.base == own.base and path.suffix.lower() in SUFFIXES
-        if fits and path.name != picture.name:
-            found.setdefault(str(told.kind), []).append((told.rest != own.rest, path))
+        same = "".join(told.base) == "".join(own.base) and path.name != picture.name
+        if same and told.kind is not None and path.suffix.lower() in SUFFIXES:
+            found.setdefault(told.kind, []).append((told.rest != own.rest, path))
     chosen: dict[str, Path] = {}
     known: set[str] = set()
     for kind in KINDS:

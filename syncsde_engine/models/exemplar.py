@@ -20,6 +20,7 @@ from ..errors import InvalidRequest
 from ..exemplar import matching
 from ..exemplar.denoiser import Draft, ExemplarDenoiser, Look
 from ..exemplar.lattice import Lattice, at_all_scales
+from ..exemplar.layout import agreed
 from ..exemplar.maps import stacked
 from ..exemplar.picture import Floats, Picture, scaled, scales
 from ..exemplar.sites import Ground
@@ -110,7 +111,8 @@ class Exemplar:
         assert matching.finish is not None
         with self.usage.count(self.device, exemplar=len(y)):
             for part, draft in zip(self.parts, self.draft(y), strict=True):
-                ground = part.ground
+                ground, sites = part.ground, part.ground.sites[0]
+                match = agreed(draft.match, sites.near, sites.offset, draft.features, draft.scale)
                 here = shown.numpy() & near(ground.number >= 0, shown.shape)
                 views[here] = 0
                 matching.finish(
@@ -118,7 +120,7 @@ class Exemplar:
                     ground.position,
                     ground.across,
                     ground.down,
-                    draft.match,
+                    match,
                     here,
                     points.numpy(),
                     np.array(part.size, np.float32),

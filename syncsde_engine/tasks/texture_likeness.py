@@ -71,10 +71,14 @@ def parts_of(
         if not chosen.any():
             continue
         unit, extent = unit_of(config, likeness)
+        least = SMALLEST * pixel * extent[1]
         if unit < SMALLEST * pixel:
+            what = (
+                "tile_size" if config.tile_size else f"The width of {likeness.words} on the mesh,"
+            )
             raise InvalidRequest(
-                f"tile_size {unit * extent[1]:.3g} is too small for views of this size.",
-                hint=f"Set it to {SMALLEST * pixel * extent[1]:.2g} or more, or raise view_size.",
+                f"{what} {unit * extent[1]:.3g} is too small for views of this size.",
+                hint=f"Set tile_size to {least:.2g} or more, or raise view_size.",
                 field="tile_size",
             )
         ground = surface_ground(maps, chosen, unit, levels_of(*extent))

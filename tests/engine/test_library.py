@@ -209,11 +209,33 @@ def test_recoloring_keeps_what_is_seen():
     blue = recolor(pixels, "blue")
     assert blue.dtype == np.float32
     assert blue.shape == pixels.shape
-    assert np.abs(blue.mean((0, 1)) - COLORS["blue"]).max() < 0.08
+    hue = blue.mean((0, 1)) - blue.mean()
+    wanted = np.array(COLORS["blue"]) - np.mean(COLORS["blue"])
+    assert hue @ wanted > 0.99 * np.linalg.norm(hue) * np.linalg.norm(wanted)
+    assert 0.4 < np.linalg.norm(hue) / np.linalg.norm(wanted) < 1
     before, after = ((image @ np.ones(3)).ravel() for image in (pixels / 255, blue))
     assert np.corrcoef(before, after)[0, 1] > 0.95
     with pytest.raises(InvalidRequest, match="no color 'mauve'"):
         recolor(pixels, "mauve")
+
+
+def test_recoloring_bricks_leaves_the_joints():
+    """The library's brick has red stones in joints of light gray."""
+    material = next(found for found in library.materials() if found.name == "brick")
+    pixels = np.asarray(Image.open(material.path)) / np.float32(255)
+    blue = recolor(pixels, "blue")
+    joint = pixels.min(-1) > 0.8
+    stone = pixels[..., 0] > 1.5 * pixels[..., 2]
+    assert min(joint.mean(), stone.mean()) > 0.02
+    assert np.abs(blue - pixels)[joint].mean() < 0.05
+    assert (blue[stone].mean(0).argmax(), pixels[stone].mean(0).argmax()) == (2, 0)
+
+
+def test_black_and_white_are_what_they_say():
+    material = next(found for found in library.materials() if found.name == "stone brick")
+    pixels = np.asarray(Image.open(material.path))
+    assert recolor(pixels, "white").mean() > 0.75
+    assert recolor(pixels, "black").mean() < 0.12
 
 
 def test_the_command_lists_and_draws(tmp_path, capsys):

@@ -114,6 +114,12 @@ PHOTO = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
         ("rock_basecolor.png", ["rock_glossiness.png", "rock_Base_Color.jpg"], {"gloss": 0}),
         ("rusty_metal.png", ["rusty_metal_nm.png", "rusty_r.png", "rusty.png"], {"normal": 0}),
         ("Normal.png", ["Normal_rough.png"], {"roughness": 0}),
+        ("T_Brick_D.png", ["T_Brick_N.png", "T_Brick_ORM.png"], {"normal": 0, "orm": 1}),
+        (
+            "BrickWall.png",
+            ["BrickWallNormal.png", "brickwall_height.png"],
+            {"normal": 0, "height": 1},
+        ),
     ],
 )
 def test_maps_are_found_by_their_names(picture, files, found):

@@ -190,7 +190,9 @@ def test_what_is_kept_keeps_its_bytes(ball):
 
 
 def test_a_tile_too_small_for_the_views_is_refused(ball):
-    with pytest.raises(InvalidRequest, match=r"tile_size 0.01 is too small.*Set it to") as failure:
+    with pytest.raises(
+        InvalidRequest, match=r"tile_size 0.01 is too small.*Set tile_size to"
+    ) as failure:
         follow("texture", SMALL | STATUE | {"tile_size": 0.01}, ball)
     assert failure.value.field == "tile_size"
 
