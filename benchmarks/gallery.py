@@ -44,13 +44,7 @@ MODEL = "mini"
 
 def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
     """The textured mesh, normalized, its texture (1, H, W, 3) and the report of a run."""
-    run = tasks.run("texture", build("texture", parameters), {"mesh": mesh})
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            files = end.value
-            break
+    files = tasks.follow(tasks.run("texture", build("texture", parameters), {"mesh": mesh}))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "textured.glb")
         path.write_bytes(files["textured.glb"])

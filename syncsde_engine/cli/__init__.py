@@ -17,14 +17,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__, output, tasks
+from .. import __version__, inputs, output, tasks
 from ..config import CONFIGS, TaskConfig, TextureConfig
 from ..errors import SyncSDEError
 from ..request import build
 from . import compare, library, models, recording, table
-from .console import Console, follow
+from .console import Console
 from .flags import Parser, add_task, parameters
-from .input_files import input_paths, naming_files, read_file
+from .input_files import input_paths, naming_files
 
 CANCELLED = 5
 PARTLY_DONE = 6
@@ -131,7 +131,7 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
     with output.staging(options.output) as stage, recording.beside(options) as recorder:
         require_space(options.output, config)
         with console.showing() as show, naming_files(paths):
-            artifacts = follow(tasks.run(options.task, config, inputs), show, recorder.watch)
+            artifacts = tasks.follow(tasks.run(options.task, config, inputs), show, recorder.watch)
         recorder.finish()
         for name, content in artifacts.items():
             stage.add(name, content)
@@ -170,13 +170,8 @@ def run_comparison(options: argparse.Namespace, console: Console) -> int:
 def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str, bytes]]:
     """Where a task's inputs are, and what is in them. Raises InvalidRequest or InvalidMesh."""
     paths = input_paths(options.task, options)
-    blobs = {name: read_file(path, f"inputs.{name}") for name, path in paths.items()}
-    if "mesh" in paths:
-        # Imports numba and trimesh: whatever is wrong above is said sooner.
-        from ..mesh.files import io
-
-        blobs["mesh"] = io.to_safetensors(io.load(paths["mesh"]))
-    return paths, blobs
+    last = sorted(paths.items(), key=lambda entry: entry[0] == "mesh")  # takes longest to refuse
+    return paths, {name: inputs.read(name, path) for name, path in last}
 
 
 def require_space(folder: Path, config: TaskConfig, runs: int = 1) -> None:

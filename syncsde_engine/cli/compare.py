@@ -15,7 +15,7 @@ from ..output import Stage
 from ..request import build
 from ..tasks import Artifacts, Progress
 from . import recording
-from .console import Console, follow
+from .console import Console
 from .flags import number, plain, whole
 from .table import Result, entries, markdown
 
@@ -133,7 +133,7 @@ def run(
             reached = Reached()
             try:
                 with console.showing(variant=variant.name, seed=config.seed) as show:
-                    artifacts = follow(
+                    artifacts = tasks.follow(
                         tasks.run(options.task, config, inputs), show, reached, recorder.watch
                     )
             except NumericalFailure as error:

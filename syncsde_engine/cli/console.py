@@ -6,28 +6,16 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SyncSDEError
-from ..tasks import Artifacts, Progress
+from ..tasks import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 Watcher = Callable[[Progress], None]
-
-
-def follow(run: Generator[Progress, None, Artifacts], *watchers: Watcher) -> Artifacts:
-    """Drive a task to its end; every watcher sees every step. A watcher's error cancels it."""
-    with contextlib.closing(run):
-        while True:
-            try:
-                progress = next(run)
-            except StopIteration as end:
-                return end.value
-            for watch in watchers:
-                watch(progress)
 
 
 class Console:

@@ -12,10 +12,10 @@ from typing import Any
 
 from ..config import CONFIGS, MOST_LAYERS
 from ..errors import InvalidRequest
+from ..inputs import read_file
 from ..library import map_names
 from ..request import without_duplicates
 
-MOST_BYTES = 2**31  # of one input file
 FILES = {
     "mesh": ".obj, .glb, .gltf, .ply or .stl",
     "image": "the picture to edit: PNG, JPEG, WebP or TIFF",
@@ -114,23 +114,6 @@ def map_paths(options: argparse.Namespace, pictures: Mapping[str, Path]) -> dict
                 if picture != "like" or not told & set(map_names.TELLS[kind]):
                     found[f"{picture}_{kind}"] = path
     return found | given
-
-
-def read_file(path: Path, field: str | None) -> bytes:
-    """Read a file that was named on the command line. Raises InvalidRequest."""
-    try:
-        if path.is_dir():
-            raise InvalidRequest(f"{str(path)!r} is a folder.", hint="Give a file.", field=field)
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidRequest(
-            f"Cannot read {str(path)!r}: {reason}.", hint="Check the path.", field=field
-        ) from None
-    if len(content) > MOST_BYTES:
-        raise InvalidRequest(f"{str(path)!r} has more than {MOST_BYTES / 1e9:.0f} GB.", field=field)
-    return content
 
 
 @contextlib.contextmanager

@@ -84,6 +84,20 @@ def _resumed(
             yield progress
 
 
+def follow(
+    run: Generator[Progress, None, Artifacts], *watchers: Callable[[Progress], object]
+) -> Artifacts:
+    """Drive a run to its end; every watcher sees every step. A watcher's error cancels it."""
+    with contextlib.closing(run):
+        while True:
+            try:
+                progress = next(run)
+            except StopIteration as end:
+                return end.value
+            for watch in watchers:
+                watch(progress)
+
+
 def model_sha256(config: TaskConfig) -> str:
     """SHA-256 of all weights that a run of `config` reads. Raises MissingWeights."""
     from .session import weights_sha256

@@ -73,11 +73,10 @@ def parts_of(
         unit, extent = unit_of(config, likeness)
         least = SMALLEST * pixel * extent[1]
         if unit < SMALLEST * pixel:
-            what = (
-                "tile_size" if config.tile_size else f"The width of {likeness.words} on the mesh,"
-            )
+            width = f"{unit * extent[1]:.3g}"
+            own = f"The width of {likeness.words} on the mesh, {width},"
             raise InvalidRequest(
-                f"{what} {unit * extent[1]:.3g} is too small for views of this size.",
+                f"{f'tile_size {width}' if config.tile_size else own} is too small for the views.",
                 hint=f"Set tile_size to {least:.2g} or more, or raise view_size.",
                 field="tile_size",
             )

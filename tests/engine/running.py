@@ -7,9 +7,4 @@ from syncsde_engine.request import build
 
 def finish(task, parameters, inputs=None):
     """The files of a finished run."""
-    run = tasks.run(task, build(task, parameters), inputs or {})
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            return end.value
+    return tasks.follow(tasks.run(task, build(task, parameters), inputs or {}))

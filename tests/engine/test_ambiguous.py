@@ -50,13 +50,9 @@ def run(model, **parameters):
     """The files, and the last state of all trajectories."""
     given = {"prompt": ("a red dog", "a cat"), "transform": ("flip",), "steps": 2, "size": 64}
     given |= {"model": str(model)} | parameters
-    states = []
-    running = tasks.run("ambiguous", AmbiguousConfig(**given), {})
-    while True:
-        try:
-            states.append(next(running).state)
-        except StopIteration as end:
-            return end.value, [state for state in states if state is not None][-1].y
+    steps = []
+    files = tasks.follow(tasks.run("ambiguous", AmbiguousConfig(**given), {}), steps.append)
+    return files, [step.state for step in steps if step.state is not None][-1].y
 
 
 def pixels(png):

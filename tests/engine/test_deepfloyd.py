@@ -52,12 +52,7 @@ def with_ddim(pipeline):
 
 
 def run(task, config, inputs=None):
-    running = tasks.run(task, config, inputs or {})
-    while True:
-        try:
-            next(running)
-        except StopIteration as end:
-            return end.value
+    return tasks.follow(tasks.run(task, config, inputs or {}))
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])

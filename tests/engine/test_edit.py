@@ -80,12 +80,9 @@ def edit(tiny_model, *, image=None, mask=None, inputs=None, **parameters):
     blobs = {"image": picture() if image is None else image, **(inputs or {})}
     if mask is not None:
         blobs["mask"] = mask
-    progress, run = [], tasks.run("edit", config, blobs)
-    while True:
-        try:
-            progress.append(next(run))
-        except StopIteration as end:
-            return end.value, json.loads(end.value["report.json"]), progress
+    progress = []
+    files = tasks.follow(tasks.run("edit", config, blobs), progress.append)
+    return files, json.loads(files["report.json"]), progress
 
 
 # The word

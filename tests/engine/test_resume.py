@@ -35,13 +35,11 @@ def picture(kind: str = "photo") -> bytes:
 
 def follow(task, parameters, inputs, resume=None):
     """All steps and the files of a run; the report is left out, since it tells the time."""
-    run, steps = tasks.run(task, build(task, {**SIZE, **parameters}), inputs, resume), []
-    while True:
-        try:
-            steps.append(next(run))
-        except StopIteration as end:
-            report = json.loads(end.value.pop("report.json"))
-            return steps, end.value, report
+    steps = []
+    run = tasks.run(task, build(task, {**SIZE, **parameters}), inputs, resume)
+    files = tasks.follow(run, steps.append)
+    report = json.loads(files.pop("report.json"))
+    return steps, files, report
 
 
 CASES = {

@@ -55,14 +55,11 @@ def edit(tiny_model, strategy, inputs=None, **parameters):
             **parameters,
         }
     )
-    states, run = [], tasks.run("edit", config, {"image": picture(), **(inputs or {})})
-    while True:
-        try:
-            progress = next(run)
-        except StopIteration as end:
-            return end.value, json.loads(end.value["report.json"]), states
-        if progress.state is not None:
-            states.append(progress.state.y)
+    steps = []
+    run = tasks.run("edit", config, {"image": picture(), **(inputs or {})})
+    files = tasks.follow(run, steps.append)
+    states = [step.state.y for step in steps if step.state is not None]
+    return files, json.loads(files["report.json"]), states
 
 
 def latent(model):

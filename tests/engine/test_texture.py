@@ -19,7 +19,7 @@ from syncsde_engine.mesh.views.cameras import paper_cameras
 from syncsde_engine.method.regions import regions
 from syncsde_engine.models.catalogue import Settings
 from syncsde_engine.request import build
-from syncsde_engine.tasks import run
+from syncsde_engine.tasks import follow, run
 from syncsde_engine.tasks.texture_prompts import (
     prompt_of_faces,
     view_prompts,
@@ -40,11 +40,8 @@ def mesh(tmp_path_factory):
 def finish(generator):
     """All progress, and the files."""
     progress = []
-    while True:
-        try:
-            progress.append(next(generator))
-        except StopIteration as end:
-            return progress, end.value
+    files = follow(generator, progress.append)
+    return progress, files
 
 
 @pytest.fixture(scope="module")

@@ -48,14 +48,11 @@ def ball(obj):
 
 def follow(task, parameters, inputs, resume=None):
     """The states, the files and the report of a run."""
-    run, states = tasks.run(task, build(task, parameters), inputs, resume), []
-    while True:
-        try:
-            state = tasks.saved(next(run))
-            states += [] if state is None else [state]
-        except StopIteration as end:
-            report = json.loads(end.value.pop("report.json"))
-            return states, end.value, report
+    states = []
+    run = tasks.run(task, build(task, parameters), inputs, resume)
+    files = tasks.follow(run, lambda step: states.append(tasks.saved(step)))
+    report = json.loads(files.pop("report.json"))
+    return [state for state in states if state is not None], files, report
 
 
 @pytest.fixture(scope="module")

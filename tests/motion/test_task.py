@@ -132,12 +132,7 @@ def test_a_run_that_is_gone_on_from_somewhere_begins_anew(model, made):
     for progress in tasks.run("motion", config, {}):
         if progress.state is not None and progress.step == 2:
             state = tasks.saved(progress)
-    steps, files = tasks.run("motion", config, {}, state), {}
-    while not files:
-        try:
-            next(steps)
-        except StopIteration as end:
-            files = end.value
+    files = tasks.follow(tasks.run("motion", config, {}, state))
     for name in ("motion.npz", "states.safetensors"):
         assert files[name] == made[name]
 

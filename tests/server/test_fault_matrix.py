@@ -12,6 +12,7 @@ import pytest
 
 from syncsde_client.client import Client, find_engine
 from syncsde_client.protocol import JobState
+from syncsde_engine.tasks import follow
 from tests.server.counting_engine import FAULT_FILE, WalkConfig, walk
 from tests.server.running import COMMAND, Engine, is_gone, wait_until
 
@@ -74,12 +75,7 @@ def survivor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survivor]:
 
 
 def undisturbed() -> bytes:
-    run = walk(WalkConfig(**STEPS), {})
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            return end.value["walk.bin"]
+    return follow(walk(WalkConfig(**STEPS), {}))["walk.bin"]
 
 
 @pytest.mark.parametrize("when", POINTS)

@@ -25,7 +25,7 @@ from syncsde_client.protocol import Job, JobRequest, JobState
 from syncsde_client.tensors import tensors_to_bytes
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.request import build
-from syncsde_engine.tasks import Artifacts, run
+from syncsde_engine.tasks import Artifacts, follow, run
 from tests.server.running import Engine, start, wait_until
 
 SMALL = {"steps": 2, "seed": 7}
@@ -83,12 +83,7 @@ def a_bomb(side: int) -> bytes:
 
 
 def in_process(task: str, parameters: Mapping[str, Any], inputs: Mapping[str, bytes]) -> Artifacts:
-    steps = run(task, build(task, parameters), inputs)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return follow(run(task, build(task, parameters), inputs))
 
 
 def over_http(

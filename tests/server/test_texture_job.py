@@ -15,7 +15,7 @@ from syncsde_client.client import EngineError
 from syncsde_client.protocol import JobRequest, JobState
 from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.request import build
-from syncsde_engine.tasks import run
+from syncsde_engine.tasks import follow, run
 from tests import meshes
 from tests.server.running import Engine, start, wait_until
 
@@ -37,12 +37,7 @@ def begin(folder: Path, models: Path) -> Engine:
 def test_the_engine_process_gives_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     mesh = to_safetensors(load(meshes.save_obj_with_uvs(tmp_path / "ball.obj")))
     given = {**SMALL, "model": str(tiny_model), "prompt_for": [["ball", "gold"]]}
-    generator = run("texture", build("texture", given), {"mesh": mesh})
-    try:
-        while True:
-            next(generator)
-    except StopIteration as end:
-        direct = end.value
+    direct = follow(run("texture", build("texture", given), {"mesh": mesh}))
 
     engine = begin(tmp_path / "state", tiny_model.parent)
     try:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files and pictures that a task is given, as the blobs that it takes. Loads no torch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOST_BYTES = 2**31  # of one input file
+
+
+def read(name: str, value: str | Path | bytes | Image.Image) -> bytes:
+    """The blob of the input `name`. Raises InvalidRequest or InvalidMesh."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str | Path):
+        return (
+            read_mesh(Path(value)) if name == "mesh" else read_file(Path(value), f"inputs.{name}")
+        )
+    if not callable(getattr(value, "save", None)):
+        raise InvalidRequest(
+            f"An input is a path, bytes or an image of Pillow's, not a {type(value).__name__}.",
+            field=f"inputs.{name}",
+        )
+    content = io.BytesIO()
+    value.save(content, "PNG")
+    return content.getvalue()
+
+
+def read_mesh(path: Path) -> bytes:
+    """A mesh file as the safetensors blob that runs take. Raises InvalidRequest or InvalidMesh."""
+    # Imports numba and trimesh: whatever else is wrong is said sooner.
+    from .mesh.files import io as meshes
+
+    return meshes.to_safetensors(meshes.load(path))
+
+
+def read_file(path: Path, field: str | None) -> bytes:
+    """Read a file that is named by `field`. Raises InvalidRequest."""
+    try:
+        if path.is_dir():
+            raise InvalidRequest(f"{str(path)!r} is a folder.", hint="Give a file.", field=field)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidRequest(
+            f"Cannot read {str(path)!r}: {reason}.", hint="Check the path.", field=field
+        ) from None
+    if len(content) > MOST_BYTES:
+        raise InvalidRequest(f"{str(path)!r} has more than {MOST_BYTES / 1e9:.0f} GB.", field=field)
+    return content
