@@ -229,8 +229,8 @@ class TextureConfig(Sampling):
     order: Annotated[
         Literal["front", "paper"],
         Field(
-            description="of the trajectories. front: from the front outwards; paper: as listed, "
-            "which begins the paper's ten and rings at the back"
+            description="order in which views condition each other. front: the front view first; "
+            "paper: as listed, which starts the paper's ten and rings at the back"
         ),
     ] = "front"
     fov: Annotated[Angle, Field(description="degrees across the shorter side of a view")] = 60.0
@@ -352,7 +352,7 @@ class EditConfig(Sampling):
     ] = None
     mask_threshold: Annotated[
         float,
-        Field(ge=0, le=1, description="attention from which on a spot is foreground"),
+        Field(ge=0, le=1, description="attention above which a pixel is foreground"),
     ] = 0.3
     strategy: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         Literal[StrategyName, "ddib", "sdedit", "masactrl", "pti"],

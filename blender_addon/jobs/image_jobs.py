@@ -84,7 +84,7 @@ def change(line: str) -> tuple[int, str]:
     """Read a line such as "512 a harbor"."""
     start, _, prompt = line.strip().partition(" ")
     if not start.isdecimal():
-        raise Incomplete(f"{line!r} does not begin with the pixel from which on it holds.")
+        raise Incomplete(f"{line!r} must start with a pixel position, as in '512 a harbor'.")
     need(prompt, f"Describe what is shown from pixel {start} on first.")
     return int(start), prompt.strip()
 

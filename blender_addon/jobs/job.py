@@ -92,7 +92,7 @@ class Job:
         except Exception as error:  # whoever advances the job must hear that it ended
             log.exception("the job cannot go on")
             self.error = (
-                f"The add-on made a mistake ({type(error).__name__}): "
+                f"Internal error of the add-on ({type(error).__name__}): "
                 "Blender's console has the details."
             )
             return False

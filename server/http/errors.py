@@ -82,4 +82,4 @@ def add_errors(app: FastAPI) -> None:
 
 
 def _unexpected() -> SyncSDEError:
-    return SyncSDEError("The engine made a mistake.", hint="Its log has the details.")
+    return SyncSDEError("Internal engine error.", hint="Its log has the details.")

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "--stay",
         action="store_true",
         default=False,
-        help="stay when stdin is closed and no client is left, that is: without a parent",
+        help="keep running after the parent process and all clients are gone",
     )
     add(
         "--device",

@@ -62,7 +62,7 @@ class Attempt:
                 return self._send("failed", error=disk_full().as_dict())
             log.exception("job %s failed", self._job)
             unexpected = SyncSDEError(
-                f"The engine made a mistake: {type(error).__name__}: {error}.",
+                f"Internal engine error: {type(error).__name__}: {error}.",
                 hint="The engine's log has the details.",
             )
             self._send("failed", error=unexpected.as_dict())

@@ -117,7 +117,7 @@ class Supervisor:
         except (sqlite3.Error, OSError):  # a full disk, mostly; the job itself is well
             raise
         except Exception as error:
-            self._lose_worker(f"The supervisor made a mistake: {type(error).__name__}: {error}.")
+            self._lose_worker(f"Internal error of the supervisor: {type(error).__name__}: {error}.")
             raise
 
     def _keep_worker(self) -> None:

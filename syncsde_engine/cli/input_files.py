@@ -22,7 +22,7 @@ FILES = {
     "mask": "picture, white where something changes; default: found by the network",
     "extend": "picture, or folder of a finished run, that the image continues",
     "keep": "picture, the mesh's texture: it stays, except where it is transparent",
-    "keep_mask": "picture as large: what is white stays, the rest is painted anew",
+    "keep_mask": "mask of the same size: white is kept, the rest is painted anew",
     "like": "picture of a material: it is painted as this is, whatever the prompt says",
     "states": "states.safetensors, or folder, of a finished motion that is extended or re-rolled",
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",

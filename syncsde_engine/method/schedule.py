@@ -37,8 +37,8 @@ class Step:
     index: int  # 0 is the noisiest
     total: int
     timestep: int  # what the network is told
-    time: float  # timestep as a fraction of the training length, in [0, 1)
-    decay: float  # timestep as a fraction of the first step's, from 1 towards 0
+    time: float  # timestep / training length, in [0, 1): the same for any number of steps
+    decay: float  # timestep / that of the first step: 1 there, falling towards 0
     alpha: float
     alpha_prev: float
     sigma: float = 0.0  # standard deviation of the fresh noise; 0 is deterministic (DDIM)
@@ -51,9 +51,11 @@ class Step:
 
     @property
     def gamma(self) -> float:
-        """Coefficient of the score in one step, times 1 / (1 - alpha). Positive. Eq. 3.
+        """How far one step follows the score, positive. Eq. 3 is
 
-        With fresh noise this is the coefficient of the ancestral step.
+            y_prev = sqrt(alpha_prev / alpha) y + gamma (1 - alpha) score(y)
+
+        With fresh noise (sigma > 0) it is that of the ancestral step, without the noise itself.
         """
         return math.sqrt(self.alpha_prev / self.alpha) - self.rho
 

@@ -127,7 +127,9 @@ class Averaged:
         if is_free(step, self.share):
             return step.ddim(y, eps, fresh)
         if self.sharpening:
-            coupling = coupling.sharpen(self.sharpening * step.index / step.total or 1.0)
+            # Paper: SyncMVD's exponent grows from 0 to its last value, but is 1 in the first step.
+            grown = self.sharpening * step.index / step.total
+            coupling = coupling.sharpen(grown if step.index else 1.0)
         if self.quantity == "noise":
             # All look at the one canvas again. Where views are exact it is what they saw before.
             return step.ddim(coupling.replace(y), coupling.replace(eps), fresh)

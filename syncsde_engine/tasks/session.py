@@ -184,6 +184,9 @@ class Session:
             config.synchronized_share,
             reference,
         )
+        # Where noise is shared, a pixel's noise is that of the first trajectory that sees its spot:
+        # fresh noise always is; the start is, too, unless it was given for a strategy that takes
+        # trajectories as they are.
         shared = first(overlap).to(self.device) if shared_noise or chosen.shares_noise else None
         shape = (overlap.count, self.space.channels, *size)
         noise = Noise(config.seed, shape, self.device, shared)

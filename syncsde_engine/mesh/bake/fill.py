@@ -221,7 +221,7 @@ def points(texels: Texels, some: Index) -> Colors:
 
 
 def rim(donors: Index, texels: Texels) -> Index:
-    """Those donors that have a texel beside them that is none.
+    """The donors on the edge of the painted region.
 
     The nearest point of a painted region lies there: it is 0.06 % farther than among all of them.
     """

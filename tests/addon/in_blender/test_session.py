@@ -70,7 +70,7 @@ def a_defect():
     raise KeyError("stage")
 
 
-SENTENCE = "The add-on made a mistake (KeyError): Blender's console has the details."
+SENTENCE = "Internal error of the add-on (KeyError): Blender's console has the details."
 
 
 @pytest.mark.parametrize("how", ["wait", "tick"])
