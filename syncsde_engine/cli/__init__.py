@@ -148,7 +148,9 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
     if "coverage" in report:
         sentence += f", seen {report['coverage']['seen']:.1%}"
     if "materials" in report:
-        sentence += f", like {', '.join(dict.fromkeys(report['materials'].values()))}"
+        given = {name: path.name for name, path in paths.items()}
+        shown = dict.fromkeys(given.get(name, name) for name in report["materials"].values())
+        sentence += f", like {', '.join(shown)}"
     console.say(sentence)
     return 0
 

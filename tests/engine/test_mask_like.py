@@ -114,7 +114,7 @@ def test_the_command_line_takes_pictures(tmp_path, monkeypatch, capsys):
     words = "mask --background b --foreground f --prompt c --mask box.png --output out --steps 2"
     given = ["--like", "green.png", "--like-for", "1", "red.png", "--size", "128"]
     assert main([*words.split(), *given]) == 0
-    assert "like like, like_1" in capsys.readouterr().out
+    assert "like green.png, red.png" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["materials"] == {"background": "like", "mask 1": "like_1"}
 
