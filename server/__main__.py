@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from syncsde_client import protocol
-from syncsde_engine import __version__
+from syncsde_engine import __version__, plugins
 from syncsde_engine.errors import SyncSDEError
 
 from .errors import DiskFull, UnusableState, is_disk_full
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = WORKER_COMMA
 
 
 def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
+    plugins.load()
     os.umask(0o077)  # prompts and pictures are nobody else's business
     folder: Path = (arguments.state_dir or protocol.state_dir()).absolute()
     check_folders(arguments.models_dir)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import inputs, output, tasks
+from . import inputs, output, plugins, tasks
 from .config import CONFIGS, TaskConfig
 from .errors import InvalidRequest
 from .request import build
@@ -66,7 +66,7 @@ def run(
     """Run a task to its end: run("wide", prompt="mountains at sunset", width=1024).
 
     Args:
-        task: "texture", "mask", "edit", "wide", "ambiguous" or "motion".
+        task: "texture", "mask", "edit", "wide", "ambiguous", "motion", or one from elsewhere.
         config: the task's Config, in place of parameters.
         on_progress: is called after every step. An exception that it raises ends the run and
             goes through; nothing else has to be cleaned up.
@@ -78,6 +78,7 @@ def run(
         InvalidRequest, InvalidMesh: a parameter or an input is wrong; `field` names it.
         MissingWeights, DeviceUnavailable, OutOfMemory: what the machine lacks.
     """
+    plugins.load()
     if task not in CONFIGS:
         build(task, {})  # raises
     names = {*CONFIGS[task].inputs, *CONFIGS[task].optional_inputs}

@@ -525,8 +525,8 @@ class MotionConfig(Sampling):
             )
 
 
-TaskConfig = TextureConfig | MaskConfig | EditConfig | WideConfig | AmbiguousConfig | MotionConfig
-CONFIGS: dict[str, type[TaskConfig]] = {
+TaskConfig = Sampling  # of whichever task
+CONFIGS: dict[str, type[TaskConfig]] = {  # `plugins` adds tasks from elsewhere
     "texture": TextureConfig,
     "mask": MaskConfig,
     "edit": EditConfig,

@@ -31,6 +31,7 @@ SERVER_TAKES = {
     "syncsde_engine.config",
     "syncsde_engine.errors",
     "syncsde_engine.explain",
+    "syncsde_engine.plugins",
     "syncsde_engine.request",
 }
 WORKER_TAKES = SERVER_TAKES | {"syncsde_engine.tasks"}

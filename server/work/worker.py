@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
-import importlib
 import logging
 import signal
 import sys
 from pathlib import Path
 
-from syncsde_engine import tasks
+from syncsde_engine import plugins, tasks
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import SyncSDEError
 from syncsde_engine.request import build
@@ -33,7 +32,7 @@ def _import_tasks() -> None:
     """Import torch and all that the tasks need now, while the client still exports its mesh."""
     for task in CONFIGS:
         try:
-            importlib.import_module(f"{tasks.__name__}.{task}")
+            tasks.module_of(task)
         except Exception:  # a job of this task will fail with the reason; others need not
             log.exception("task %s cannot be loaded", task)
 
@@ -77,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", type=int, default=0, help="bytes; 0 is no limit")
     arguments = parser.parse_args(argv)
+    plugins.load()
     pipes = Pipes()
     pipes.start()
     _die_with_parent()

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__, inputs, output, tasks
+from .. import __version__, inputs, output, plugins, tasks
 from ..config import CONFIGS, TaskConfig, TextureConfig
 from ..errors import SyncSDEError
 from ..request import build
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        plugins.load()
         for command in importlib.metadata.entry_points(group=COMMANDS):
             if arguments[:1] == [command.name]:
                 return command.load()(arguments[1:])
@@ -148,9 +149,9 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
     if "coverage" in report:
         sentence += f", seen {report['coverage']['seen']:.1%}"
     if "materials" in report:
-        given = {name: path.name for name, path in paths.items()}
-        shown = dict.fromkeys(given.get(name, name) for name in report["materials"].values())
-        sentence += f", like {', '.join(shown)}"
+        files = {name: path.name for name, path in paths.items()}
+        names = [files[name] if name in files else name for name in report["materials"].values()]
+        sentence += f", like {', '.join(dict.fromkeys(names))}"
     console.say(sentence)
     return 0
 

@@ -180,5 +180,6 @@ def label(result: Result) -> str:
 
 
 def about(task: str, config: TaskConfig) -> str:
-    prompt = config.prompt if isinstance(config.prompt, str) else " / ".join(config.prompt)
-    return f"{task}: {prompt}, {config.model}, {config.steps} steps"
+    given = getattr(config, "prompt", ())  # a task from elsewhere may have none
+    prompts = [given] if isinstance(given, str) else given
+    return f"{task}: {' / '.join(prompts)}, {config.model}, {config.steps} steps"

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import TaskConfig
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..method.sampler import State
 
+MODULES: dict[str, str] = {}  # of tasks from elsewhere, by name; ours are in this folder
 Artifacts = dict[str, bytes]  # file name -> content, e.g. "image.png", "views/00.png"
 
 
@@ -62,9 +64,14 @@ def run(
     are pictures as PNG, JPEG, WebP or TIFF. Returns the task's files.
     """
     check_inputs(task, config, inputs)
-    module = importlib.import_module(f"{__name__}.{task}")
+    module = module_of(task)
     with memory_named():
         return (yield from _resumed(module.run(config, inputs), resume))
+
+
+def module_of(task: str) -> ModuleType:
+    """The module with the task's `run`. Imports torch."""
+    return importlib.import_module(MODULES.get(task, f"{__name__}.{task}"))
 
 
 def _resumed(
