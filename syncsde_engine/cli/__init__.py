@@ -150,8 +150,8 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
         sentence += f", seen {report['coverage']['seen']:.1%}"
     if "materials" in report:
         files = {name: path.name for name, path in paths.items()}
-        names = [files[name] if name in files else name for name in report["materials"].values()]
-        sentence += f", like {', '.join(dict.fromkeys(names))}"
+        shown = dict.fromkeys(str(files.get(name, name)) for name in report["materials"].values())
+        sentence += f", like {', '.join(shown)}"
     console.say(sentence)
     return 0
 
