@@ -76,9 +76,10 @@ def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
             f"The jobs in {folder} cannot be read: {error}.", hint="Use another --state-dir."
         ) from error
     except OSError as error:
-        ours = isinstance(error, PermissionError) and error.strerror is None  # make_private's
         raise UnusableState(
-            str(error) if ours else f"{folder} cannot be used: {error.strerror or error}.",
+            str(error)
+            if protocol.is_not_private(error)
+            else f"{folder} cannot be used: {error.strerror or error}.",
             hint="Use another --state-dir.",
         ) from None
 

@@ -176,11 +176,14 @@ def _state(folder: Path) -> Iterator[Finding]:
 
 
 def _engine(folder: Path) -> Iterator[Finding]:
-    connection = Connection.read(folder)
+    try:
+        connection, engine = Connection.read(folder), find_engine(folder, "doctor")
+    except (PermissionError, EngineError) as error:
+        yield Finding("engine", "wrong", str(error))
+        return
     if connection is None:
         yield Finding("engine", "note", "not running", "syncsde serve --stay, or Blender starts it")
         return
-    engine = find_engine(folder, "doctor")
     if engine is None:
         yield Finding("engine", "note", "has died; the next one goes on with its jobs")
         return

@@ -34,6 +34,7 @@ EXIT_CODES = {
     "device_unavailable": 3,
     "not_running": 3,
     "unreachable": 3,
+    "untrusted": 3,
     "disk_full": 3,
     "out_of_memory": 4,
     "cancelled": CANCELLED,

@@ -38,7 +38,7 @@ def create_app(engine: Engine) -> FastAPI:
 def _add_status(app: FastAPI, engine: Engine) -> None:
     @app.get("/healthz", responses=errors())
     def healthz() -> Content:
-        """Alive, and how many seconds ago each part gave a sign of life. Needs no token."""
+        """How many seconds ago each part gave a sign of life. Without the token: only alive."""
         state = engine.supervisor.state()
         return {
             "instance": engine.instance,

@@ -21,7 +21,7 @@ from syncsde_server.launch.address import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
 
-def test_health_needs_no_token(engine):
+def test_health(engine):
     health = engine.client.healthz()
     assert health["instance"] == engine.client.connection.instance
     assert health["protocol"] == protocol.PROTOCOL
