@@ -8,10 +8,11 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -150,10 +151,19 @@ def _run(
             metrics,
         )
         server = Server(engine, token, connection.port, door, on_ready=on_ready, on_leave=on_leave)
+        _leave_on_signals(server.leave)
         if not arguments.stay:
             leave_with_parent(leases, server.leave)
         server.run([listener])
     return 0
+
+
+def _leave_on_signals(leave: Callable[[], None]) -> None:
+    """Leave in good order when told to end, or when the terminal is closed, but not under nohup."""
+    for name in ("SIGTERM", "SIGHUP"):  # uvicorn has its own while it runs, and sends it again
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: leave())
 
 
 def _say_ready(connection: protocol.Connection) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The jobs and their numbered events in SQLite: whatever is killed, an accepted job is still here.
 
-queued -> running -> done | failed | cancelled;  running -> queued after a crash, or paused while
-the disk is full;  paused -> queued.
+queued -> running -> done | failed | cancelled;  running -> queued after a crash that need not be
+the job's own fault, or paused while the disk is full;  paused -> queued.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from .schema import open_database
 
 Json = Mapping[str, Any]
 
-MAX_ATTEMPTS = 3
 MAX_QUEUED = 1000
 MAX_ENDED = 1000  # older ones are forgotten, with their results
 MAX_AGE = 90 * 86400.0  # seconds after which an ended job is forgotten
@@ -223,12 +222,16 @@ class Jobs:
             self._end(job_id, state, result=result, error=error)
 
     def interrupted(self, job_id: str, error: Json, *, pause: bool = False) -> None:
-        """The attempt came to nothing: try again, or give up with `error` after the last attempt.
+        """The attempt came to nothing, because of `error`: the job waits for another.
 
-        With `pause` the job waits for `resume_paused` instead of its turn.
+        With `pause` for no fault of the job: it waits for `resume_paused` instead of its turn, and
+        the attempt does not count.
         """
         with self._transaction():
-            self._interrupt(self._row(job_id), error, pause)
+            if pause:
+                self._db.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (job_id,))
+            row = self._row(job_id)
+            self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
 
     def released(self, job_id: str) -> None:
         """The engine leaves in an orderly way: the job waits again, the attempt does not count."""
@@ -246,7 +249,7 @@ class Jobs:
         """Once at start: jobs that ran when the last engine was killed are interrupted."""
         with self._transaction():
             for row in self._in_state(JobState.RUNNING):
-                self._interrupt(row, error, pause=False)
+                self._wait(row, JobState.QUEUED, error)
 
     def unfinished(self) -> set[str]:
         """The ids of all jobs that have not ended."""
@@ -357,13 +360,6 @@ class Jobs:
             self._db.execute("UPDATE jobs SET cancel_asked = 1 WHERE id = ?", (row["id"],))
             if row["state"] != JobState.RUNNING:
                 self._end(row["id"], JobState.CANCELLED)
-
-    def _interrupt(self, row: sqlite3.Row, error: Json, pause: bool) -> None:
-        if pause:  # for what is no fault of the job; the attempt does not count
-            self._db.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (row["id"],))
-        elif row["attempts"] >= MAX_ATTEMPTS and not row["cancel_asked"]:
-            return self._end(row["id"], JobState.FAILED, error=error)
-        self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
 
     def _wait(self, row: sqlite3.Row, state: JobState, error: Json | None = None) -> None:
         """Let a job wait that was begun: in the queue it comes before all of its priority."""

@@ -108,8 +108,8 @@ class Attempt:
                     self._trajectories = len(progress.start)
                 # Stages before the resumed one are run again: they must not replace its state.
                 reached = reached or (resume is not None and progress.stage == resume.stage)
-                if reached:
-                    self._checkpoint.keep(progress)
+                if reached and self._checkpoint.keep(progress):
+                    self._send("kept")
                 preview = previews.png(progress)
                 self._send(
                     "progress",

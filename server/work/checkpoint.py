@@ -53,7 +53,10 @@ class Checkpoint:
         return kept
 
     def keep(self, progress: Progress) -> bool:
-        """Write the state after a step, if the last time was long enough ago. Raises OSError."""
+        """Write the state after a step, if the last time was long enough ago; say if it was so.
+
+        Raises OSError.
+        """
         if progress.state is None or time.monotonic() < self._due:
             return False
         kept = saved(progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import faulthandler
 import importlib
 import logging
 import signal
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", type=int, default=0, help="bytes; 0 is no limit")
     arguments = parser.parse_args(argv)
+    faulthandler.enable()  # last words of what crashes
     pipes = Pipes()
     pipes.start()
     _die_with_parent()

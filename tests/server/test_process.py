@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ import pytest
 
 from blender_addon import protocol
 from blender_addon.client import CLIENT, find_engine, last_words
+from blender_addon.protocol import JobState
 from syncsde_server.launch.address import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
@@ -151,16 +153,24 @@ def test_parent_killed(tmp_path):
     wait_until(lambda: is_gone(client.connection.pid) and is_gone(worker))
 
 
-def test_stay(starting):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_stay(starting, number):
+    """Until a signal; then all is closed in good order, down to the database's log."""
     engine = starting("--stay")
+    assert engine.finish(engine.count()).state == JobState.DONE
+    going_on = engine.count(steps=1000, sleep=0.05)
+    engine.step(going_on, 1)
     engine.process.stdin.close()
     time.sleep(0.5)
     assert engine.client.healthz()
     worker = engine.worker
-    engine.process.terminate()
-    engine.process.wait(20)
+    engine.process.send_signal(number)
+    assert engine.process.wait(20) == 0
     wait_until(lambda: is_gone(worker))
-    assert not (engine.folder / protocol.CONNECTION_FILE).exists()
+    left = {path.name for path in engine.folder.iterdir()}
+    assert not left & {protocol.CONNECTION_FILE, "jobs.sqlite-wal", "jobs.sqlite-shm"}
+    engine = starting()
+    assert engine.client.job(going_on.id).attempts <= 1  # the one before does not count
 
 
 @pytest.mark.parametrize("damage", ["newer", "garbage"])
