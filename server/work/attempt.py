@@ -128,7 +128,7 @@ class Attempt:
             return self._store.read(sha256)
         except FileNotFoundError:
             raise MissingBlob(
-                f"The blob {sha256} is not here any more.",
+                f"The blob {sha256} is not here any more, or was damaged on the disk.",
                 hint="Upload it and submit the job again.",
                 field=f"inputs.{name}",
             ) from None
