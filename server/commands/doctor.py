@@ -192,6 +192,8 @@ def _engine(folder: Path) -> Iterator[Finding]:
     except EngineError as error:
         yield Finding("engine", "wrong", str(error))
         return
+    if status.get("trouble"):
+        yield Finding("jobs", "note", status["trouble"], "Submit again what is missing.")
     told = f"{status['version']}, worker {status['worker']}, jobs {status['jobs']}"
     fine = status["supervisor_age"] < 30 and status["worker"] != "down"
     yield Finding("engine", "ok" if fine else "wrong", told, "See log.jsonl in the state folder.")

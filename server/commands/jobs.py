@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -87,7 +88,9 @@ def jobs(argv: Sequence[str]) -> int:
     _add_engine(command)
     options = command.parse_args(argv)
     with _engine(options) as engine:
-        found = engine.jobs(mine=options.mine)
+        found, trouble = engine.jobs(mine=options.mine), engine.status().get("trouble")
+    if trouble:
+        print(f"syncsde: {trouble}", file=sys.stderr)
     for job in found:
         if options.json:
             print(json.dumps(asdict(job)))

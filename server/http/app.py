@@ -57,6 +57,7 @@ def _add_status(app: FastAPI, engine: Engine) -> None:
             "device": engine.device,
             **engine.supervisor.state(),
             "jobs": engine.jobs.counts(),
+            "trouble": engine.jobs.trouble,
             "models": sorted(engine.models.folders()),
             "clients": engine.leases.count(),
             "stored_bytes": engine.store.used_bytes(),

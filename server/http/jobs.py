@@ -143,7 +143,7 @@ def _add_changing(app: FastAPI, engine: Engine) -> None:
     )
     async def move(job_id: JobId, request: Request) -> Content:
         """Give a queued job another place or another priority."""
-        wanted = read(Move, await request.body())
+        wanted = await run_in_threadpool(read, Move, await request.body())
         moved = await run_in_threadpool(
             engine.jobs.move, job_id, wanted.to, wanted.before, wanted.priority
         )

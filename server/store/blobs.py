@@ -112,7 +112,8 @@ class BlobStore:
         for path, stat in sorted(self._blobs(), key=lambda blob: blob[1].st_mtime):
             if enough is not None and freed >= enough:
                 break
-            if path.name not in used and now - stat.st_mtime >= unused_for:
+            # A time to come is of a clock that was set back since.
+            if path.name not in used and abs(now - stat.st_mtime) >= unused_for:
                 path.unlink(missing_ok=True)
                 freed += stat.st_size
         return freed

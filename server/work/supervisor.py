@@ -101,6 +101,8 @@ class Supervisor:
                 self._worker.heard = now
             self._beat = now
             try:
+                if self._jobs.damaged:
+                    self._restore_jobs()
                 self._turn()
             except Exception:  # nothing may end this thread: jobs would be accepted and never run
                 log.exception("the supervisor cannot go on and tries again")
@@ -127,6 +129,15 @@ class Supervisor:
         except Exception as error:
             self._lose_worker(f"The supervisor made a mistake: {type(error).__name__}: {error}.")
             raise
+
+    def _restore_jobs(self) -> None:
+        """The database broke: what ran is found again as a job that waits."""
+        worker, self._worker = self._worker, None
+        self._free()
+        if worker is not None:
+            worker.stop(0)
+            self._room.clean_after(worker.pid)
+        self._jobs.restore()
 
     def _keep_worker(self) -> None:
         if self._worker is not None or time.monotonic() < self._start_at:
@@ -294,7 +305,9 @@ class Supervisor:
         while True:
             try:
                 return write()
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
+                if self._jobs.damaged:
+                    raise
                 if is_disk_full(error) and not needed:
                     return
                 if is_disk_full(error) and self._room.release_reserve():
