@@ -27,12 +27,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from . import protocol
 from .protocol import Connection, Event, Job, JobRequest
+
+if TYPE_CHECKING:  # commands that send no arrays need not wait for it
+    import numpy as np
 
 LOG_FILE = "engine.log"
 MAX_LOG_BYTES = 4 << 20
@@ -173,6 +174,10 @@ class Client:
         wanted = {"to": to, "before": before, "priority": priority}
         body = json.dumps({name: value for name, value in wanted.items() if value is not None})
         return self._job(self._json("POST", f"{_path(job_id)}/move", body.encode()))
+
+    def forget(self, job_id: str) -> None:
+        """Let the engine forget a job that has ended, and delete its files."""
+        self._json("POST", f"{_path(job_id)}/forget")
 
     def lease(self) -> float:
         """Tell the engine that this client is still there; return for how many seconds."""

@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from blender_addon import protocol
@@ -135,7 +135,9 @@ def _run(
             _say_ready(connection)
 
         def on_leave() -> None:
-            (folder / protocol.CONNECTION_FILE).unlink(missing_ok=True)
+            with suppress(PermissionError):  # of what is not ours, nor is the file
+                if protocol.Connection.read(folder) == connection:
+                    (folder / protocol.CONNECTION_FILE).unlink(missing_ok=True)
             supervisor.stop()
 
         engine = Engine(

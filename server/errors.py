@@ -126,5 +126,6 @@ def disk_full() -> DiskFull:
 def store_full(quota: int) -> DiskFull:
     return DiskFull(
         f"The engine's files would take more than {quota} bytes, and all of them are needed.",
-        hint="Wait for the jobs, or start the engine with a larger --quota.",
+        hint="Delete results with syncsde results --delete ID, or start the engine with a larger "
+        "--quota; results older than an hour go by themselves.",
     )

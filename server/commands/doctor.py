@@ -21,6 +21,7 @@ from blender_addon.client import EngineError, find_engine
 from blender_addon.protocol import Connection
 from syncsde_engine import __version__
 from syncsde_engine.cli.flags import Parser
+from syncsde_engine.errors import InvalidRequest
 
 from ..launch.logs import LOG_FILE, OLD_FILES, redact
 from ..models import Models
@@ -73,7 +74,14 @@ def main(argv: Sequence[str]) -> int:
             remedy = f"\n{'':8}{each.remedy}" if each.remedy and each.state != "ok" else ""
             print(f"{each.state:6}  {each.name}: {each.found}{remedy}")
     if options.zip is not None:
-        write_zip(options.zip, folder, findings)
+        try:
+            write_zip(options.zip, folder, findings)
+        except OSError as error:
+            raise InvalidRequest(
+                f"Cannot write {str(options.zip)!r:.200}: {error.strerror}.",
+                hint="Name a file in a folder that is there.",
+                field="zip",
+            ) from None
         print(f"{options.zip}: please look through it before you send it.", file=sys.stderr)
     return 3 if any(each.state == "wrong" for each in findings) else 0
 

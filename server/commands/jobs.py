@@ -126,6 +126,32 @@ def cancel(argv: Sequence[str]) -> int:
     return 0
 
 
+def results(argv: Sequence[str]) -> int:
+    """List the results that the engine keeps, or delete some."""
+    command = Parser(prog="syncsde results", description="What a running engine keeps.")
+    command.add_argument(
+        "--delete",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="forget these jobs and delete their files; enough of the beginning of an id will do",
+    )
+    _add_engine(command)
+    options = command.parse_args(argv)
+    console = Console(options.json)
+    with _engine(options) as engine:
+        for each in [_find(engine, beginning) for beginning in options.delete]:
+            engine.forget(each)
+            console.event("deleted", job=each)
+            console.say(f"{each} deleted")
+        found = [] if options.delete else [job for job in engine.jobs() if job.result]
+    for job in found:
+        size = sum(file["size"] for file in (job.result or {}).values())
+        console.event("result", job=job.id, bytes=size)
+        console.say(f"{size / 1e6:8.1f} MB  {_line(job)}")
+    return 0
+
+
 def result(argv: Sequence[str]) -> int:
     """Wait for a job and write its files."""
     command = Parser(prog="syncsde result", description="Fetch the files of a job.")

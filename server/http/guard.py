@@ -69,6 +69,7 @@ class Guard:
             return await refuse(error, scope, send_marked)
         if not is_known:
             return await self._greet(scope["headers"], send_marked)
+        scope["state"]["known"]()
         # Whole files only: a part would be answered in other shapes than all else.
         kept = [each for each in scope["headers"] if each[0] not in (b"range", b"if-range")]
         await self._app({**scope, "headers": kept}, receive, send_marked)

@@ -74,9 +74,12 @@ class BlobStore:
             raise FileNotFoundError(f"The file {sha256} is damaged.")
         return content
 
+    def remove(self, sha256: str) -> None:
+        (self.folder / sha256).unlink(missing_ok=True)
+
     def _remove_damaged(self, sha256: str) -> None:
         log.warning("the file %s was damaged on the disk and is removed", sha256)
-        (self.folder / sha256).unlink(missing_ok=True)
+        self.remove(sha256)
 
     def put(self, content: bytes) -> str:
         """Store `content` and return its SHA-256."""

@@ -347,6 +347,13 @@ class Jobs:
                 (keep,),
             ).rowcount
 
+    def forget_job(self, job_id: str) -> None:
+        """Forget an ended job and its result. Raises NotFound, Conflict if it has not ended."""
+        with self._transaction():
+            if not self._job(self._row(job_id)).state.ended:
+                raise Conflict(f"Job {job_id} has not ended.", hint="Cancel it first.", field="id")
+            self._db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+
     def forget_oldest(self) -> bool:
         """Forget the ended job with a result that ended first, if there is one, to make room."""
         with self._transaction():

@@ -240,6 +240,7 @@ class Supervisor:
         if kind == "done":
             result = content["result"]
             self._write(lambda: self._commit(job_id, result))
+            self._room.keep_quota()
         elif kind == "cancelled":
             self._write(lambda: self._jobs.end(job_id, JobState.CANCELLED))
         elif error["code"] == "disk_full":
