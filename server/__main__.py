@@ -8,11 +8,12 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from syncsde_client import protocol
@@ -77,9 +78,10 @@ def _serve(arguments: argparse.Namespace, worker: Sequence[str]) -> int:
             f"The jobs in {folder} cannot be read: {error}.", hint="Use another --state-dir."
         ) from error
     except OSError as error:
-        ours = isinstance(error, PermissionError) and error.strerror is None  # make_private's
         raise UnusableState(
-            str(error) if ours else f"{folder} cannot be used: {error.strerror or error}.",
+            str(error)
+            if protocol.is_not_private(error)
+            else f"{folder} cannot be used: {error.strerror or error}.",
             hint="Use another --state-dir.",
         ) from None
 
@@ -134,7 +136,9 @@ def _run(
             _say_ready(connection)
 
         def on_leave() -> None:
-            (folder / protocol.CONNECTION_FILE).unlink(missing_ok=True)
+            with suppress(PermissionError):  # of what is not ours, nor is the file
+                if protocol.Connection.read(folder) == connection:
+                    (folder / protocol.CONNECTION_FILE).unlink(missing_ok=True)
             supervisor.stop()
 
         engine = Engine(
@@ -150,10 +154,19 @@ def _run(
             metrics,
         )
         server = Server(engine, token, connection.port, door, on_ready=on_ready, on_leave=on_leave)
+        _leave_on_signals(server.leave)
         if not arguments.stay:
             leave_with_parent(leases, server.leave)
         server.run([listener])
     return 0
+
+
+def _leave_on_signals(leave: Callable[[], None]) -> None:
+    """Leave in good order when told to end, or when the terminal is closed, but not under nohup."""
+    for name in ("SIGTERM", "SIGHUP"):  # uvicorn has its own while it runs, and sends it again
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: leave())
 
 
 def _say_ready(connection: protocol.Connection) -> None:

@@ -90,19 +90,42 @@ def status_of(error: SyncSDEError) -> int:
     return error.status if isinstance(error, Refused) else _STATUS.get(error.code, 500)
 
 
+# What SQLite says when a quota or the limit of a file's size is reached: "full" is a disk alone.
+_NO_ROOM = (
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Say whether the disk or the user's share of it is full, as SQLite or the system puts it."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_FULL or code in _NO_ROOM
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def is_damaged(error: BaseException) -> bool:
+    """Say whether a database is broken for good."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, sqlite3.Error) and code in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
+
+
 def disk_full() -> DiskFull:
-    return DiskFull("The disk is full.", hint="Free some space; what was accepted goes on then.")
+    return DiskFull(
+        "The disk, or what this user may have of it, is full.",
+        hint="Free some space; what was accepted goes on then.",
+    )
 
 
 def store_full(quota: int) -> DiskFull:
     return DiskFull(
         f"The engine's files would take more than {quota} bytes, and all of them are needed.",
-        hint="Wait for the jobs, or start the engine with a larger --quota.",
+        hint="Delete results with syncsde results --delete ID, or start the engine with a larger "
+        "--quota; results older than an hour go by themselves.",
     )

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from .errors import InvalidRequest
 from .library.map_names import KINDS
 
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(defer_build=True, strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
 MOST_VIEWS = 64  # of a mesh
 MOST_PARTS = 64  # objects and materials with prompts of their own

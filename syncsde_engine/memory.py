@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from .errors import OutOfMemory
 
-PHRASES = ("out of memory", "can't allocate memory")  # of torch and the drivers, in any case
+# Of torch, the drivers and oneDNN, in any case.
+PHRASES = ("out of memory", "can't allocate memory", "could not create a primitive")
 
 
 @contextmanager

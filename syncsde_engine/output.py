@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import tempfile
@@ -47,12 +48,15 @@ def staging(
 
     Entering it early shows before any work that `folder` can be written. Raises InvalidRequest.
     """
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    created: list[Path] = []
     hidden = None
     try:
         with unwritable(folder, parameter):
+            created = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            hidden = Path(tempfile.mkdtemp(prefix=".syncsde-", dir=folder))
+            _remove_left_behind(folder)
+            prefix = f".syncsde-{platform.node()}-{os.getpid()}-"
+            hidden = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         yield Stage(folder, hidden, parameter, replaces)
     finally:
         if hidden is not None:
@@ -60,6 +64,24 @@ def staging(
         for path in created:  # leave no empty folders of a run that wrote nothing
             with contextlib.suppress(OSError):
                 path.rmdir()
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove the stages of runs of this machine that were killed, and cannot do it themselves.
+
+    One that was killed while it published has older files of the user in it, and stays.
+    """
+    if os.name != "posix":  # where it is not that simple to know who lives
+        return
+    for stage in folder.glob(f".syncsde-{platform.node()}-*-*"):
+        pid = stage.name.split("-")[-2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            if not (stage / "old").exists():
+                shutil.rmtree(stage, ignore_errors=True)
+        except (OSError, ValueError, OverflowError):
+            continue
 
 
 def publish(stages: Sequence[Stage]) -> None:
@@ -104,7 +126,8 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield

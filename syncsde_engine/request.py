@@ -14,6 +14,8 @@ from .config import CONFIGS, MaskConfig, TaskConfig, TextureConfig, WideConfig
 from .errors import InvalidRequest
 from .explain import explain
 
+MOST_VALUES = 20_000  # of all that is in a request
+MOST_DEPTH = 16
 DRAFT: dict[str, Any] = {"steps": 12, "cameras": 6, "texture_size": 512}
 
 
@@ -41,12 +43,42 @@ def build(task: str, parameters: Mapping[str, Any]) -> TaskConfig:
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make a JSON object; raises ValueError if a name is given twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice[:64]!r} is given twice")
+    found = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name[:64]!r} is given twice")
+        found[name] = value
     return found
+
+
+def check_budget(content: Any) -> None:
+    """Raise ValueError if decoded JSON is deeper or more than any request is, or no Unicode.
+
+    Whatever comes after may then walk through it by recursion, show it, and write it down.
+    """
+    left, layer = MOST_VALUES, [content]
+    for _ in range(MOST_DEPTH):
+        left -= len(layer)
+        if left < 0:
+            raise ValueError(f"it has more than {MOST_VALUES} values")
+        deeper: list[Any] = []
+        for value in layer:
+            if isinstance(value, dict):
+                deeper += [*value, *value.values()]
+            elif isinstance(value, list):
+                deeper += value
+            elif isinstance(value, str) and not value.isascii():
+                _check_unicode(value)
+        layer = deeper
+    if layer:
+        raise ValueError(f"it is nested deeper than {MOST_DEPTH}")
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the text {text[:40]!a} has half of a character") from None
 
 
 def check_inputs(task: str, config: TaskConfig, given: Mapping[str, Any]) -> None:

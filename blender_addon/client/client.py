@@ -15,9 +15,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import hmac
 import http.client
 import json
 import os
+import re
 import secrets
 import ssl
 import subprocess
@@ -32,13 +34,15 @@ from .protocol import Connection, Event, Job, JobRequest
 
 LOG_FILE = "engine.log"
 MAX_LOG_BYTES = 4 << 20
+MAX_GREETING = 1 << 12  # bytes
 CLIENT = secrets.token_hex(8)  # this process, as the owner of its jobs
 
 
 class EngineError(Exception):
     """What went wrong, as the engine said it; `str(error)` is one sentence for the user.
 
-    Codes of this side: `unreachable` (no answer), `bad_answer` (not the protocol we speak).
+    Codes of this side: `unreachable` (no answer, or another program's), `bad_answer` (not the
+    protocol we speak), `untrusted` (the connection file could be another user's).
     """
 
     def __init__(self, code: str, message: str, hint: str = "", field: str | None = None) -> None:
@@ -51,6 +55,8 @@ class EngineError(Exception):
 
 class Client:
     """An engine, by its connection file. Every call raises EngineError and returns soon.
+
+    Each connection begins with a challenge: the token, and all else, is told only to who has it.
 
     `timeout` is in seconds and counts for each single read and write, not for a whole upload.
     `name` (letters, digits, `_.-`) is the owner of the jobs; by default this process.
@@ -95,6 +101,8 @@ class Client:
 
     def get_blob(self, sha256: str) -> bytes:
         """Fetch a blob. Raises EngineError if what arrives is not what the hash names."""
+        if not protocol.is_sha256(sha256):
+            raise EngineError("bad_answer", f"The engine names a file by {sha256!r:.80}.")
         content = self._call("GET", f"/v1/blobs/{sha256}")
         if hashlib.sha256(content).hexdigest() != sha256:
             raise EngineError("bad_answer", f"The engine's file {sha256[:12]} arrived damaged.")
@@ -113,7 +121,7 @@ class Client:
     def job(self, job_id: str, wait: float = 0.0) -> Job:
         """Return a job as it is now, or as soon as it has ended within `wait` seconds (at most
         protocol.MAX_WAIT)."""
-        path, timeout = f"/v1/jobs/{job_id}?wait={wait}", self.timeout + wait
+        path, timeout = f"{_path(job_id)}?wait={wait}", self.timeout + wait
         return self._job(self._json("GET", path, timeout=timeout))
 
     def finish(self, job_id: str) -> Job:
@@ -134,7 +142,7 @@ class Client:
 
         Without any, waits for one up to `wait` seconds (at most protocol.MAX_WAIT).
         """
-        path = f"/v1/jobs/{job_id}/events?after={after}&wait={wait}"
+        path = f"{_path(job_id)}/events?after={after}&wait={wait}"
         answer = self._json("GET", path, timeout=self.timeout + wait)
         try:
             return [protocol.from_json(Event, each) for each in answer["events"]]
@@ -145,7 +153,7 @@ class Client:
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job to stop; it ends as `cancelled` after the step it is in."""
-        return self._job(self._json("POST", f"/v1/jobs/{job_id}/cancel"))
+        return self._job(self._json("POST", f"{_path(job_id)}/cancel"))
 
     def cancel_mine(self) -> list[str]:
         """Cancel all jobs of this client; return their ids."""
@@ -162,7 +170,11 @@ class Client:
         """Move a queued job: to "first" or "last", before another one, or to another priority."""
         wanted = {"to": to, "before": before, "priority": priority}
         body = json.dumps({name: value for name, value in wanted.items() if value is not None})
-        return self._job(self._json("POST", f"/v1/jobs/{job_id}/move", body.encode()))
+        return self._job(self._json("POST", f"{_path(job_id)}/move", body.encode()))
+
+    def forget(self, job_id: str) -> None:
+        """Let the engine forget a job that has ended, and delete its files."""
+        self._json("POST", f"{_path(job_id)}/forget")
 
     def lease(self) -> float:
         """Tell the engine that this client is still there; return for how many seconds."""
@@ -170,9 +182,13 @@ class Client:
 
     def _job(self, content: Any) -> Job:
         try:
-            return protocol.from_json(Job, content)
+            job = protocol.from_json(Job, content)
         except ValueError as error:
             raise EngineError("bad_answer", f"The engine's job makes no sense: {error}.") from None
+        for name in job.result or {}:
+            if not protocol.is_plain_path(name):
+                raise EngineError("bad_answer", f"The engine's result has a file called {name!r}.")
+        return job
 
     def _json(
         self, method: str, path: str, body: bytes | None = None, timeout: float | None = None
@@ -208,6 +224,7 @@ class Client:
             else http.client.HTTPSConnection(*place, timeout=timeout, context=self._tls)
         )
         try:
+            self._prove(link)
             # The engine may refuse before it has read everything; then its answer says why.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 link.request(method, path, body, headers)
@@ -223,6 +240,32 @@ class Client:
             raise _refusal(answer.status, content)
         return content
 
+    def _prove(self, link: http.client.HTTPConnection) -> None:
+        """Let the other side show that it has the token, before it is told anything.
+
+        Raises EngineError: whoever has taken the port of an engine that is gone cannot.
+        """
+        link.connect()
+        link.auto_open = 0  # what follows goes over this connection or not at all
+        challenge = secrets.token_hex(16)
+        link.request("GET", "/healthz", headers={protocol.CHALLENGE_HEADER: challenge})
+        with link.getresponse() as answer:
+            answer.read(MAX_GREETING)
+            shown = answer.getheader(protocol.PROOF_HEADER, "")
+        host = f"[{link.host}]" if ":" in link.host else link.host
+        wanted = protocol.proof(self.connection.token, challenge, f"{host}:{link.port}")
+        if not hmac.compare_digest(shown.encode(), wanted.encode()):
+            raise EngineError(
+                "unreachable",
+                f"The engine is gone: another program answers at {host}:{link.port}.",
+            )
+
+
+def _path(job_id: str) -> str:
+    if re.fullmatch(protocol.JOB_ID_PATTERN, job_id) is None:
+        raise EngineError("not_found", f"There is no job {job_id!r:.80}.")
+    return f"/v1/jobs/{job_id}"
+
 
 def _refusal(status: int, content: bytes) -> EngineError:
     try:
@@ -235,8 +278,14 @@ def _refusal(status: int, content: bytes) -> EngineError:
 
 
 def find_engine(state_dir: Path, name: str = CLIENT) -> Client | None:
-    """Return the engine that runs on `state_dir`, or None while there is none that is ready."""
-    connection = Connection.read(state_dir)
+    """Return the engine that runs on `state_dir`, or None while there is none that is ready.
+
+    Raises EngineError if the folder or its connection file could be another user's.
+    """
+    try:
+        connection = Connection.read(state_dir)
+    except PermissionError as error:
+        raise EngineError("untrusted", str(error)) from None
     if connection is None or connection.protocol != protocol.PROTOCOL or not _alive(connection.pid):
         return None
     client = Client(connection, name=name)

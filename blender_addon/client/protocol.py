@@ -7,10 +7,12 @@ what a task's parameters mean is known by the engine alone.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -19,11 +21,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-PROTOCOL = 1  # raised whenever an older client or engine would misunderstand the other
+PROTOCOL = 2  # raised whenever an older client or engine would misunderstand the other
 
 HOST = "127.0.0.1"
 PROTOCOL_HEADER = "SyncSDE-Protocol"
 CLIENT_HEADER = "SyncSDE-Client"  # who asks: an id that the client has made up for itself
+CHALLENGE_HEADER = "SyncSDE-Challenge"  # of a request to /healthz without the token
+PROOF_HEADER = "SyncSDE-Proof"  # of its answer: `proof` of the challenge
 JSON_TYPE = "application/json"
 BLOB_TYPE = "application/octet-stream"
 EVENT_STREAM_TYPE = "text/event-stream"
@@ -38,6 +42,8 @@ LEASE = 15.0  # seconds that an engine without parent stays after a client's las
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 JOB_ID_PATTERN = r"^[0-9a-f]{32}$"
+CHALLENGE_PATTERN = r"^[0-9a-f]{32}$"
+MAX_NAME = 1000  # characters of the name of a result's file
 
 CONNECTION_FILE = "engine.json"
 STATE_DIR_VARIABLE = "SYNCSDE_STATE_DIR"
@@ -138,11 +144,23 @@ class Connection:
 
     @classmethod
     def read(cls, folder: Path) -> Connection | None:
-        """Return what the last engine published in `folder`; None if there is nothing usable."""
+        """Return what the last engine published in `folder`; None if there is nothing usable.
+
+        Raises PermissionError if another user could have written it: who owns the address that it
+        names would be sent everything.
+        """
+        path = folder / CONNECTION_FILE
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            content = json.loads((folder / CONNECTION_FILE).read_text(encoding="utf-8"))
-            return from_json(cls, content)
-        except (OSError, ValueError):
+            _require_private(folder.stat(), folder)
+            with os.fdopen(os.open(path, flags), encoding="utf-8") as file:
+                _require_private(os.fstat(file.fileno()), path)
+                return from_json(cls, json.load(file))
+        except OSError as error:
+            if is_not_private(error):
+                raise
+            return None
+        except (ValueError, RecursionError):
             return None
 
 
@@ -163,7 +181,24 @@ def from_json(cls: type[T], content: Any) -> T:
 
 
 def is_sha256(text: str) -> bool:
-    return re.match(SHA256_PATTERN, text) is not None
+    return re.fullmatch(SHA256_PATTERN, text) is not None
+
+
+def is_plain_path(name: str) -> bool:
+    """Say whether the name of a result's file stays in the folder that it is written to.
+
+    Folders in it are separated by slashes; no part is hidden, on any system.
+    """
+    return (
+        0 < len(name) <= MAX_NAME
+        and not re.search(r"[\x00-\x1f\x7f\\:]", name)
+        and all(part and not part.startswith(".") for part in name.split("/"))
+    )
+
+
+def proof(token: str, challenge: str, address: str) -> str:
+    """What only who has the token can answer to a challenge, at HOST:PORT, which tells no token."""
+    return hmac.new(token.encode(), f"{challenge} {address}".encode(), "sha256").hexdigest()
 
 
 def state_dir() -> Path:
@@ -185,16 +220,30 @@ def make_private(folder: Path) -> Path:
     Raises PermissionError if others can enter it or it is somebody else's.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if sys.platform != "win32":  # there the user's own folder is private by inheritance
-        found = folder.stat()
-        if found.st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to another user.")
-        if found.st_mode & 0o077:
-            raise PermissionError(
-                f"Other users can enter {folder}: name a folder that does not exist yet, "
-                "or close this one to them with chmod 700."
-            )
+    _require_private(folder.stat(), folder)
     return folder
+
+
+def _require_private(found: os.stat_result, path: Path) -> None:
+    """Raise PermissionError unless a file or folder is this user's own and closed to all others."""
+    if sys.platform == "win32":  # there the user's own folder is private by inheritance
+        return
+    if found.st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to another user.")
+    if found.st_mode & 0o077 and stat.S_ISDIR(found.st_mode):
+        raise PermissionError(
+            f"Other users can enter {path}: name a folder that does not exist yet, "
+            "or close this one to them with chmod 700."
+        )
+    if found.st_mode & 0o077:
+        raise PermissionError(
+            f"Other users can read {path}: end the engine, delete the file and start it again."
+        )
+
+
+def is_not_private(error: OSError) -> bool:
+    """Tell what `make_private` and `Connection.read` refuse from what the system does."""
+    return isinstance(error, PermissionError) and error.strerror is None
 
 
 def replace(source: Path, target: Path) -> None:

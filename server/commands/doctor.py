@@ -21,6 +21,7 @@ from syncsde_client.client import EngineError, find_engine
 from syncsde_client.protocol import Connection
 from syncsde_engine import __version__
 from syncsde_engine.cli.flags import Parser
+from syncsde_engine.errors import InvalidRequest
 
 from ..launch.logs import LOG_FILE, OLD_FILES, redact
 from ..models import Models
@@ -73,7 +74,14 @@ def main(argv: Sequence[str]) -> int:
             remedy = f"\n{'':8}{each.remedy}" if each.remedy and each.state != "ok" else ""
             print(f"{each.state:6}  {each.name}: {each.found}{remedy}")
     if options.zip is not None:
-        write_zip(options.zip, folder, findings)
+        try:
+            write_zip(options.zip, folder, findings)
+        except OSError as error:
+            raise InvalidRequest(
+                f"Cannot write {str(options.zip)!r:.200}: {error.strerror}.",
+                hint="Name a file in a folder that is there.",
+                field="zip",
+            ) from None
         print(f"{options.zip}: please look through it before you send it.", file=sys.stderr)
     return 3 if any(each.state == "wrong" for each in findings) else 0
 
@@ -176,11 +184,14 @@ def _state(folder: Path) -> Iterator[Finding]:
 
 
 def _engine(folder: Path) -> Iterator[Finding]:
-    connection = Connection.read(folder)
+    try:
+        connection, engine = Connection.read(folder), find_engine(folder, "doctor")
+    except (PermissionError, EngineError) as error:
+        yield Finding("engine", "wrong", str(error))
+        return
     if connection is None:
         yield Finding("engine", "note", "not running", "syncsde serve --stay, or Blender starts it")
         return
-    engine = find_engine(folder, "doctor")
     if engine is None:
         yield Finding("engine", "note", "has died; the next one goes on with its jobs")
         return
@@ -189,6 +200,8 @@ def _engine(folder: Path) -> Iterator[Finding]:
     except EngineError as error:
         yield Finding("engine", "wrong", str(error))
         return
+    if status.get("trouble"):
+        yield Finding("jobs", "note", status["trouble"], "Submit again what is missing.")
     told = f"{status['version']}, worker {status['worker']}, jobs {status['jobs']}"
     fine = status["supervisor_age"] < 30 and status["worker"] != "down"
     yield Finding("engine", "ok" if fine else "wrong", told, "See log.jsonl in the state folder.")

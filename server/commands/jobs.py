@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -34,6 +35,7 @@ EXIT_CODES = {
     "device_unavailable": 3,
     "not_running": 3,
     "unreachable": 3,
+    "untrusted": 3,
     "disk_full": 3,
     "out_of_memory": 4,
     "cancelled": CANCELLED,
@@ -86,7 +88,9 @@ def jobs(argv: Sequence[str]) -> int:
     _add_engine(command)
     options = command.parse_args(argv)
     with _engine(options) as engine:
-        found = engine.jobs(mine=options.mine)
+        found, trouble = engine.jobs(mine=options.mine), engine.status().get("trouble")
+    if trouble:
+        print(f"syncsde: {trouble}", file=sys.stderr)
     for job in found:
         if options.json:
             print(json.dumps(asdict(job)))
@@ -119,6 +123,32 @@ def cancel(argv: Sequence[str]) -> int:
     for each in ids:
         console.event("cancelled", job=each)
         console.say(f"{each} cancelled")
+    return 0
+
+
+def results(argv: Sequence[str]) -> int:
+    """List the results that the engine keeps, or delete some."""
+    command = Parser(prog="syncsde results", description="What a running engine keeps.")
+    command.add_argument(
+        "--delete",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="forget these jobs and delete their files; enough of the beginning of an id will do",
+    )
+    _add_engine(command)
+    options = command.parse_args(argv)
+    console = Console(options.json)
+    with _engine(options) as engine:
+        for each in [_find(engine, beginning) for beginning in options.delete]:
+            engine.forget(each)
+            console.event("deleted", job=each)
+            console.say(f"{each} deleted")
+        found = [] if options.delete else [job for job in engine.jobs() if job.result]
+    for job in found:
+        size = sum(file["size"] for file in (job.result or {}).values())
+        console.event("result", job=job.id, bytes=size)
+        console.say(f"{size / 1e6:8.1f} MB  {_line(job)}")
     return 0
 
 

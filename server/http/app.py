@@ -38,7 +38,7 @@ def create_app(engine: Engine) -> FastAPI:
 def _add_status(app: FastAPI, engine: Engine) -> None:
     @app.get("/healthz", responses=errors())
     def healthz() -> Content:
-        """Alive, and how many seconds ago each part gave a sign of life. Needs no token."""
+        """How many seconds ago each part gave a sign of life. Without the token: only alive."""
         state = engine.supervisor.state()
         return {
             "instance": engine.instance,
@@ -57,6 +57,7 @@ def _add_status(app: FastAPI, engine: Engine) -> None:
             "device": engine.device,
             **engine.supervisor.state(),
             "jobs": engine.jobs.counts(),
+            "trouble": engine.jobs.trouble,
             "models": sorted(engine.models.folders()),
             "clients": engine.leases.count(),
             "stored_bytes": engine.store.used_bytes(),

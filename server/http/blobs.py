@@ -53,7 +53,11 @@ def add_blobs(app: FastAPI, engine: Engine) -> None:
     def get_blob(sha256: Sha256) -> Response:
         """Fetch a blob, or (HEAD) ask whether it is here, which also keeps it for a while."""
         if not engine.store.touch(sha256):
-            raise NotFound(f"There is no blob {sha256}.")
+            raise NotFound(
+                f"There is no blob {sha256}.",
+                hint="A result that was forgotten, or damaged on the disk, is made again by the "
+                "same request.",
+            )
         return FileResponse(
             engine.store.folder / sha256,
             media_type=protocol.BLOB_TYPE,

@@ -17,7 +17,7 @@ from syncsde_client.protocol import (
 )
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.explain import explain
-from syncsde_engine.request import build, check_inputs, without_duplicates
+from syncsde_engine.request import build, check_budget, check_inputs, without_duplicates
 
 from ..errors import Refused
 
@@ -84,6 +84,7 @@ def read(kind: type[Body], body: bytes) -> Body:
             parse_constant=_constant,
             parse_float=_number,
         )
+        check_budget(content)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refused(400, "invalid_json", f"The body is not JSON: {reason}.") from None

@@ -69,7 +69,7 @@ def add_errors(app: FastAPI) -> None:
         return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(OSError)
-    @app.exception_handler(sqlite3.OperationalError)
+    @app.exception_handler(sqlite3.DatabaseError)
     async def system(request: Request, error: Exception) -> JSONResponse:
         if is_disk_full(error):
             return await ours(request, disk_full())

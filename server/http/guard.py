@@ -2,7 +2,7 @@
 """The door: what a request must show before anything of it is parsed.
 
 Plain ASGI and outermost. Host stops DNS rebinding, Origin and Sec-Fetch-Site stop every web page,
-the token stops other users; sizes and types stop what would only cost work.
+the token stops other users, who are told nothing; sizes and types stop what would only cost work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..store.leases import Leases
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 << 10
 MAX_TARGET_BYTES = 4 << 10
-OPEN_PATHS = ("/healthz",)
+GREETING = "/healthz"  # all that is answered without the token
 
 _ANSWER_HEADERS = [
     (protocol.PROTOCOL_HEADER.lower().encode(), str(protocol.PROTOCOL).encode()),
@@ -48,7 +48,7 @@ class Guard:
         values that the header Host may have, with the port."""
         self._app = app
         self._methods = methods
-        self._token = f"Bearer {token}".encode()
+        self._token = token
         self._hosts = {host.encode() for host in hosts}
         self._leases = leases
 
@@ -64,14 +64,18 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            is_known = self._check(scope)
         except SyncSDEError as error:
             return await refuse(error, scope, send_marked)
+        if not is_known:
+            return await self._greet(scope["headers"], send_marked)
+        scope["state"]["known"]()
         # Whole files only: a part would be answered in other shapes than all else.
         kept = [each for each in scope["headers"] if each[0] not in (b"range", b"if-range")]
         await self._app({**scope, "headers": kept}, receive, send_marked)
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> bool:
+        """Whether the request shows the token; without it there is only GREETING. Or it raises."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         size = sum(len(name) + len(value) for name, value in headers)
         if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
@@ -87,8 +91,10 @@ class Guard:
             raise Forbidden("Web pages may not use this engine.")
 
         given = _all(headers, b"authorization")
-        right = len(given) == 1 and secrets.compare_digest(given[0], self._token)
-        if not right and scope["path"] not in OPEN_PATHS:
+        right = len(given) == 1 and secrets.compare_digest(
+            given[0], f"Bearer {self._token}".encode()
+        )
+        if not right and scope["path"] != GREETING:
             raise Unauthorized(
                 "The token is missing or wrong.", hint="It is in the engine's connection file."
             )
@@ -111,6 +117,23 @@ class Guard:
                 raise Refused(400, "bad_client", f"The {protocol.CLIENT_HEADER} makes no sense.")
             if right:
                 self._leases.renew(client)
+        return right
+
+    async def _greet(self, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+        """Tell a stranger nothing, and a client, before it shows the token, that we have it too."""
+        body = b'{"alive": true}'
+        answer = [
+            (b"content-type", protocol.JSON_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        challenges = _all(headers, protocol.CHALLENGE_HEADER.lower().encode())
+        challenge = challenges[0].decode("latin-1") if len(challenges) == 1 else ""
+        if re.fullmatch(protocol.CHALLENGE_PATTERN, challenge):
+            (address,) = _all(headers, b"host")
+            shown = protocol.proof(self._token, challenge, address.decode())
+            answer.append((protocol.PROOF_HEADER.lower().encode(), shown.encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": answer})
+        await send({"type": "http.response.body", "body": body})
 
 
 class WrongMethod(Refused):

@@ -129,6 +129,18 @@ def _add_changing(app: FastAPI, engine: Engine) -> None:
         engine.supervisor.wake()
         return asdict(job)
 
+    @app.post("/v1/jobs/{job_id}/forget", status_code=200, responses=errors(404, 409, 422))
+    def forget(job_id: JobId) -> Content:
+        """Forget a job that has ended, and delete its files, which no other job needs."""
+        files = engine.jobs.get(job_id).result or {}
+        engine.jobs.forget_job(job_id)
+        used = engine.jobs.used_blobs()
+        for file in files.values():
+            if file["sha256"] not in used:
+                engine.store.remove(file["sha256"])
+        engine.room.drop_unused()
+        return {"forgotten": job_id}
+
     @app.post("/v1/cancel", status_code=202, responses=errors(422))
     def cancel_mine(owner: Owner = None) -> Content:
         """Cancel all jobs of this client."""
@@ -143,7 +155,7 @@ def _add_changing(app: FastAPI, engine: Engine) -> None:
     )
     async def move(job_id: JobId, request: Request) -> Content:
         """Give a queued job another place or another priority."""
-        wanted = read(Move, await request.body())
+        wanted = await run_in_threadpool(read, Move, await request.body())
         moved = await run_in_threadpool(
             engine.jobs.move, job_id, wanted.to, wanted.before, wanted.priority
         )

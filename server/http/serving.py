@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import h11
@@ -20,6 +22,10 @@ from ..launch.address import Door
 from .app import create_app
 from .engine import Engine
 from .guard import Guard
+
+MOST_STRANGERS = 64  # connections that have not shown the token
+STRANGERS_STAY = 10.0  # seconds
+MOST_AT_ONCE = 100  # connections taken in one turn: before the oldest strangers are pushed out
 
 
 def methods_of(app: FastAPI) -> Callable[[str], set[str]]:
@@ -53,7 +59,7 @@ class Server(uvicorn.Server):
                 cast(Any, guard),
                 ssl_certfile=door.certificate,
                 ssl_keyfile=door.key,
-                http=Protocol,
+                http=cast(Any, partial(Protocol, Strangers())),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -63,6 +69,7 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
+                backlog=MOST_AT_ONCE,
             )
         )
         self._engine = engine
@@ -83,7 +90,47 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class Strangers:
+    """The connections that have not shown the token: there is room for some, and not for long.
+
+    Who opens more than MOST_STRANGERS pushes the oldest out, so that a client, which shows it in
+    its first milliseconds, always gets in.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Protocol, asyncio.TimerHandle] = {}
+
+    def add(self, connection: Protocol) -> None:
+        if len(self._waiting) >= MOST_STRANGERS:
+            oldest = next(iter(self._waiting))
+            self.remove(oldest)
+            oldest.transport.abort()
+        self._waiting[connection] = connection.loop.call_later(
+            STRANGERS_STAY, connection.transport.abort
+        )
+
+    def remove(self, connection: Protocol) -> None:
+        timer = self._waiting.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+
+
 class Protocol(H11Protocol):
+    """A connection; it is a stranger's until the guard calls its scope's state `known`."""
+
+    def __init__(self, strangers: Strangers, **given: Any) -> None:
+        given["app_state"] = {**given["app_state"], "known": lambda: strangers.remove(self)}
+        super().__init__(**given)
+        self._strangers = strangers
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._strangers.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._strangers.remove(self)
+        super().connection_lost(exc)
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not even HTTP in the shape of every other error."""
         error = {"code": "bad_request", "message": msg, "hint": "", "field": None}

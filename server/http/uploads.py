@@ -14,6 +14,8 @@ from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.request import without_duplicates
 
 MAX_HEADER = 1 << 20  # bytes
+MAX_TENSORS = 1000
+MAX_RANK = 8
 PICTURES = {
     "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
@@ -54,6 +56,8 @@ def _check_header(head: bytes, size: int) -> None:
     told = header.pop("__metadata__", {})
     if not isinstance(told, dict) or not all(isinstance(each, str) for each in told.values()):
         raise ValueError("its metadata is not text")
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"it has {len(header)} tensors, and at most {MAX_TENSORS} are taken")
     spans = [_span(name, entry) for name, entry in header.items()]
     end = 0
     for begin, after in sorted(spans):
@@ -67,6 +71,8 @@ def _check_header(head: bytes, size: int) -> None:
 def _span(name: str, entry: Any) -> tuple[int, int]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tensor {name[:64]!r} is not described as one")
+    if isinstance(entry["shape"], list) and len(entry["shape"]) > MAX_RANK:
+        raise ValueError(f"tensor {name[:64]!r} has more than {MAX_RANK} axes")
     numbers = (entry["shape"], entry["data_offsets"])
     if not all(isinstance(each, list) and all(map(_is_count, each)) for each in numbers):
         raise ValueError(f"tensor {name[:64]!r} has a shape or a place that makes no sense")

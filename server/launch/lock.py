@@ -19,9 +19,9 @@ PATIENCE = 2.0  # seconds: an engine whose parent has just gone is still leaving
 @contextmanager
 def only_engine(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process. Raises AlreadyRunning if another engine has it."""
+    deadline = time.monotonic() + PATIENCE
     handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        deadline = time.monotonic() + PATIENCE
         while not _lock(handle):
             if time.monotonic() > deadline:
                 raise AlreadyRunning(

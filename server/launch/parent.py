@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +26,9 @@ def leave_with_parent(leases: Leases, leave: Callable[[], None]) -> None:
     The parent's first line may say which client it is itself: {"client": id}.
     """
     # As in pipes.py: on Windows nothing else may look at a stdin that a thread reads from.
-    try:
-        stdin = os.dup(0)
-    except OSError:
-        raise InvalidRequest("There is no stdin to wait for.", hint="Use --stay.") from None
+    if sys.stdin is None:  # what is number 0 by now is something else
+        raise InvalidRequest("There is no stdin to wait for.", hint="Use --stay.")
+    stdin = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -56,6 +56,6 @@ def _read_to_end(stdin: int) -> str | None:
         pass  # as good as closed
     try:
         client = json.loads(said.partition(b"\n")[0])["client"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return client if isinstance(client, str) else None

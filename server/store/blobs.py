@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files named by the SHA-256 of their content: either complete and on the disk, or not there."""
+"""Files named by the SHA-256 of their content: either complete and on the disk, or not there.
+
+One that the disk has damaged is not there either: whoever asks finds that out, and it is removed,
+so that it is made or sent once more.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -21,6 +26,8 @@ HEAD = (1 << 20) + 8  # bytes of a blob that a check is shown
 UNUSED = 86400.0  # seconds that a blob which no job needs is kept after it was last asked for
 YOUNG = 600.0  # seconds that it is kept in any case: its job may be on the way
 
+log = logging.getLogger(__name__)
+
 Check = Callable[[bytes, int], None]  # of the first bytes and the size; raises InvalidRequest
 
 
@@ -36,17 +43,43 @@ class BlobStore:
         return path if is_sha256(sha256) and path.is_file() else None
 
     def touch(self, sha256: str) -> bool:
-        """Say whether a blob is here; if so, it stays for a while."""
+        """Say whether a blob is here as it was written; if so, it stays for a while."""
         path = self.find(sha256)
-        if path is None:
+        if path is None or not self.verify(sha256):
             return False
         with contextlib.suppress(FileNotFoundError):
             os.utime(path)
         return path.is_file()
 
+    def verify(self, sha256: str) -> bool:
+        """Read a blob and say whether it is what its name says; if not, it is removed."""
+        path = self.folder / sha256
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return False
+        except OSError as error:  # the disk cannot read it
+            log.warning("the file %s cannot be read: %s", sha256, error)
+            found = ""
+        if found != sha256:
+            self._remove_damaged(sha256)
+        return found == sha256
+
     def read(self, sha256: str) -> bytes:
-        """Raises FileNotFoundError."""
-        return (self.folder / sha256).read_bytes()
+        """Raises FileNotFoundError, also if the blob is damaged."""
+        content = (self.folder / sha256).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            self._remove_damaged(sha256)
+            raise FileNotFoundError(f"The file {sha256} is damaged.")
+        return content
+
+    def remove(self, sha256: str) -> None:
+        (self.folder / sha256).unlink(missing_ok=True)
+
+    def _remove_damaged(self, sha256: str) -> None:
+        log.warning("the file %s was damaged on the disk and is removed", sha256)
+        self.remove(sha256)
 
     def put(self, content: bytes) -> str:
         """Store `content` and return its SHA-256."""
@@ -60,7 +93,7 @@ class BlobStore:
     @contextmanager
     def writing(self, sha256: str, check: Check | None = None) -> Iterator[Incoming]:
         """Receive a blob piece by piece; without `commit` nothing of it stays."""
-        incoming = Incoming(self.folder, sha256, check)
+        incoming = Incoming(self, sha256, check)
         try:
             yield incoming
         finally:
@@ -82,7 +115,8 @@ class BlobStore:
         for path, stat in sorted(self._blobs(), key=lambda blob: blob[1].st_mtime):
             if enough is not None and freed >= enough:
                 break
-            if path.name not in used and now - stat.st_mtime >= unused_for:
+            # A time to come is of a clock that was set back since.
+            if path.name not in used and abs(now - stat.st_mtime) >= unused_for:
                 path.unlink(missing_ok=True)
                 freed += stat.st_size
         return freed
@@ -97,10 +131,11 @@ class BlobStore:
 class Incoming:
     """A blob on its way in."""
 
-    def __init__(self, folder: Path, sha256: str, check: Check | None = None) -> None:
+    def __init__(self, store: BlobStore, sha256: str, check: Check | None = None) -> None:
         self.size = 0
         self._check = check
-        self._target = folder / sha256
+        self._store = store
+        self._target = store.folder / sha256
         self._part = part_of(self._target)
         self._hash = hashlib.sha256()
         self._file = open(os.open(self._part, NEW, 0o600), "w+b", buffering=0)  # noqa: SIM115
@@ -124,7 +159,7 @@ class Incoming:
             self._check(self._file.read(HEAD), self.size)
         os.fsync(self._file.fileno())
         self._file.close()
-        if not self._target.exists():
+        if not self._store.verify(found):
             publish(self._part, self._target)
 
     def close(self) -> None:

@@ -1,35 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The jobs and their numbered events in SQLite: whatever is killed, an accepted job is still here.
 
-queued -> running -> done | failed | cancelled;  running -> queued after a crash, or paused while
-the disk is full;  paused -> queued.
+queued -> running -> done | failed | cancelled;  running -> queued after a crash that need not be
+the job's own fault, or paused while the disk is full;  paused -> queued.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from syncsde_client.protocol import MAX_EVENTS, Event, Job, JobRequest, JobState
 
-from ..errors import Busy, Conflict, NotFound
+from ..errors import Busy, Conflict, NotFound, is_damaged, is_disk_full
 from . import queue as queue_order
 from . import rows
-from .schema import open_database
+from .ledger import ACCEPTED, ENDED, Ledger, put_back
+from .schema import has_broken_log, open_database, set_aside
+
+log = logging.getLogger(__name__)
 
 Json = Mapping[str, Any]
 
-MAX_ATTEMPTS = 3
 MAX_QUEUED = 1000
 MAX_ENDED = 1000  # older ones are forgotten, with their results
-MAX_AGE = 90 * 86400.0  # seconds after which an ended job is forgotten
 KEPT_FOR_CERTAIN = 3600.0  # seconds that a result is kept even if the store is full
 
 
@@ -44,16 +46,70 @@ class Claim(NamedTuple):
 
 class Jobs:
     """All jobs of one state folder. Methods may be called from any thread and are durable when
-    they return; `changed` is called after each that changed something."""
+    they return; `changed` is called after each that changed something.
+
+    A broken database is set aside, and the jobs come back from their second record; `trouble` says
+    so in one sentence. When it breaks later on, `damaged` is set until `restore` is called.
+    """
 
     def __init__(self, path: Path, changed: Callable[[], None] = lambda: None) -> None:
+        self.trouble: str | None = None
+        self.damaged = False
+        self._path = path
         self._changed = changed
         self._lock = threading.Lock()
-        self._db = open_database(path)
+        self._ledger = Ledger(path.with_suffix(".jsonl"))
+        self._lines: list[dict[str, Any]] = []  # for the ledger, when the transaction is done
+        self._db = self._open()
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+    def restore(self) -> None:
+        """Set a database aside that broke while it was in use, and go on with what is known."""
+        with self._lock:
+            self._db.close()
+            self._db = self._start_anew()
+            self.damaged = False
+        self._changed()
+
+    def _open(self) -> sqlite3.Connection:
+        lost = has_broken_log(self._path)
+        is_new = not self._path.exists() or not self._path.stat().st_size
+        try:
+            if lost or (is_new and self._ledger.exists()):
+                return self._start_anew()
+            db = open_database(self._path)
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            log.exception("the job database is damaged")
+            return self._start_anew()
+        told = ", ".join(ACCEPTED)
+        kept = db.execute(f"SELECT {told} FROM jobs ORDER BY position").fetchall()
+        over = db.execute(f"SELECT {', '.join(ENDED)} FROM jobs WHERE finished IS NOT NULL")
+        self._ledger.rewrite([dict(row) for row in [*kept, *over.fetchall()]])
+        return db
+
+    def _start_anew(self) -> sqlite3.Connection:
+        aside = set_aside(self._path)
+        known = self._ledger.read()
+        db = open_database(self._path)
+        waiting = 0
+        for line in known.values():
+            try:
+                with db:
+                    waiting += put_back(db, line)
+            except (sqlite3.Error, KeyError, TypeError, ValueError):  # this one alone is lost
+                log.exception("job %s could not be restored", line["id"])
+        what = f"damaged and is now {aside.name}" if aside.exists() else "lost"
+        self.trouble = (
+            f"The job database was {what}; {len(known)} jobs were found again, of which {waiting} "
+            "wait."
+        )
+        log.error("%s", self.trouble)
+        return db
 
     # What clients ask for
 
@@ -98,6 +154,8 @@ class Jobs:
             )
             self._use(job_id, "input", *request.inputs.values())
             self._record_state(job_id)
+            row = self._row(job_id)
+            self._lines.append({name: row[name] for name in ACCEPTED})
             finished = self._finished(recipe, is_here)
             if finished is not None:
                 self._record(
@@ -110,12 +168,12 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """Raises NotFound."""
-        with self._lock:
+        with self._reading():
             return self._job(self._row(job_id))
 
     def newest(self, limit: int = 100, owner: str | None = None) -> list[Job]:
         """The jobs submitted last, latest first; with `owner`, only that client's."""
-        with self._lock:
+        with self._reading():
             found = self._db.execute(
                 "SELECT * FROM jobs WHERE ?1 IS NULL OR owner = ?1 ORDER BY position DESC LIMIT ?2",
                 (owner, limit),
@@ -125,18 +183,18 @@ class Jobs:
 
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """Return up to MAX_EVENTS events numbered above `after`. Raises NotFound."""
-        with self._lock:
+        with self._reading():
             position = self._row(job_id)["position"]
             found = self._db.execute(
                 "SELECT number, type, time, data FROM events"
                 " WHERE job = ? AND number > ? ORDER BY number LIMIT ?",
                 (position, after, MAX_EVENTS),
             )
-            return [Event(row[0], row[1], row[2], json.loads(row[3])) for row in found]
+            return [Event(row[0], row[1], row[2], rows.load(row[3]) or {}) for row in found]
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
-        with self._lock:
+        with self._reading():
             found = self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state")
             return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in found}
 
@@ -183,10 +241,10 @@ class Jobs:
     def claim(self) -> Claim | None:
         """Take the next job in the queue; it is running from now on and this is an attempt."""
         with self._transaction():
-            waiting = self._db.execute(
-                "SELECT id FROM jobs WHERE state = ? ORDER BY priority DESC, turn LIMIT 1",
-                (JobState.QUEUED,),
-            ).fetchone()
+            waiting = self._next()
+            while waiting is not None and rows.request(waiting) is None:
+                self._end(waiting["id"], JobState.FAILED, error=rows.damaged())  # it alone
+                waiting = self._next()
             if waiting is None:
                 return None
             self._db.execute(
@@ -196,11 +254,12 @@ class Jobs:
             row = self._row(waiting["id"])
             self._record_state(row["id"])
             self._announce()
-            request = JobRequest(**json.loads(row["request"]))
+            request = rows.request(row)
+            assert request is not None
             return Claim(row["id"], row["attempts"], request, row["request_sha256"])
 
     def cancel_asked(self, job_id: str) -> bool:
-        with self._lock:
+        with self._reading():
             return bool(self._row(job_id)["cancel_asked"])
 
     def progress(self, job_id: str, data: Json) -> None:
@@ -223,12 +282,16 @@ class Jobs:
             self._end(job_id, state, result=result, error=error)
 
     def interrupted(self, job_id: str, error: Json, *, pause: bool = False) -> None:
-        """The attempt came to nothing: try again, or give up with `error` after the last attempt.
+        """The attempt came to nothing, because of `error`: the job waits for another.
 
-        With `pause` the job waits for `resume_paused` instead of its turn.
+        With `pause` for no fault of the job: it waits for `resume_paused` instead of its turn, and
+        the attempt does not count.
         """
         with self._transaction():
-            self._interrupt(self._row(job_id), error, pause)
+            if pause:
+                self._db.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (job_id,))
+            row = self._row(job_id)
+            self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
 
     def released(self, job_id: str) -> None:
         """The engine leaves in an orderly way: the job waits again, the attempt does not count."""
@@ -246,11 +309,11 @@ class Jobs:
         """Once at start: jobs that ran when the last engine was killed are interrupted."""
         with self._transaction():
             for row in self._in_state(JobState.RUNNING):
-                self._interrupt(row, error, pause=False)
+                self._wait(row, JobState.QUEUED, error)
 
     def unfinished(self) -> set[str]:
         """The ids of all jobs that have not ended."""
-        with self._lock:
+        with self._reading():
             found = self._db.execute(
                 "SELECT id FROM jobs WHERE state NOT IN ('done', 'failed', 'cancelled')"
             )
@@ -258,28 +321,38 @@ class Jobs:
 
     def last_request(self) -> JobRequest | None:
         """What was asked for last, as a guess of what will be asked next."""
-        with self._lock:
+        with self._reading():
             row = self._db.execute(
                 "SELECT request FROM jobs ORDER BY position DESC LIMIT 1"
             ).fetchone()
-            return None if row is None else JobRequest(**json.loads(row["request"]))
+            return None if row is None else rows.request(row)
 
     # What keeps the store small
 
     def used_blobs(self) -> set[str]:
         """The SHA-256 of every blob that a job still needs, or that is its result."""
-        with self._lock:
+        with self._reading():
             return {row[0] for row in self._db.execute("SELECT DISTINCT sha256 FROM uses")}
 
-    def forget(self, keep: int = MAX_ENDED, age: float = MAX_AGE) -> int:
-        """Forget ended jobs that are too old or beyond the last `keep`; return how many."""
+    def forget(self, keep: int = MAX_ENDED) -> int:
+        """Forget ended jobs beyond the last `keep`; return how many.
+
+        By their order and not by their age: a clock that is set ahead must cost nobody a result.
+        """
         with self._transaction():
             return self._db.execute(
                 "DELETE FROM jobs WHERE state IN ('done', 'failed', 'cancelled') AND"
-                " (finished < ? OR position NOT IN (SELECT position FROM jobs WHERE finished"
-                " IS NOT NULL ORDER BY finished DESC LIMIT ?))",
-                (time.time() - age, keep),
+                " position NOT IN (SELECT position FROM jobs WHERE finished"
+                " IS NOT NULL ORDER BY position DESC LIMIT ?)",
+                (keep,),
             ).rowcount
+
+    def forget_job(self, job_id: str) -> None:
+        """Forget an ended job and its result. Raises NotFound, Conflict if it has not ended."""
+        with self._transaction():
+            if not self._job(self._row(job_id)).state.ended:
+                raise Conflict(f"Job {job_id} has not ended.", hint="Cancel it first.", field="id")
+            self._db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def forget_oldest(self) -> bool:
         """Forget the ended job with a result that ended first, if there is one, to make room."""
@@ -287,16 +360,26 @@ class Jobs:
             return bool(
                 self._db.execute(
                     "DELETE FROM jobs WHERE position = (SELECT position FROM jobs WHERE"
-                    " result IS NOT NULL AND finished < ? ORDER BY finished LIMIT 1)",
-                    (time.time() - KEPT_FOR_CERTAIN,),
+                    " result IS NOT NULL AND abs(finished - ?) > ? ORDER BY position LIMIT 1)",
+                    (time.time(), KEPT_FOR_CERTAIN),
                 ).rowcount
             )
 
     # Inside a transaction
 
     @contextmanager
-    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
+    def _reading(self) -> Iterator[None]:
         with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                self.damaged = self.damaged or is_damaged(error)
+                raise
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
+        with self._reading():
+            self._lines.clear()
             before = self._db.total_changes
             if not durable:
                 self._db.execute("PRAGMA synchronous = NORMAL")
@@ -304,14 +387,19 @@ class Jobs:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:  # a full disk may have rolled it back already
                     self._db.execute("ROLLBACK")
+                if is_disk_full(error):  # the log may be what has become too large
+                    with suppress(sqlite3.Error):
+                        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 raise
             finally:
                 if not durable:
                     self._db.execute("PRAGMA synchronous = FULL")
             changed = self._db.total_changes != before
+            if self._lines:
+                self._ledger.append(self._lines)
         if changed:
             self._changed()
 
@@ -344,8 +432,16 @@ class Jobs:
         ).fetchone()
         if row is None:
             return None
-        files = json.loads(row["result"]).values()
-        return row if all(is_here(file["sha256"]) for file in files) else None
+        files = rows.load(row["result"])
+        if files is None:
+            return None
+        return row if all(is_here(file["sha256"]) for file in files.values()) else None
+
+    def _next(self) -> sqlite3.Row | None:
+        return self._db.execute(
+            "SELECT * FROM jobs WHERE state = ? ORDER BY priority DESC, turn LIMIT 1",
+            (JobState.QUEUED,),
+        ).fetchone()
 
     def _in_state(self, state: JobState) -> list[sqlite3.Row]:
         return self._db.execute(
@@ -357,13 +453,6 @@ class Jobs:
             self._db.execute("UPDATE jobs SET cancel_asked = 1 WHERE id = ?", (row["id"],))
             if row["state"] != JobState.RUNNING:
                 self._end(row["id"], JobState.CANCELLED)
-
-    def _interrupt(self, row: sqlite3.Row, error: Json, pause: bool) -> None:
-        if pause:  # for what is no fault of the job; the attempt does not count
-            self._db.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (row["id"],))
-        elif row["attempts"] >= MAX_ATTEMPTS and not row["cancel_asked"]:
-            return self._end(row["id"], JobState.FAILED, error=error)
-        self._wait(row, JobState.PAUSED if pause else JobState.QUEUED, error)
 
     def _wait(self, row: sqlite3.Row, state: JobState, error: Json | None = None) -> None:
         """Let a job wait that was begun: in the queue it comes before all of its priority."""
@@ -389,6 +478,8 @@ class Jobs:
         )
         self._use(job_id, "result", *(file["sha256"] for file in (result or {}).values()))
         self._record_state(job_id, error)
+        row = self._row(job_id)
+        self._lines.append({name: row[name] for name in ENDED})
 
     def _use(self, job_id: str, kind: str, *blobs: str) -> None:
         self._db.executemany(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from contextlib import suppress
+from statistics import median
 from typing import NamedTuple
 
 HEAD = 10  # jobs that are told how far they have come
@@ -44,9 +46,15 @@ def news(db: sqlite3.Connection) -> list[tuple[str, Place]]:
             " AND type IN ('state', 'queue') ORDER BY number DESC LIMIT 1",
             (job_id,),
         ).fetchone()
-        if row is None or json.loads(row["data"]).get("place") != place.place:
+        if row is None or _told(row["data"]) != place.place:
             told.append((job_id, place))
     return told
+
+
+def _told(data: str) -> int | None:
+    with suppress(ValueError, AttributeError):  # a damaged row is told again
+        return json.loads(data).get("place")
+    return None
 
 
 def move(
@@ -83,12 +91,16 @@ def _queue(db: sqlite3.Connection) -> list[sqlite3.Row]:
 
 
 def _duration(db: sqlite3.Connection, task: str) -> float | None:
-    """Seconds that the last jobs of a task took; None if there were none."""
-    return db.execute(
-        "SELECT avg(finished - started) FROM (SELECT finished, started FROM jobs WHERE task = ?"
-        " AND state = 'done' AND started IS NOT NULL ORDER BY position DESC LIMIT ?)",
+    """Seconds that one of the last jobs of a task took; None if there were none.
+
+    The median, since a clock that was set meanwhile makes one of them take years.
+    """
+    found = db.execute(
+        "SELECT finished - started FROM jobs WHERE task = ?"
+        " AND state = 'done' AND started IS NOT NULL ORDER BY position DESC LIMIT ?",
         (task, SAMPLE),
-    ).fetchone()[0]
+    ).fetchall()
+    return max(0.0, median(row[0] for row in found)) if found else None
 
 
 def _left_of_running(db: sqlite3.Connection) -> float | None:
@@ -97,4 +109,6 @@ def _left_of_running(db: sqlite3.Connection) -> float | None:
     if row is None:
         return 0.0
     seconds = _duration(db, row["task"])
-    return None if seconds is None else max(0.0, row["started"] + seconds - time.time())
+    if seconds is None:
+        return None
+    return min(seconds, max(0.0, row["started"] + seconds - time.time()))

@@ -6,12 +6,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
+
+from syncsde_client.protocol import replace
 
 from ..errors import UnusableState
 
 VERSION = 2
+WAL_HEADS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 NETWORK_SHARES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs")
 
 _TABLES = """
@@ -70,6 +74,30 @@ INSERT OR IGNORE INTO uses
 MIGRATIONS = {1: _TABLES, 2: _OWNERS_ORDER_AND_USES}  # version -> how the one before becomes it
 
 
+def set_aside(path: Path) -> Path:
+    """Give a broken database, which nobody may have open, another name, for whoever can mend it."""
+    told = time.strftime("%Y-%m-%d-%H%M%S")
+    free = (path.with_name(f"{path.stem}.damaged-{told}{more}") for more in ("", *range(2, 1000)))
+    aside = next(each for each in free if not each.with_name(f"{each.name}.sqlite").exists())
+    aside = aside.with_name(f"{aside.name}.sqlite")
+    for end in ("", "-wal", "-shm"):
+        found = path.with_name(path.name + end)
+        if found.exists():
+            replace(found, aside.with_name(aside.name + end))
+    return aside
+
+
+def has_broken_log(path: Path) -> bool:
+    """Say whether changes that are not in the database's file yet have been lost: SQLite itself
+    takes a log whose head is damaged for an empty one."""
+    try:
+        with path.with_name(f"{path.name}-wal").open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError:
+        return False
+    return bool(head) and head not in WAL_HEADS
+
+
 def open_database(path: Path) -> sqlite3.Connection:
     """Open or create the job database in the newest version; an older one is copied before.
 
@@ -85,6 +113,11 @@ def open_database(path: Path) -> sqlite3.Connection:
                 f"{path} was written by a newer version of the engine.",
                 hint="Update this engine, or use another --state-dir.",
             )
+        (state,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            damaged = sqlite3.DatabaseError(state)
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")

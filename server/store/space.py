@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..errors import disk_full, store_full
+from ..errors import DiskFull, disk_full, store_full
 from .blobs import YOUNG, BlobStore
 from .files import remove_parts
 from .jobs import Jobs
@@ -54,6 +54,18 @@ class Room:
                 excess -= self._store.collect(self._jobs.used_blobs(), YOUNG, excess)
         if excess > 0:
             raise store_full(quota)
+
+    def keep_quota(self) -> None:
+        """Give back what is over the quota, as far as it may be given back: a result came in."""
+        try:
+            self.require(0)
+        except DiskFull as error:
+            log.warning("%s", error)
+
+    def drop_unused(self) -> None:
+        """Remove now what no job needs, but for what came in a moment ago."""
+        with self._lock:
+            self._store.collect(self._jobs.used_blobs(), YOUNG)
 
     def clean_after(self, process: int) -> None:
         """Remove the beginnings of files that a dead process has left."""

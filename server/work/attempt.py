@@ -108,8 +108,8 @@ class Attempt:
                     self._trajectories = len(progress.start)
                 # Stages before the resumed one are run again: they must not replace its state.
                 reached = reached or (resume is not None and progress.stage == resume.stage)
-                if reached:
-                    self._checkpoint.keep(progress)
+                if reached and self._checkpoint.keep(progress):
+                    self._send("kept")
                 preview = previews.png(progress)
                 self._send(
                     "progress",
@@ -128,7 +128,7 @@ class Attempt:
             return self._store.read(sha256)
         except FileNotFoundError:
             raise MissingBlob(
-                f"The blob {sha256} is not here any more.",
+                f"The blob {sha256} is not here any more, or was damaged on the disk.",
                 hint="Upload it and submit the job again.",
                 field=f"inputs.{name}",
             ) from None

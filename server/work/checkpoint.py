@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import time
@@ -18,6 +20,7 @@ from syncsde_engine.tasks import Progress, Saved, saved
 from ..store.files import CHECKPOINT, NEW, part_of, publish
 from . import faults
 
+CHECKSUM = "sha256"
 INTERVAL = 2.0  # seconds between two checkpoints
 
 log = logging.getLogger(__name__)
@@ -43,8 +46,11 @@ class Checkpoint:
             with safe_open(self.path, "numpy") as file:
                 told, y = file.metadata() or {}, file.get_tensor("y")
             kept = Saved(told["stage"], int(told["step"]), y)
+            checksum = told.pop(CHECKSUM)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise Unusable(f"it cannot be read ({error})") from None
+        if _checksum(told, y) != checksum:
+            raise Unusable("it was damaged on the disk")
         for name, value in self._origin().items():
             if told.get(name) != value:
                 raise Unusable(f"its {name} is another")
@@ -53,7 +59,10 @@ class Checkpoint:
         return kept
 
     def keep(self, progress: Progress) -> bool:
-        """Write the state after a step, if the last time was long enough ago. Raises OSError."""
+        """Write the state after a step, if the last time was long enough ago; say if it was so.
+
+        Raises OSError.
+        """
         if progress.state is None or time.monotonic() < self._due:
             return False
         kept = saved(progress)
@@ -67,7 +76,8 @@ class Checkpoint:
 
     def _write(self, kept: Saved) -> None:
         told = {**self._origin(), "stage": kept.stage, "step": str(kept.step)}
-        content = safetensors.numpy.save({"y": np.ascontiguousarray(kept.y)}, told)
+        y = np.ascontiguousarray(kept.y)
+        content = safetensors.numpy.save({"y": y}, {**told, CHECKSUM: _checksum(told, y)})
         part = part_of(self.path)
         try:
             with open(os.open(part, NEW, 0o600), "wb") as file:
@@ -78,3 +88,9 @@ class Checkpoint:
             publish(part, self.path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _checksum(told: dict[str, str], y: np.ndarray) -> str:
+    """SHA-256 of all that a checkpoint says: of what work and step it is, shape, type and bytes."""
+    what = json.dumps([sorted(told.items()), y.shape, y.dtype.str])
+    return hashlib.sha256(what.encode() + b"\0" + y.tobytes()).hexdigest()

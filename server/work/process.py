@@ -10,18 +10,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
+MOST_WORDS = 100  # lines
+LONGEST_WORDS = 200  # characters of one that is told
+LAST_WORDS = 1.0  # seconds that those of a dead worker may still be on the way
+
 # -P: the folder that the engine was started in is no place to import from.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "syncsde_server.work.worker")
 
 
 class Message(NamedTuple):
-    """A line from a worker; `{"type": "exit"}` is its last."""
+    """A line from a worker; `{"type": "exit"}`, with code and last words, is its last."""
 
     worker: Worker
     content: dict[str, Any]
@@ -29,11 +34,12 @@ class Message(NamedTuple):
 
 class Worker:
     def __init__(self, command: Sequence[str], inbox: queue.SimpleQueue[Message | None]) -> None:
-        """Start `command`; what it says arrives in `inbox`. Its stderr is the engine's."""
+        """Start `command`; what it says arrives in `inbox`. Its stderr goes on to the engine's."""
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
@@ -45,11 +51,17 @@ class Worker:
         self.memory: int | None = None  # bytes
         self.heard = time.monotonic()
         self._inbox = inbox
+        self._words: deque[str] = deque(maxlen=MOST_WORDS)
+        self._listener = threading.Thread(
+            target=self._listen, name=f"stderr of worker {self.pid}", daemon=True
+        )
+        self._listener.start()
         threading.Thread(target=self._read, name=f"worker {self.pid}", daemon=True).start()
 
     def send(self, kind: str, **content: Any) -> None:
         """A worker that is dead already does not mind; its exit message is on the way."""
         assert self._process.stdin is not None
+        self._words.clear()  # what was said before has nothing to do with this
         try:
             self._process.stdin.write(json.dumps({"type": kind, **content}) + "\n")
             self._process.stdin.flush()
@@ -81,7 +93,23 @@ class Worker:
                 else:
                     self._inbox.put(Message(self, content))
         code = self._process.wait()
-        self._inbox.put(Message(self, {"type": "exit", "code": code}))
+        self._listener.join(LAST_WORDS)
+        self._inbox.put(Message(self, {"type": "exit", "code": code, "words": self._last_words()}))
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self._words.append(line.strip())
+                with suppress(OSError, ValueError, AttributeError):  # we may have no stderr
+                    sys.stderr.write(line)
+                    sys.stderr.flush()
+
+    def _last_words(self) -> str:
+        """What it died of, as far as it has said so; or nothing."""
+        said = [line for line in self._words if line]
+        fatal = [line for line in said if line.startswith("Fatal Python error")]
+        return (fatal or said or [""])[-1][:LONGEST_WORDS]
 
 
 def _content(line: str) -> dict[str, Any] | None:

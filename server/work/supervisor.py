@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import sqlite3
 import threading
 import time
@@ -24,6 +25,8 @@ from .process import Message, Worker
 
 CANCEL_PATIENCE = 10.0  # seconds that a step may go on after its job was cancelled
 SILENCE = 120.0  # seconds without a heartbeat after which a worker is given up
+ASLEEP = 10.0  # seconds without a turn: the whole machine slept, and the worker with it
+MAX_CRASHES = 3  # as the error says: of workers in a row, by one job that gets no further
 MAX_FAILED_STARTS = 3
 MAX_RESTART_PAUSE = 60.0  # seconds, after a worker that did not even start
 LOOK_FOR_ROOM = 5.0  # seconds
@@ -56,6 +59,8 @@ class Supervisor:
         self._starts = 0
         self._failed_starts = 0
         self._claim: Claim | None = None
+        self._crashes: dict[str, int] = {}  # of jobs, since they last got further
+        self._at = ""  # where the job is that runs
         self._kill_at: float | None = None
         self._start_at = 0.0
         self._look_at = 0.0
@@ -91,8 +96,13 @@ class Supervisor:
     def _run(self) -> None:
         # The worker is started here because Linux ends it together with the thread that started it.
         while not self._stopping.is_set():
-            self._beat = time.monotonic()
+            now = time.monotonic()
+            if self._worker is not None and now - self._beat > ASLEEP:
+                self._worker.heard = now
+            self._beat = now
             try:
+                if self._jobs.damaged:
+                    self._restore_jobs()
                 self._turn()
             except Exception:  # nothing may end this thread: jobs would be accepted and never run
                 log.exception("the supervisor cannot go on and tries again")
@@ -119,6 +129,15 @@ class Supervisor:
         except Exception as error:
             self._lose_worker(f"Internal error of the supervisor: {type(error).__name__}: {error}.")
             raise
+
+    def _restore_jobs(self) -> None:
+        """The database broke: what ran is found again as a job that waits."""
+        worker, self._worker = self._worker, None
+        self._free()
+        if worker is not None:
+            worker.stop(0)
+            self._room.clean_after(worker.pid)
+        self._jobs.restore()
 
     def _keep_worker(self) -> None:
         if self._worker is not None or time.monotonic() < self._start_at:
@@ -154,7 +173,7 @@ class Supervisor:
             faults.reach("claim")
             self._claim = self._jobs.claim()
             if self._claim is not None:
-                claim = self._claim
+                claim, self._at = self._claim, ""
                 log.info("job %s: attempt %d", claim.id, claim.attempt)
                 self._worker.send(
                     "run",
@@ -199,7 +218,7 @@ class Supervisor:
             worker.devices = content.get("devices", [])
             self._failed_starts = 0
         elif kind == "exit":
-            self._worker_gone(worker, content["code"])
+            self._worker_gone(worker, content["code"], content["words"])
         elif kind == "heartbeat":
             worker.memory = content["memory"]
         elif kind == "log":
@@ -209,7 +228,11 @@ class Supervisor:
 
     def _report(self, job_id: str, kind: str, content: dict[str, Any]) -> None:
         if kind == "progress":
+            self._at = f"step {content['step']} of {content['total']} of {content['stage']}"
             return self._write(lambda: self._jobs.progress(job_id, content), needed=False)
+        if kind == "kept":  # a checkpoint: the next attempt begins there
+            self._crashes.pop(job_id, None)
+            return
         if kind == "notice":
             return self._write(lambda: self._jobs.notice(job_id, content))
         log.info("job %s: %s", job_id, kind)
@@ -217,6 +240,7 @@ class Supervisor:
         if kind == "done":
             result = content["result"]
             self._write(lambda: self._commit(job_id, result))
+            self._room.keep_quota()
         elif kind == "cancelled":
             self._write(lambda: self._jobs.end(job_id, JobState.CANCELLED))
         elif error["code"] == "disk_full":
@@ -230,11 +254,12 @@ class Supervisor:
         faults.reach("commit")
         self._jobs.end(job_id, JobState.DONE, result=result)
 
-    def _worker_gone(self, worker: Worker, code: int) -> None:
-        log.warning("worker %d ended with code %d", worker.pid, code)
-        self._lose_worker(f"The worker process ended with code {code} during this job.")
+    def _worker_gone(self, worker: Worker, code: int, words: str) -> None:
+        log.warning("worker %d ended with code %d: %s", worker.pid, code, words)
+        place = f"after {self._at}" if self._at else "before the first step"
+        self._lose_worker(f"The worker process {_ended(code)} {place} of this job.", words)
 
-    def _lose_worker(self, message: str) -> None:
+    def _lose_worker(self, message: str, words: str = "") -> None:
         """End the worker; the job it had is interrupted, because of `message`."""
         worker, self._worker = self._worker, None
         if worker is not None:
@@ -244,8 +269,15 @@ class Supervisor:
                 self._start_failed()
         if self._claim is not None:
             job_id = self._claim.id
-            error = WorkerCrashed(message, hint="The engine's log has the details.").as_dict()
-            self._write(lambda: self._jobs.interrupted(job_id, error))
+            hint = f"It said: {words}" if words else "The engine's log has the details."
+            crashes = self._crashes[job_id] = self._crashes.get(job_id, 0) + 1
+            if crashes >= MAX_CRASHES:
+                message = f"{message} That was the third time that it got no further."
+            error = WorkerCrashed(message, hint=hint).as_dict()
+            if crashes >= MAX_CRASHES and not self._jobs.cancel_asked(job_id):
+                self._write(lambda: self._jobs.end(job_id, JobState.FAILED, error=error))
+            else:
+                self._write(lambda: self._jobs.interrupted(job_id, error))
             self._free()
             self._forget_checkpoint(job_id)
 
@@ -256,6 +288,7 @@ class Supervisor:
     def _forget_checkpoint(self, job_id: str) -> None:
         """Of a job that has ended; one that waits goes on from it."""
         if self._jobs.get(job_id).state.ended:
+            self._crashes.pop(job_id, None)
             (self._checkpoints / f"{job_id}{CHECKPOINT}").unlink(missing_ok=True)
 
     def _resume_paused(self) -> None:
@@ -273,7 +306,9 @@ class Supervisor:
         while True:
             try:
                 return write()
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
+                if self._jobs.damaged:
+                    raise
                 if is_disk_full(error) and not needed:
                     return
                 if is_disk_full(error) and self._room.release_reserve():
@@ -283,6 +318,16 @@ class Supervisor:
                     raise
                 self._beat = time.monotonic()
                 log.exception("the job database cannot be written")
+
+
+def _ended(code: int) -> str:
+    """How a process ended, by its return code."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
 
 
 def _cannot_start() -> WorkerCrashed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import faulthandler
 import logging
 import signal
 import sys
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", type=int, default=0, help="bytes; 0 is no limit")
     arguments = parser.parse_args(argv)
+    faulthandler.enable()  # last words of what crashes
     plugins.load()
     pipes = Pipes()
     pipes.start()

@@ -8,13 +8,17 @@ Exit codes: 0 done, 1 internal, 2 bad input, 3 model or device not available, 4 
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import __version__, inputs, output, plugins, tasks
@@ -37,14 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console("--json" in arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded unasked
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        plugins.load()
-        for command in importlib.metadata.entry_points(group=COMMANDS):
-            if arguments[:1] == [command.name]:
-                return command.load()(arguments[1:])
-        options = parser(described=arguments[:1] in ([], ["-h"], ["--help"])).parse_args(arguments)
-        return options.command(options, console)
+        with _ending_like_ctrl_c():
+            return _run(arguments, console)
     except SyncSDEError as error:
         console.error(error)
         return error.exit_code
@@ -52,19 +51,63 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.cancelled()
         return CANCELLED
     except BrokenPipeError:  # whoever read our lines has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         return CANCELLED
+    except OSError as error:
+        _forget_stdout()
+        print(f"syncsde: Cannot write what there is to say: {error.strerror}.", file=sys.stderr)
+        return 1
 
 
-def parser(*, described: bool = False) -> argparse.ArgumentParser:
-    """Make the parser; `described` loads other packages' commands to say what they do."""
+def _run(arguments: list[str], console: Console) -> int:
+    try:
+        plugins.load()
+        for command in importlib.metadata.entry_points(group=COMMANDS):
+            if arguments[:1] == [command.name]:
+                return command.load()(arguments[1:])
+        options = parser(arguments).parse_args(arguments)
+        return options.command(options, console)
+    finally:
+        sys.stdout.flush()  # while it can still be told that this does not work
+
+
+def _forget_stdout() -> None:
+    """Nobody takes what is still to be written: Python would complain about it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _ending_like_ctrl_c() -> Iterator[None]:
+    """Clean up when told to end, or when the terminal is closed; the caller's handlers come back.
+
+    What is ignored, as under nohup, stays so.
+    """
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    before = {}
+    for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Make the parser: all of it, or the parts that `arguments` come to, which takes less time."""
+
+    def wanted(*command: str) -> bool:
+        return arguments is None or tuple(arguments[: len(command)]) == command
+
     main = Parser(prog="syncsde", description="Synchronised diffusion for meshes and images.")
     main.add_argument("--version", action="version", version=f"syncsde {__version__}")
     commands = main.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for task in CONFIGS:
         command = add_command(commands, task)
-        add_task(command, task)
-        add_files(command, compared=False)
+        if wanted(task):
+            add_task(command, task)
+            add_files(command, compared=False)
         command.set_defaults(command=run_task)
     comparison = commands.add_parser(
         "compare", help="run a task with several strategies or strengths, side by side"
@@ -72,27 +115,39 @@ def parser(*, described: bool = False) -> argparse.ArgumentParser:
     compared = comparison.add_subparsers(metavar="TASK", required=True, title="tasks")
     for task in CONFIGS:
         command = add_command(compared, task)
-        compare.add_flags(command, task)
-        add_task(command, task)
-        add_files(command, compared=True)
+        if wanted("compare", task):
+            compare.add_flags(command, task)
+            add_task(command, task)
+            add_files(command, compared=True)
         command.set_defaults(command=run_comparison)
     models.add_to(commands)
     library.add_to(commands)
     for command in importlib.metadata.entry_points(group=COMMANDS):
-        commands.add_parser(command.name, help=about(command.load()) if described else None)
+        commands.add_parser(command.name, help=described(command))
     return main
 
 
-def about(thing: object) -> str:
-    """The first line of its documentation, as a help text."""
-    line = re.split(r"\n|; | \(", thing.__doc__ or "")[0].rstrip(".")
+def described(command: importlib.metadata.EntryPoint) -> str | None:
+    """What another package's command does, by its source: importing it would take too long."""
+    spec = importlib.util.find_spec(command.module)
+    if spec is None or spec.origin is None:
+        return None
+    tree = ast.parse(Path(spec.origin).read_bytes())
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    found = next((node for node in functions if node.name == command.attr), None)
+    return None if found is None else about(ast.get_docstring(found))
+
+
+def about(documentation: str | None) -> str:
+    """Its first line, as a help text."""
+    line = re.split(r"\n|; | \(", documentation or "")[0].rstrip(".")
     return line[:1].lower() + line[1:]
 
 
 def add_command(commands: argparse._SubParsersAction, task: str) -> argparse.ArgumentParser:
     documented = (CONFIGS[task].__doc__ or "").partition("\n")[0]
     command = commands.add_parser(
-        task, help=about(CONFIGS[task]), description=documented, add_help=False
+        task, help=about(CONFIGS[task].__doc__), description=documented, add_help=False
     )
     command.set_defaults(task=task)
     return command

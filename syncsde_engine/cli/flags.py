@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -149,7 +150,7 @@ def usage(prog: str, task: str) -> str:
 
 def add_field(group: Any, config: type, field: dataclasses.Field[Any]) -> None:
     """Make a flag of a field: `inverse_lambda: float` becomes `--inverse-lambda X`."""
-    hint = get_type_hints(config, include_extras=True)[field.name]
+    hint = _hints(config)[field.name]
     kind = plain(hint)
     notes = []
     arguments: dict[str, Any] = {}
@@ -182,6 +183,11 @@ def add_field(group: Any, config: type, field: dataclasses.Field[Any]) -> None:
         notes.append(f"default: {field.default}")
     text = get_args(hint)[-1].description + (f" ({'; '.join(notes)})" if notes else "")
     group.add_argument(f"--{flag(field.name)}", help=text.replace("%", "%%"), **arguments)
+
+
+@cache
+def _hints(config: type) -> dict[str, Any]:
+    return get_type_hints(config, include_extras=True)
 
 
 def plain(hint: Any) -> Any:

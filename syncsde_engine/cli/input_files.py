@@ -14,7 +14,7 @@ from ..config import CONFIGS, MOST_LAYERS
 from ..errors import InvalidRequest
 from ..inputs import read_file
 from ..library import map_names
-from ..request import without_duplicates
+from ..request import check_budget, without_duplicates
 
 FILES = {
     "mesh": ".obj, .glb, .gltf, .ply or .stl",
@@ -52,7 +52,9 @@ def read_list(path: str) -> list[Any]:
 
 def read_json(path: Path, field: str | None) -> Any:
     try:
-        return json.loads(read_file(path, field), object_pairs_hook=without_duplicates)
+        content = json.loads(read_file(path, field), object_pairs_hook=without_duplicates)
+        check_budget(content)
+        return content
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{str(path)!r} is not JSON: {error}.", field=field) from None
 

@@ -54,8 +54,13 @@ def locate(model: str, field: str = "model") -> Path:
             field=field,
         )
     model = DEFAULT if model == AUTO and field == "model" else model
-    folder = (OFFERED | EMBEDDED).get(model, Path(model).expanduser())
-    if folder.is_dir():
+    folder = (OFFERED | EMBEDDED).get(model, Path(model))
+    try:
+        folder = folder.expanduser()
+        is_there = folder.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long, or of a user who is not there
+        is_there = False
+    if is_there:
         return folder
     if model.count("/") == 1 and not Path(model).is_absolute():
         from huggingface_hub import snapshot_download
@@ -66,7 +71,7 @@ def locate(model: str, field: str = "model") -> Path:
         except (LocalEntryNotFoundError, HFValidationError):
             pass
     raise MissingWeights(
-        f"There is no model {model!r}.",
+        f"There is no model {model!r:.200}.",
         hint=f"Give a diffusers folder, a downloaded hub id, or one of: {', '.join(EMBEDDED)}.",
         field=field,
     )

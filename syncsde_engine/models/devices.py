@@ -14,15 +14,18 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # a number that is too large for it
+        device = None
     there = {
         "cpu": True,
         "mps": torch.backends.mps.is_available(),
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "cuda": device is not None and (device.index or 0) < torch.cuda.device_count(),
     }
-    if not there[device.type]:
+    if device is None or not there.get(device.type, False):
         raise DeviceUnavailable(
-            f"Device {name!r} is not available.",
+            f"Device {name!r:.80} is not available.",
             hint="Use cpu, or install the torch build for it.",
             field="device",
         )

@@ -13,6 +13,15 @@ from safetensors import SafetensorError
 
 from ..errors import MissingWeights
 
+CODE = ("auto_map", "quantization_config", "attn_implementation", "custom_pipelines")
+MOST = 1e9  # of any number in a network's config
+MOST_LAYERS = 200
+NOISE_LEVELS = {  # of a scheduler's config: kind, least, most
+    "num_train_timesteps": (int, 1, 100_000),
+    "beta_start": ((int, float), 0.0, 1.0),
+    "beta_end": ((int, float), 0.0, 1.0),
+}
+
 
 def class_name(folder: Path) -> str:
     """The pipeline, or the single network, that a folder says it is for; "" if it does not say.
@@ -21,19 +30,31 @@ def class_name(folder: Path) -> str:
     """
     for name in ("model_index.json", "config.json"):
         if (folder / name).is_file():
-            return _read_object(folder / name).get("_class_name", "")
+            found = _read_object(folder / name).get("_class_name", "")
+            with missing_weights(folder / name):
+                if not isinstance(found, str):
+                    raise ValueError(f"its _class_name is {found!r:.80}, no name")
+            return found
     return ""
 
 
 def scheduler_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
     """Read the noise levels a folder's model was trained on. Raises MissingWeights."""
-    return _read_object(folder / part / "scheduler_config.json")
+    path = folder / part / "scheduler_config.json"
+    content = _read_object(path)
+    with missing_weights(path):
+        for name, (kind, least, most) in NOISE_LEVELS.items():
+            value = content.get(name, least)
+            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+                raise ValueError(f"its {name} is {value!r:.80}, not within {least} and {most}")
+    return content
 
 
 def network(kind: Any, path: Path, **options: Any) -> Any:
     """Load one part. Raises MissingWeights if it is absent, broken or of another class."""
     with missing_weights(path):
         _require_kind(kind, path)
+        _refuse_strange_fields(json.loads((path / "config.json").read_text(encoding="utf-8")))
         part, info = kind.from_pretrained(
             path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
         )
@@ -53,7 +74,16 @@ def missing_weights(path: Path) -> Iterator[None]:
     """Turn whatever a loader raises for an absent or broken file into one sentence."""
     try:
         yield
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingWeights(
             f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason}",
@@ -68,6 +98,18 @@ def _read_object(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
         return content
+
+
+def _refuse_strange_fields(config: dict[str, Any]) -> None:
+    """Raise ValueError for what no network of ours has: other people's code, and endless sizes."""
+    for name, value in config.items():
+        if value is not None and any(part in name for part in CODE):
+            raise ValueError(f"its {name} asks for code from elsewhere")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and not abs(number) <= MOST:
+                raise ValueError(f"its {name} is {number!r:.40}")
+            if "layers" in name and isinstance(number, int) and number > MOST_LAYERS:
+                raise ValueError(f"it has {number} of {name}, and at most {MOST_LAYERS} are taken")
 
 
 def _require_kind(kind: type, path: Path) -> None:

@@ -122,7 +122,8 @@ class StableDiffusion:
         What is longer than the text encoder's window is cut off at its end, with a warning.
         """
         distinct = list(dict.fromkeys(prompts))
-        window = self.tokenizer.model_max_length
+        window = self.tokenizer.model_max_length  # 1e30 in tokenizers that were not told
+        window = min(window, getattr(self.text_encoder.config, "max_position_embeddings", window))
         tokens = tokenize(self.tokenizer, distinct, window).input_ids.to(self.device)
         with self.usage.count(self.device, text_encoder=len(distinct)):
             encoded = self.text_encoder(tokens).last_hidden_state

@@ -228,7 +228,8 @@ class Session:
         """
         start = y
         resume = yield Progress(stage, 0, steps[0].total, start=start)
-        if resume is not None and resume.y.shape == y.shape:
+        begun = steps[0].index < (resume.step if resume else 0) <= steps[0].total
+        if resume is not None and begun and resume.y.shape == y.shape:
             log.info("%s goes on after step %d", stage, resume.step)
             y = torch.from_numpy(resume.y).to(y)
             steps = [step for step in steps if step.index >= resume.step]

@@ -25,7 +25,9 @@ from pydantic.dataclasses import dataclass
 from syncsde_engine import config, errors, tasks
 from syncsde_server.work import checkpoint, faults
 
-Fault = Literal["none", "kill", "raise", "invalid", "hang", "print", "disk_full", "memory", "bomb"]
+Fault = Literal[
+    "none", "kill", "abort", "raise", "invalid", "hang", "print", "disk_full", "memory", "bomb"
+]
 POINTS = ("claim", "step", "checkpoint", "result", "commit", "cancel", "cancelling")
 FAULT_FILE = "fault"
 
@@ -123,6 +125,8 @@ def go_wrong(settings: CountConfig) -> None:
             return
     if settings.fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif settings.fault == "abort":
+        os.abort()
     elif settings.fault == "raise":
         raise RuntimeError("a defect")
     elif settings.fault == "invalid":

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from syncsde_client.client import EngineError
-from syncsde_client.protocol import MAX_BLOB_BYTES, JobState
+from syncsde_client.protocol import MAX_BLOB_BYTES, JobRequest, JobState
 from syncsde_server.errors import Conflict
 from syncsde_server.store.blobs import BlobStore
 from tests.server.running import COMMAND, exchange, packed
@@ -99,3 +99,66 @@ def test_store(tmp_path):
     with store.writing("5" * 64) as incoming:
         incoming.write(b"never finished")
     assert [path.name for path in store.folder.iterdir()] == [sha256]
+
+
+def damage(engine, sha256: str) -> None:
+    """One bit of a file, without anybody noticing."""
+    path = engine.folder / "blobs" / sha256
+    content, stat = bytearray(path.read_bytes()), path.stat()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_damaged_input_is_asked_for_again(engine):
+    content = packed(os.urandom(100))
+    sha256 = engine.client.put_blob(content)
+    damage(engine, sha256)
+    assert not engine.client.has_blob(sha256)
+    assert engine.client.put_blob(content) == sha256
+    assert engine.client.get_blob(sha256) == content
+    damage(engine, sha256)
+    assert put(engine, sha256, content).status == 201  # also where nobody asked before
+    assert engine.client.get_blob(sha256) == content
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_input_that_is_damaged_while_its_job_waits(engine, cut):
+    content = packed(os.urandom(100))
+    sha256 = engine.client.put_blob(content)
+    before = engine.count(steps=20, sleep=0.05)
+    job = engine.client.submit(JobRequest("copy", {}, {"data": sha256}))
+    damage(engine, sha256)
+    if cut:
+        os.truncate(engine.folder / "blobs" / sha256, 10)
+    engine.finish(before)
+    job = engine.finish(job)
+    assert job.state == JobState.FAILED
+    assert (job.error["code"], job.error["field"]) == ("missing_blob", "inputs.data")
+    engine.client.put_blob(content)
+    again = engine.finish(engine.client.submit(JobRequest("copy", {}, {"data": sha256})))
+    assert engine.client.files(again) == {"data.bin": content}
+
+
+def test_a_damaged_result_is_not_given_but_made_again(engine):
+    job = engine.finish(engine.walk(steps=2, seed=1234))
+    files = engine.client.files(job)
+    damage(engine, job.result["walk.bin"]["sha256"])
+    with pytest.raises(EngineError) as raised:
+        engine.client.files(job)
+    assert raised.value.code == "not_found"
+    again = engine.finish(engine.walk(steps=2, seed=1234))
+    assert engine.client.files(again) == files
+    assert engine.client.files(job) == files  # healed, too
+
+
+def test_a_damaged_result_is_not_reused(starting):
+    engine = starting()
+    request = JobRequest("walk", {"steps": 2, "seed": 5})
+    first = engine.finish(engine.client.submit(request))
+    files = engine.client.files(first)
+    assert engine.client.submit(request).state == JobState.DONE
+    damage(engine, first.result["walk.bin"]["sha256"])
+    again = engine.client.submit(request)
+    assert again.state != JobState.DONE
+    assert engine.client.files(engine.finish(again)) == files

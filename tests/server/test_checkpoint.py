@@ -89,6 +89,31 @@ def test_unreadable(tmp_path, at_once, damage):
         opened(tmp_path).read()
 
 
+def flipped(content: bytes) -> bytes:
+    return content[:-1000] + bytes([content[-1000] ^ 1]) + content[-999:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flipped,
+        lambda content: content.replace(b'"step":"3"', b'"step":"9"'),
+        lambda content: content.replace(b'"stage":"views"', b'"stage":"VIEWS"'),
+        lambda content: content.replace(b"[2,4,8,8]", b"[2,4,8,9]"),
+        lambda content: content.replace(b"[2,4,8,8]", b"[4,2,8,8]"),
+    ],
+    ids=["bit flip", "another step", "another stage", "no shape", "another shape"],
+)
+def test_what_is_not_as_it_was_written_is_not_gone_on_from(tmp_path, at_once, damage):
+    opened(tmp_path).keep(progress(3))
+    path = tmp_path / f"{JOB}.safetensors"
+    before = path.read_bytes()
+    path.write_bytes(damage(before))
+    assert path.read_bytes() != before
+    with pytest.raises(Unusable):
+        opened(tmp_path).read()
+
+
 def test_only_those_of_jobs_that_wait_are_kept(tmp_path):
     for name in (f"{JOB}.safetensors", "b" * 32 + ".safetensors", f"{JOB}.12.ab.part"):
         (tmp_path / name).write_bytes(b"")

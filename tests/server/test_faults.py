@@ -47,6 +47,37 @@ def test_job_that_always_kills_its_worker(engine):
     assert engine.finish(engine.count()).state == JobState.DONE
 
 
+def test_what_a_job_died_of_is_told(engine):
+    job = engine.finish(engine.count(steps=9, fault="abort", fault_step=4))
+    assert job.error["message"] == (
+        "The worker process was ended by SIGABRT after step 4 of 9 of count of this job. "
+        "That was the third time that it got no further."
+    )
+    assert job.error["hint"] == "It said: Fatal Python error: Aborted"
+
+
+def test_job_that_gets_further_is_not_given_up(engine):
+    """Whoever kills the worker, eight times: each attempt begins where the last one had come to."""
+    job = engine.walk(steps=60, sleep=0.05)
+    for kill in range(1, 9):
+        engine.step(job, 6 * kill)
+        os.kill(engine.worker, signal.SIGKILL)
+        wait_until(lambda kill=kill: engine.client.job(job.id).attempts == kill + 1)
+    job = engine.finish(job)
+    assert job.state == JobState.DONE
+    assert job.attempts == 9
+
+
+def test_deaths_of_the_engine_do_not_count(starting):
+    engine = starting()
+    job = engine.count(steps=8, sleep=0.3)  # which has no checkpoints
+    for _ in range(4):
+        engine.reach(job, JobState.RUNNING)
+        engine.kill()
+        engine = starting()
+    assert engine.finish(job).state == JobState.DONE
+
+
 def test_engine_killed_and_started_again(starting):
     engine = starting()
     running = engine.count(steps=20, sleep=0.05)

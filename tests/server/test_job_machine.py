@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from syncsde_client.protocol import JobRequest
-from syncsde_server.store.jobs import MAX_ATTEMPTS, Jobs
+from syncsde_server.store.jobs import Jobs
 
 ERROR = {"code": "worker_crashed", "message": "gone", "hint": "", "field": None}
 RESULT = {"a.png": {"sha256": "1" * 64, "size": 1}}
@@ -179,12 +179,8 @@ class JobTable(RuleBasedStateMachine):
         assert sorted(places, key=lambda each: places[each]) == self.queue()
 
     def _interrupted(self, name: str, state: str) -> None:
-        job = self.known[name]
-        if job.attempts >= MAX_ATTEMPTS and not job.cancel:
-            job.become("failed")
-        else:
-            job.wait(state)
-            self.goes_first(name)
+        self.known[name].wait(state)
+        self.goes_first(name)
 
     def _cancelled(self, job: Known) -> None:
         if job.state in ("queued", "paused"):

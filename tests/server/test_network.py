@@ -79,9 +79,8 @@ def test_other_machines_speak_tls(starting, certificate):
     plain = replace(engine.client.connection, certificate=None)
     with pytest.raises(EngineError, match="does not answer"):
         Client(plain).status()
-    with pytest.raises(EngineError) as raised:
+    with pytest.raises(EngineError, match="another program answers"):
         Client(replace(engine.client.connection, token="x" * 43)).status()
-    assert raised.value.code == "unauthorized"
 
 
 @pytest.mark.parametrize(

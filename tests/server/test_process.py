@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import sqlite3
 import stat
@@ -17,11 +18,12 @@ import pytest
 
 from syncsde_client import protocol
 from syncsde_client.client import CLIENT, find_engine, last_words
+from syncsde_client.protocol import JobState
 from syncsde_server.launch.address import bind
 from tests.server.running import COMMAND, is_gone, wait_until
 
 
-def test_health_needs_no_token(engine):
+def test_health(engine):
     health = engine.client.healthz()
     assert health["instance"] == engine.client.connection.instance
     assert health["protocol"] == protocol.PROTOCOL
@@ -151,27 +153,31 @@ def test_parent_killed(tmp_path):
     wait_until(lambda: is_gone(client.connection.pid) and is_gone(worker))
 
 
-def test_stay(starting):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_stay(starting, number):
+    """Until a signal; then all is closed in good order, down to the database's log."""
     engine = starting("--stay")
+    assert engine.finish(engine.count()).state == JobState.DONE
+    going_on = engine.count(steps=1000, sleep=0.05)
+    engine.step(going_on, 1)
     engine.process.stdin.close()
     time.sleep(0.5)
     assert engine.client.healthz()
     worker = engine.worker
-    engine.process.terminate()
-    engine.process.wait(20)
+    engine.process.send_signal(number)
+    assert engine.process.wait(20) == 0
     wait_until(lambda: is_gone(worker))
-    assert not (engine.folder / protocol.CONNECTION_FILE).exists()
+    left = {path.name for path in engine.folder.iterdir()}
+    assert not left & {protocol.CONNECTION_FILE, "jobs.sqlite-wal", "jobs.sqlite-shm"}
+    engine = starting()
+    assert engine.client.job(going_on.id).attempts <= 1  # the one before does not count
 
 
-@pytest.mark.parametrize("damage", ["newer", "garbage"])
-def test_unusable_jobs_are_refused(tmp_path, damage):
+def test_jobs_of_a_newer_engine_are_refused(tmp_path):
     path = protocol.make_private(tmp_path) / "jobs.sqlite"
-    if damage == "newer":
-        db = sqlite3.connect(path)
-        db.execute("PRAGMA user_version = 1000")
-        db.close()
-    else:
-        path.write_bytes(b"this is no database" * 1000)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 1000")
+    db.close()
     before = path.read_bytes()
     refused = subprocess.run(
         [*COMMAND, "--state-dir", str(tmp_path)], stdin=subprocess.PIPE, capture_output=True

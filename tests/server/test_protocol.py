@@ -68,7 +68,9 @@ def test_token_is_not_shown():
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"port": 1}', "\x00"])
 def test_unusable_connection_file_is_none(tmp_path, content):
-    (tmp_path / protocol.CONNECTION_FILE).write_text(content)
+    path = tmp_path / protocol.CONNECTION_FILE
+    path.touch(mode=0o600)
+    path.write_text(content)
     assert Connection.read(tmp_path) is None
 
 

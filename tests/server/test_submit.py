@@ -346,3 +346,32 @@ def test_tasks_are_described(engine):
     assert tasks["copy"]["optional_inputs"] == ["more"]
     assert "steps" in tasks["count"]["schema"]["properties"]
     assert tasks["count"]["schema"]["additionalProperties"] is False
+
+
+HALF = '"\\ud800"'  # a lone surrogate, which JSON can say and Unicode cannot
+STRANGE = {
+    "deep parameters": '{"task": "count", "parameters": {"nonce": ' + "[" * 900 + "]" * 900 + "}}",
+    "deep objects": '{"task": "count", "parameters": ' + '{"a":' * 400 + "1" + "}" * 401,
+    "half a character as a value": f'{{"task": "count", "parameters": {{"nonce": {HALF}}}}}',
+    "half a character as a parameter": f'{{"task": "count", "parameters": {{{HALF}: 1}}}}',
+    "half a character as an input": f'{{"task": "a", "parameters": {{}}, "inputs": {{{HALF}: 1}}}}',
+    "half a character as a task": f'{{"task": {HALF}, "parameters": {{}}}}',
+    "half a character as a field": f'{{"task": "count", "parameters": {{}}, {HALF}: 1}}',
+    "many values": '{"task": "count", "parameters": {"nonce": [' + "0," * 500_000 + "0]}}",
+    "many names": '{"task": "count", "parameters": {'
+    + ",".join(f'"{i}":0' for i in range(80_000))
+    + ', "79999":0}}',
+    "many floats": '{"task": "count", "parameters": {"nonce": [' + "0.5," * 200_000 + "0]}}",
+    "many digits": '{"task": "count", "parameters": {"steps": ' + "9" * 1_000_000 + "}}",
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/{job}/move"])
+def test_small_bodies_are_refused_at_little_cost(engine, name, path):
+    """Some of them were an error of the engine, others took minutes."""
+    job = engine.count().id
+    status, error = post(engine, STRANGE[name], path.replace("{job}", job))
+    assert status == 400
+    assert error["code"] == "invalid_json"
+    assert len(error["message"]) < 300

@@ -10,10 +10,10 @@ import pytest
 
 from syncsde_client.protocol import JobRequest, JobState, make_private
 from syncsde_server.store.blobs import BlobStore
-from syncsde_server.store.jobs import MAX_ATTEMPTS, Jobs
+from syncsde_server.store.jobs import Jobs
 from syncsde_server.store.space import Room
 from syncsde_server.work import supervisor as supervisor_module
-from syncsde_server.work.supervisor import Supervisor
+from syncsde_server.work.supervisor import MAX_CRASHES, Supervisor
 from tests.server.running import COMMAND, is_gone, wait_until
 
 # A worker that says each of its arguments, then does every job; in them JOB is its id.
@@ -150,7 +150,7 @@ def test_message_that_makes_no_sense_costs_an_attempt(jobs, supervise, line, mon
     supervisor = supervise([sys.executable, "-c", SCRIPTED, "during a job", line])
     reach(jobs, job, JobState.FAILED)
     found = jobs.get(job)
-    assert found.attempts == MAX_ATTEMPTS
+    assert found.attempts == MAX_CRASHES
     assert found.error is not None
     assert found.error["code"] == "worker_crashed"
     assert supervisor.state()["supervisor_age"] < 5

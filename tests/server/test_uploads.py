@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -87,9 +88,30 @@ REFUSED = {
 }
 
 
+# Small files that once cost minutes.
+COSTLY = {
+    "60,000 tensors": envelope({str(i): {} for i in range(60_000)}),
+    "80,000 names, the last twice": envelope(
+        b"{" + b",".join(b'"%d":0' % i for i in range(80_000)) + b',"79999":0}'
+    ),
+    "shape of 300,000 numbers": envelope({"a": entry(shape=[9] * 300_000)}, FOUR),
+    "shape of large numbers": envelope({"a": entry(shape=[2**52] * 50_000)}, FOUR),
+    "number of a million digits": envelope(b'{"a":' + b"9" * 1_000_000 + b"}"),
+    "400,000 empty objects": envelope(b'{"a":[' + b"{}," * 340_000 + b"{}]}"),
+}
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name):
     assert not accepts(REFUSED[name])
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_refused_at_little_cost(name):
+    assert len(COSTLY[name]) <= MAX_HEADER + 100
+    begin = time.process_time()
+    assert not accepts(COSTLY[name])
+    assert time.process_time() - begin < 1.0  # seconds; it was up to 142
 
 
 @pytest.mark.parametrize(

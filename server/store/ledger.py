@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second record of the jobs, line by line, from which they come back if the database breaks.
+
+Each line is a JSON object: a job as it was accepted, or {"id", "state", ...} as it ended. What is
+lost of it, or cannot be read, costs that line alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from syncsde_client.protocol import JobState, replace
+
+from . import rows
+
+log = logging.getLogger(__name__)
+
+Line = dict[str, Any]
+
+RESTORED_FROM = (
+    1_000_000  # events of a restored job have larger numbers than whoever follows it has
+)
+ENDED = ("id", "state", "result", "error", "started", "finished")
+ACCEPTED = (
+    "id",
+    "key",
+    "request",
+    "request_sha256",
+    "task",
+    "created",
+    "owner",
+    "priority",
+    "recipe",
+)
+
+
+class Ledger:
+    """The file `path`. Writing never fails: the database is what counts while it is well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def append(self, lines: Iterable[Line]) -> None:
+        try:
+            with open(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as f:
+                f.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:  # a full disk, mostly
+            log.warning("the second record of the jobs is not written: %s", error)
+
+    def rewrite(self, lines: Iterable[Line]) -> None:
+        """Begin anew with what is still needed."""
+        new = self._path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        fresh = Ledger(new)
+        fresh.append(lines)
+        if fresh.exists():
+            replace(new, self._path)
+
+    def read(self) -> dict[str, Line]:
+        """What is known of each job, in the order that they were accepted."""
+        found: dict[str, Line] = {}
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
+        for text in lines:
+            try:
+                line = json.loads(text)
+                job = found.get(line["id"])
+                if job is not None:
+                    job |= line
+                elif "request" in line:
+                    found[line["id"]] = line
+            except (ValueError, TypeError, KeyError):  # damaged
+                continue
+        return found
+
+
+def put_back(db: sqlite3.Connection, line: dict[str, Any]) -> bool:
+    """Put a job back as the ledger has it; return whether it waits. Its events are lost."""
+    request, state = json.loads(line["request"]), JobState(line.get("state", JobState.QUEUED))
+    known = {name: line[name] for name in ACCEPTED}
+    known |= {name: line.get(name) for name in ENDED if name != "id"}
+    known |= {"state": state, "last_event": RESTORED_FROM + 2}
+    names = ", ".join(known)
+    position = db.execute(
+        f"INSERT INTO jobs ({names}, turn) VALUES ({', '.join('?' * len(known))},"
+        " (SELECT ifnull(max(turn), 0) + 1 FROM jobs))",
+        list(known.values()),
+    ).lastrowid
+    kind, files = ("result", rows.load(line.get("result")) or {})
+    blobs = [file["sha256"] for file in files.values()]
+    if not state.ended:
+        kind, blobs = "input", list(request["inputs"].values())
+    db.executemany(
+        "INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(blob, position, kind) for blob in blobs]
+    )
+    notice = {"code": "restored", "message": "The job database was damaged; this job was not lost."}
+    told = {"state": state, "attempt": 0}
+    if (error := rows.load(line.get("error"))) is not None:
+        told["error"] = error
+    for number, (kind, data) in enumerate((("notice", notice), ("state", told)), start=1):
+        db.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+            (position, RESTORED_FROM + number, kind, time.time(), json.dumps(data)),
+        )
+    return not state.ended
