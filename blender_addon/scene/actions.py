@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import bpy
 import numpy as np
 
-SLOTS = hasattr(bpy.types.Action, "slots")  # since 4.4
+SLOTS = "slots" in bpy.types.Action.bl_rna.properties  # since 4.4
 LINEAR = 1  # the number of the interpolation
 ABOUT = "syncsde"  # our property of an action: what it shows, as JSON
 TRACK = "SyncSDE"

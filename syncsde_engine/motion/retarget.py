@@ -34,7 +34,8 @@ LIMBS = {1: 4, 2: 5, 4: 7, 5: 8, 16: 18, 17: 19, 18: 20, 19: 21}
 FEET = {7: 10, 8: 11}  # heads of feet turn to where the body's look, and soles stay level
 LIKE = {10: 7, 11: 8, 20: 18, 21: 19}  # toes and hands keep to what they hang on
 STANDING = 5  # percent of frames in which the lower foot is on the floor, at least
-HIGHEST_SOLE = 0.25  # of a leg: a sole farther above the object's origin does not stand there
+SHAPE = (1, 2, 16, 17)  # the joints by which a body is known to look somewhere
+ON_FLOOR = (-0.05, 0.25)  # in legs: feet that begin outside do not stand at the object's origin
 
 
 @dataclass(frozen=True)
@@ -130,14 +131,9 @@ def stance(rig: Rig) -> Stance:
     """Look at the rest pose."""
     heads = rig.heads()
     place = {joint: heads[rig.of(joint)] for joint in (1, 2, 4, 5, 7, 8, 16, 17)}
-    hips, shoulders = (place[1] + place[2]) / 2, (place[16] + place[17]) / 2
-    spine = shoulders - hips
-    up = np.zeros(3)
-    up[np.abs(spine).argmax()] = np.sign(spine[np.abs(spine).argmax()])
-    left = place[1] - place[2] + place[16] - place[17]
-    left = unit(left - (left @ up) * up)
-    frame = np.stack([left, np.cross(up, left), up], axis=1)
-    stands = up[2] > 0
+    hips = (place[1] + place[2]) / 2
+    frame = body_frame(np.array([place[joint] for joint in SHAPE]))
+    stands = frame[2, 2] > 0.5
     upright = np.eye(3) if stands else frame.T
     facing = frame if stands else np.eye(3)
     leg = np.mean(
@@ -149,10 +145,24 @@ def stance(rig: Rig) -> Stance:
     base = rig.world[:3, 3]
     feet = [joint for joint in (7, 8, 10, 11) if joint in rig.joints]
     heights = [(upright @ (heads[rig.of(joint)] - base))[2] for joint in feet]
-    floor = 0.0 if 0 <= min(heights) <= HIGHEST_SOLE * leg else min(heights)
+    floor = 0.0 if ON_FLOOR[0] <= min(heights) / leg <= ON_FLOOR[1] else min(heights)
     middle = upright @ (hips - base)
     origin = base + np.array([middle[0], middle[1], floor])
     return Stance(upright, facing, origin, float(np.mean(heights[:2])) - floor, float(leg))
+
+
+def body_frame(joints: np.ndarray) -> np.ndarray:
+    """Left, back and up of a body at rest as columns (3, 3), from its joints SHAPE (4, 3).
+
+    Up is the coordinate axis nearest to the spine.
+    """
+    left_hip, right_hip, left_shoulder, right_shoulder = joints
+    spine = left_shoulder + right_shoulder - left_hip - right_hip
+    up = np.zeros(3)
+    up[np.abs(spine).argmax()] = np.sign(spine[np.abs(spine).argmax()])
+    left = left_hip - right_hip + left_shoulder - right_shoulder
+    left = unit(left - (left @ up) * up)
+    return np.stack([left, np.cross(up, left), up], axis=1)
 
 
 def retarget(
@@ -176,7 +186,8 @@ def retarget(
     Returns the pose of each frame.
     """
     look = stance(rig)
-    axes = look.facing @ TO_BLENDER
+    own = body_frame(body_at_rest(clip)[list(SHAPE)])
+    axes = look.facing @ own.T @ TO_BLENDER
     turns = axes @ clip.turns @ axes.T
     world = turned(clip, rig, look, axes, turns)
     scale = look.leg / clip.leg()

@@ -196,3 +196,15 @@ def test_between_frames_turns_go_the_shorter_way():
     pose = retarget.Pose(quaternions, np.array([[0.0, 0, 0], [2, 0, 0]])).at(np.array([0, 0.25, 1]))
     assert np.allclose(pose.quaternions[1, 0], [np.cos(0.1), np.sin(0.1), 0, 0])
     assert np.allclose(pose.location[:, 0], [0, 0.5, 2])
+
+
+def test_an_armature_that_lies_at_rest_stands_up():
+    clip = clip_of("walk")
+    lying = np.eye(4)
+    lying[:3, :3] = about_axis("x", np.pi / 2)
+    rig = an_armature(clip, world=lying)
+    posed = stand(retarget.retarget(clip, rig), rig)
+    for joint, end in LIMBS.items():
+        bone = unit(posed[:, end, :3, 3] - posed[:, joint, :3, 3])
+        body = unit(clip.joints[:, end] - clip.joints[:, joint]) @ TO_BLENDER.T
+        assert np.abs(bone - body).max() < 1e-9
