@@ -29,9 +29,8 @@ class Curve(NamedTuple):
 
 
 def new(name: str) -> bpy.types.Action:
-    """An empty action for an object, kept in the file though nothing uses it yet."""
+    """An empty action for an object."""
     action = bpy.data.actions.new(name)
-    action.use_fake_user = True
     if SLOTS:
         action.slots.new(id_type="OBJECT", name=name)
         action.layers.new("Layer").strips.new(type="KEYFRAME")
@@ -84,6 +83,15 @@ def describe(action: bpy.types.Action, about: dict[str, Any]) -> None:
 def about(action: bpy.types.Action | None) -> dict[str, Any]:
     """What `describe` kept, or nothing if the action is not ours."""
     return json.loads(action[ABOUT]) if action is not None and ABOUT in action else {}
+
+
+def ours(obj: bpy.types.Object) -> bpy.types.Action | None:
+    """The action of ours that moves an object, by itself or in strips; or None."""
+    data = obj.animation_data
+    if data is None:
+        return None
+    strips = [strip.action for track in data.nla_tracks for strip in track.strips]
+    return next((each for each in (data.action, *strips) if about(each)), None)
 
 
 def add_strips(obj: bpy.types.Object, action: bpy.types.Action) -> None:

@@ -289,7 +289,7 @@ def mannequin_figure(clip: Any, place: np.ndarray) -> Figure:
     rest = np.tile(np.eye(4), (len(names), 1, 1))
     for bone, (head, tail) in enumerate(zip(heads, tails, strict=True)):
         axis = (tail - head) / np.linalg.norm(tail - head)
-        rest[bone, :3, :3] = bpy.types.Bone.MatrixFromAxisRoll(axis.tolist(), 0.0)
+        rest[bone, :3, :3] = np.array(bpy.types.Bone.MatrixFromAxisRoll(axis.tolist(), 0.0))
         rest[bone, :3, 3] = head
     world = np.eye(4)
     world[:3, 3] = place

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class Placement:
     origin: tuple[float, float, float] | None = None  # meters; None: where the armature stands
     start: float = 1.0  # the scene's frame with which it begins
     title: str = "Motion"
-    made: str = ""  # how it came about: empty, or `start`, `end`, or the number of a segment
+    made: str = ""  # empty, or what was done to a finished motion: `start`, `end`, `reroll`
+    states: str = ""  # where the file that it is extended and made again from will be
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -142,10 +143,10 @@ def about(
     report = folder / "report.json"
     if report.is_file():
         parameters = json.loads(report.read_text(encoding="utf-8"))["parameters"]
-    kept = asdict(replace(placement, made=""))
+    kept = asdict(placement)
     return {
         "parts": parts,
-        "states": str(folder / STATES),
+        "states": placement.states,
         "parameters": parameters,
         "placement": {name: kept[name] for name in KEPT},
     }
