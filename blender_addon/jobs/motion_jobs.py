@@ -73,9 +73,9 @@ def more(
     context: bpy.types.Context, obj: bpy.types.Object, prompts: Sequence[str], end: str
 ) -> MotionJob:
     """More of a finished motion at its `end` or `start`; what there is stays in its frames."""
+    about = finished(obj)
     need(prompts, "Add a segment before or after those that are made, and describe it first.")
     need(all(each.strip() for each in prompts), "Describe what happens in each segment first.")
-    about = finished(obj)
     changes = {"prompt": [each.strip() for each in prompts], "extend_to": end, "reroll": None}
     job = _again(obj, about, changes, end)
     if end == "start":

@@ -100,8 +100,9 @@ class OntoArmature:
         """Do a slice, unless the artist is in a mode whose undo history is its own."""
         if bpy.context.mode not in ("OBJECT", "POSE"):
             return "Waiting for Object Mode"
-        begun, said = time.perf_counter(), ""
+        begun = time.perf_counter()
         try:
+            said = next(self._steps)
             while time.perf_counter() - begun < SLICE_SECONDS:
                 said = next(self._steps)
         except StopIteration as end:

@@ -135,9 +135,8 @@ def _ways(obj: bpy.types.Object, chosen: Mapping[str, str]) -> list[bpy.types.Bo
     wanted = set(chosen)
     for name in chosen:
         wanted |= {bone.name for bone in obj.data.bones[name].parent_recursive}
-    return sorted(
-        (obj.data.bones[name] for name in wanted), key=lambda bone: len(bone.parent_recursive)
-    )
+    bones = [bone for bone in obj.data.bones if bone.name in wanted]
+    return sorted(bones, key=lambda bone: len(bone.parent_recursive))
 
 
 def _is_plain(obj: bpy.types.Object, chosen: Mapping[str, str]) -> bool:

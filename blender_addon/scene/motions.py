@@ -33,6 +33,7 @@ class Placement:
     lock_feet: bool = False
     origin: tuple[float, float, float] | None = None  # meters; None: where the armature stands
     start: float = 1.0  # the scene's frame with which it begins
+    sole: float | None = None  # meters, of the finished motion that it goes on from
     title: str = "Motion"
     made: str = ""  # empty, or what was done to a finished motion: `start`, `end`, `reroll`
     states: str = ""  # where the file that it is extended and made again from will be
@@ -61,10 +62,10 @@ class Motion:
         return len(self.clip.joints)
 
 
-def read(folder: Path) -> Motion:
-    """Read motion.npz of a folder."""
+def read(folder: Path, sole: float | None = None) -> Motion:
+    """Read motion.npz of a folder; `sole` is how high ankles were that stood on the floor."""
     with np.load(folder / FILE, allow_pickle=False) as arrays:
-        clip = armatures.of_motion("retarget").Clip.read(arrays)
+        clip = armatures.of_motion("retarget").Clip.read(arrays, sole)
         return Motion(clip, arrays["prompts"].tolist(), arrays["ranges"], float(arrays["fps"]))
 
 
@@ -94,7 +95,7 @@ def build(folder: Path, placement: Placement) -> Generator[str, None, str]:
     Yields what is being done. Raises ArmatureError, and LookupError if the action was undone.
     """
     yield "Reading the Motion"
-    motion = read(folder)
+    motion = read(folder, placement.sole)
     yield "Looking at the Armature"
     figure = figure_of(placement, motion)
     yield "Posing the Armature"
@@ -143,7 +144,7 @@ def about(
     report = folder / "report.json"
     if report.is_file():
         parameters = json.loads(report.read_text(encoding="utf-8"))["parameters"]
-    kept = asdict(placement)
+    kept = asdict(placement) | {"sole": motion.clip.sole()}
     return {
         "parts": parts,
         "states": placement.states,
@@ -152,7 +153,7 @@ def about(
     }
 
 
-KEPT = ("bones", "root_motion", "lock_feet", "origin", "start")
+KEPT = ("bones", "root_motion", "lock_feet", "origin", "start", "sole")
 
 
 def curves(figure: Figure, pose: Any, frames: np.ndarray) -> Generator[Curve, None, None]:

@@ -45,15 +45,19 @@ class Clip:
     offsets: np.ndarray  # (22, 3) meters, y up: from each joint's parent to it, at rest
     turns: np.ndarray  # (F, 22, 3, 3), rotations within the world, y up
     joints: np.ndarray  # (F, 22, 3) meters, y up
+    known_sole: float | None = None  # of a part of the motion, so that it keeps its height
 
     @classmethod
-    def read(cls, arrays: Mapping[str, np.ndarray]) -> Clip:
+    def read(cls, arrays: Mapping[str, np.ndarray], known_sole: float | None = None) -> Clip:
         """Take `offsets`, `joints`, and `rotations` (quaternions within parents' frames)."""
         turns = world_rotations(from_quaternions(arrays["rotations"]))
-        return cls(arrays["offsets"].astype(np.float64), turns, arrays["joints"].astype(np.float64))
+        offsets, joints = (arrays[name].astype(np.float64) for name in ("offsets", "joints"))
+        return cls(offsets, turns, joints, known_sole)
 
     def sole(self) -> float:
         """How high ankles are when their foot stands on the floor, meters."""
+        if self.known_sole is not None:
+            return self.known_sole
         low = np.percentile(self.joints[:, list(FEET.values()), 1].min(axis=1), STANDING)
         return float(low) - float(self.offsets[list(FEET.values()), 1].mean())
 
