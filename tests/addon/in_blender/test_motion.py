@@ -367,10 +367,10 @@ ARMATURES = {
 }
 
 
-@pytest.mark.parametrize("kind", ARMATURES)
-def test_limbs_point_where_the_bodys_do(bpy, lay, folder, offsets, kind):
-    options = dict(ARMATURES[kind])
-    names = options.pop("names")
+@pytest.mark.parametrize("kind", [*ARMATURES, "Unreal", "Unreal 5", "VRM"])
+def test_limbs_point_where_the_bodys_do(bpy, addon, lay, folder, offsets, kind):
+    options = dict(ARMATURES.get(kind, {"arms_down": 0.7, "rolls": 6.0}))
+    names = options.pop("names", None) or addon.bone_names.RIGS[kind]
     obj = an_armature(bpy, offsets, names, **options)
     lay("Rig")
     assert angles(bpy, obj, folder, names) < 0.1
