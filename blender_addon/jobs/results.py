@@ -15,7 +15,7 @@ from typing import Protocol
 import bpy
 
 from ..scene import motions, textures
-from ..scene.armatures import ArmatureError
+from ..scene.armatures import ArmatureError, Figure
 from ..scene.textures import Target
 
 SLICE_SECONDS = 0.01  # of a tick, in which keys are set
@@ -90,9 +90,11 @@ class NewImage:
 class OntoArmature:
     """A motion of an armature, whose keys are set in slices while Blender's window is used."""
 
-    def __init__(self, folder: Path, placement: motions.Placement) -> None:
-        self.folder, self.placement = folder, placement
-        self._steps = motions.build(folder, placement)
+    def __init__(
+        self, folder: Path, placement: motions.Placement, known: Figure | None = None
+    ) -> None:
+        self.placement = placement
+        self._steps = motions.build(folder, placement, known)
         self._error = ""
         self._action = ""
 

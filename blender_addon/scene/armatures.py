@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import bpy
@@ -121,6 +121,16 @@ def read(obj: bpy.types.Object, bones: Mapping[str, str]) -> Figure:
     modes = tuple(obj.pose.bones[name].rotation_mode for name in names)
     still = tuple(name for name in names if name not in chosen)
     return Figure(rig, tuple(names), modes, still, switches)
+
+
+def moved(figure: Figure, obj: bpy.types.Object) -> Figure | None:
+    """The same where its object is now; None if its bones have changed."""
+    bones = obj.pose.bones
+    modes = tuple(bones[name].rotation_mode for name in figure.names if name in bones)
+    if modes != figure.modes:
+        return None
+    world = np.array(obj.matrix_world, np.float64)
+    return replace(figure, rig=replace(figure.rig, world=world))
 
 
 def _switches(obj: bpy.types.Object) -> Iterator[Switch]:

@@ -89,15 +89,20 @@ def figure_of(placement: Placement, motion: Motion) -> Figure:
     return armatures.read(obj, bones)
 
 
-def build(folder: Path, placement: Placement) -> Generator[str, None, str]:
+def build(
+    folder: Path, placement: Placement, known: Figure | None = None
+) -> Generator[str, None, str]:
     """Make the action, a slice at a time; returns its name.
 
-    Yields what is being done. Raises ArmatureError, and LookupError if the action was undone.
+    `known` is the armature as it was looked at before, which takes some time for a rig of many
+    constraints. Yields what is being done. Raises ArmatureError, and KeyError if the action was
+    undone.
     """
     yield "Reading the Motion"
     motion = read(folder, placement.sole)
     yield "Looking at the Armature"
-    figure = figure_of(placement, motion)
+    figure = armatures.moved(known, target_of(placement)) if known else None
+    figure = figure or figure_of(placement, motion)
     yield "Posing the Armature"
     pose = posed(placement, motion, figure)
     yield "Setting Keys"

@@ -35,11 +35,12 @@ NEXT = -1  # the seed after the last one
 
 def start(operator: Any, asked: MotionJob) -> "set[OperatorReturnItems]":
     """Begin a job; a target that cannot get a motion is told before."""
+    known = None
     try:
         if asked.placement.target:
             obj = armatures.find(asked.placement.target, asked.placement.uid)
             bones = asked.placement.bones or armatures.guess(obj)
-            armatures.read(obj, bones)
+            known = armatures.read(obj, bones)
         program = preferences.find_engine_program()
     except (ArmatureError, engine.NotInstalled) as error:
         return fail(operator, "motion", str(error))
@@ -56,7 +57,7 @@ def start(operator: Any, asked: MotionJob) -> "set[OperatorReturnItems]":
         keep_all=bool(kept),
         also=(report.FILE, motions.STATES),
     )
-    return begin(operator, request, results.OntoArmature(folder, placement))
+    return begin(operator, request, results.OntoArmature(folder, placement, known))
 
 
 def poll(operator: type[bpy.types.Operator]) -> bool:

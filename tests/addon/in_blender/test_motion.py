@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import time
 import types
 from pathlib import Path
 
@@ -71,11 +72,12 @@ def offsets(installed):
 def folder(offsets, tmp_path_factory):
     """A finished motion of 81 frames with two prompts, that wriggles smoothly while it travels."""
     folder = tmp_path_factory.mktemp("motion")
-    time = np.arange(81)[:, None, None] / 20
+    clock = np.arange(81)[:, None, None] / 20
     random = np.random.default_rng(5)
     speed, phase, size = (random.random((1, 22, 3)) for _ in range(3))
-    turns = quaternions(0.9 * size * np.sin(2 * speed * time + 6 * phase))
-    root = np.stack([0.3 * time[:, 0, 0], 0.9 + 0.05 * np.sin(time[:, 0, 0]), time[:, 0, 0]], 1)
+    turns = quaternions(0.9 * size * np.sin(2 * speed * clock + 6 * phase))
+    seconds = clock[:, 0, 0]
+    root = np.stack([0.3 * seconds, 0.9 + 0.05 * np.sin(seconds), seconds], axis=1)
     world = matrices(turns)
     joints = np.empty((81, 22, 3))
     joints[:, 0] = root
@@ -283,6 +285,28 @@ def test_a_segment_is_made_again_more_is_added_and_all_taken_back(bpy, addon, re
     assert not extended.use_fake_user
 
 
+def test_in_a_window_a_timer_does_it_in_slices(bpy, addon, real_engine, offsets, monkeypatch):
+    obj = an_armature(bpy, offsets, {name: name for name in JOINTS})
+    stages = []
+
+    def ticking():
+        while addon.session._tick() is not None:
+            if addon.session.current.stage not in stages:
+                stages.append(addon.session.current.stage)
+            time.sleep(0.02)
+        return addon.session.last_error
+
+    monkeypatch.setattr(addon.session, "wait", ticking)
+    monkeypatch.setattr(addon.results, "SLICE_SECONDS", 0.0)
+    done = bpy.ops.syncsde.motion(**TWO, **SHORT, seed=3, target="Rig")
+    assert done == {"FINISHED"}
+    keys = [stage for stage in stages if stage.startswith("Setting Keys ")]
+    assert keys == [f"Setting Keys {done}/91" for done in range(0, 91, 12)]
+    assert len(addon.actions.bag(obj.animation_data.action).fcurves) == 91
+    assert len(bpy.data.actions) == 1
+    assert addon.session.last_error == ""
+
+
 def test_panels_list_is_what_is_made(bpy, addon, real_engine, tmp_path):
     settings = bpy.context.scene.syncsde_motion
     settings.frames, settings.overlap, settings.steps = 60, 20, 10
@@ -294,6 +318,8 @@ def test_panels_list_is_what_is_made(bpy, addon, real_engine, tmp_path):
     assert said["prompt"] == ["a person walks", "a person bows"]
     assert (said["frames"], said["steps"], said["seed"]) == (60, 10, 5)
     assert said["foot_lock"] is True
+    about = json.loads(settings.target.animation_data.action["syncsde"])
+    assert about["placement"]["lock_feet"] is True
     settings.segments.add().prompt = "a person jumps"
     settings.active = 1
     assert settings.to_come() == ("end", ["a person jumps"])
@@ -491,6 +517,16 @@ def test_rigify(bpy, addon, lay, folder, generated, kind, pattern):
     if kind == "rig":
         switch = obj.pose.bones["thigh_parent.L"]
         assert switch["IK_FK"] == 1.0
+        former = obj.animation_data.action
+        lay(name, root_motion="IN_PLACE")  # while an action moves it
+        assert obj.animation_data.action != former
+        assert angles(bpy, obj, folder, rigify_names(pattern)) < 0.1
+        bpy.ops.syncsde.motion_revert()
+        assert obj.animation_data.action == former
+        obj.animation_data.action = None
+        addon.actions.remove_strips(obj)
+        switch["IK_FK"] = 0.0
+        lay(name)
         bpy.ops.syncsde.motion_revert()
         assert switch["IK_FK"] == 0.0
         assert obj.animation_data.action is None
