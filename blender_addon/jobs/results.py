@@ -110,7 +110,9 @@ class OntoArmature:
         except StopIteration as end:
             self._action = end.value
             return ""
-        except (ArmatureError, OSError, KeyError, ValueError) as error:
+        except KeyError:  # the action was undone meanwhile: the operator makes it at once
+            return ""
+        except (ArmatureError, OSError, ValueError) as error:
             self._error = sentence(error)
             return ""
         return said

@@ -208,3 +208,18 @@ def test_an_armature_that_lies_at_rest_stands_up():
         bone = unit(posed[:, end, :3, 3] - posed[:, joint, :3, 3])
         body = unit(clip.joints[:, end] - clip.joints[:, joint]) @ TO_BLENDER.T
         assert np.abs(bone - body).max() < 1e-9
+
+
+def test_thick_soles_stand_on_the_floor():
+    clip = clip_of("march")
+    plain = an_armature(clip)
+    rest = plain.rest.copy()
+    toes = [INDEX["left_foot"], INDEX["right_foot"]]
+    rest[[joint for joint in range(COUNT) if joint not in toes], 2, 3] += 0.06
+    rig = Rig(rest, plain.carriers, plain.joints, plain.world)
+    ankles = [INDEX["left_ankle"], INDEX["right_ankle"]]
+    low, high = (
+        stand(retarget.retarget(clip, each), each)[:, ankles, 2, 3].min(axis=1)
+        for each in (plain, rig)
+    )
+    assert np.allclose(high - low, 0.06, atol=1e-6)

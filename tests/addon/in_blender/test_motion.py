@@ -622,6 +622,18 @@ def test_keys_are_set_in_slices_with_the_same_result(bpy, addon, lay, folder, of
     assert curves() == expected
 
 
+def test_what_is_undone_meanwhile_is_made_again(bpy, addon, folder, offsets, monkeypatch):
+    obj = an_armature(bpy, offsets, ARMATURES["SMPL-X"]["names"])
+    result = addon.results.OntoArmature(folder, addon.motions.Placement(target="Rig"))
+    monkeypatch.setattr(addon.results, "SLICE_SECONDS", 0.0)
+    while "12/91" not in result.waiting():
+        pass
+    bpy.data.actions.remove(bpy.data.actions[0])
+    assert result.waiting() == ""
+    assert result.apply(folder / "motion.npz") == ""
+    assert len(addon.actions.bag(obj.animation_data.action).fcurves) == 91
+
+
 def test_waits_for_a_mode_that_shares_the_undo_history(bpy, addon, folder, offsets):
     obj = an_armature(bpy, offsets, ARMATURES["SMPL-X"]["names"])
     result = addon.results.OntoArmature(folder, addon.motions.Placement(target="Rig"))
