@@ -11,10 +11,13 @@ MODULES = (
     "library.catalog",
     "properties.texture",
     "properties.scene_image",
+    "properties.motion",
     "ui.operators",
     "ui.operators_image",
+    "ui.operators_motion",
     "ui.panel",
     "ui.panel_image",
+    "ui.panel_motion",
     "ui.drop",
     "jobs.session",
 )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the Blender extension: python tools/build_extension.py [--output DIR].
 
-The zip holds the manifest, the licence, the modules of blender_addon/, the words of the embedded
-model, and the picture library's list and thumbnails. The same sources give the same bytes on every
-machine: names sorted, dates fixed, nothing compressed (each version of zlib compresses differently,
-and all of it is small).
+The zip holds the manifest, the licence, the modules of blender_addon/, those of the engine's motion
+that figures need, the words of the embedded model, and the picture library's list and thumbnails.
+The same sources give the same bytes on every machine: names sorted, dates fixed, nothing compressed
+(each version of zlib compresses differently, and all of it is small).
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ SHARED = (
     "map_names.py",
     "recolor.py",
 )  # modules of the engine's library
+MOTION = (
+    "__init__.py",
+    "limbs.py",
+    "mannequin.py",
+    "retarget.py",
+    "rotations.py",
+    "skeleton.py",
+)  # and of its motion
 
 
 def members(root: Path = ROOT) -> dict[str, Path]:
@@ -37,6 +45,8 @@ def members(root: Path = ROOT) -> dict[str, Path]:
     # The picture library's list, what reads, finds and dyes pictures, thumbnails and credits.
     library = root / "syncsde_engine" / "library"
     files |= {f"library/{name}": library / name for name in ("library.json", *SHARED)}
+    motion = root / "syncsde_engine" / "motion"
+    files |= {f"motion/{name}": motion / name for name in MOTION}
     files["library/thumbnails/README.md"] = library / "README.md"
     thumbnails = (add_on / "library" / "thumbnails").glob("*.webp")
     files |= {f"library/thumbnails/{source.name}": source for source in thumbnails}

@@ -42,12 +42,19 @@ TWO_STAGES = IMAGE_STAGES | {  # of a model that begins small
     "views": ("Painting the Image", 0.10, 0.70),
     "upscale": ("Scaling Up", 0.70, 0.95),
 }
+MOTION_STAGES = {
+    "load": ("Loading the Model", 0.02, 0.30),
+    "views": ("Moving the Figure", 0.30, 0.80),
+    "compare": ("Comparing", 0.80, 0.95),
+    "write": ("Writing the Files", 0.95, 1.00),
+}
 STAGES = {
     "texture": TEXTURE_STAGES,
     "mask": IMAGE_STAGES,
     "edit": GIVEN_IMAGE_STAGES,
     "wide": IMAGE_STAGES,
     "ambiguous": TWO_STAGES,
+    "motion": MOTION_STAGES,
 }
 
 

@@ -6,6 +6,7 @@ Neither keeps a datablock, because undo and file load replace those while the en
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Protocol
 
 import bpy
 
-from ..scene import textures
+from ..scene import motions, textures
+from ..scene.armatures import ArmatureError, Figure
 from ..scene.textures import Target
+
+SLICE_SECONDS = 0.01  # of a tick, in which keys are set
 
 
 class Result(Protocol):
@@ -77,6 +81,52 @@ class NewImage:
                 filepath=str(filepath),
                 name=self.name,
                 editor=f"{self.editor:x}",
+            )
+        except RuntimeError as error:
+            return sentence(error)
+        return ""
+
+
+class OntoArmature:
+    """A motion of an armature, whose keys are set in slices while Blender's window is used."""
+
+    def __init__(
+        self, folder: Path, placement: motions.Placement, known: Figure | None = None
+    ) -> None:
+        self.placement = placement
+        self._steps = motions.build(folder, placement, known)
+        self._error = ""
+        self._action = ""
+
+    def waiting(self) -> str:
+        """Do a slice, unless the artist is in a mode whose undo history is its own."""
+        if bpy.context.mode not in ("OBJECT", "POSE"):
+            return "Waiting for Object Mode"
+        begun = time.perf_counter()
+        try:
+            said = next(self._steps)
+            while time.perf_counter() - begun < SLICE_SECONDS:
+                said = next(self._steps)
+        except StopIteration as end:
+            self._action = end.value
+            return ""
+        except KeyError:  # the action was undone meanwhile: the operator makes it at once
+            return ""
+        except (ArmatureError, OSError, ValueError) as error:
+            self._error = sentence(error)
+            return ""
+        return said
+
+    def apply(self, filepath: Path) -> str:
+        if self._error:
+            return self._error
+        try:
+            bpy.ops.syncsde.apply_motion(
+                "EXEC_DEFAULT",
+                True,
+                directory=str(filepath.parent),
+                placement=self.placement.to_json(),
+                action=self._action,
             )
         except RuntimeError as error:
             return sentence(error)

@@ -19,6 +19,29 @@ MINI = Path(__file__).with_name("mini.json")  # the model's own description, put
 MOST = 24
 MODELS = ("auto", "exemplar", "mini")
 WORDS = ("auto", "mini")  # models that know the words of mini
+MOTION_MODELS = ("mime",)
+MOTIONS = (  # what mime has learned
+    "a person walks",
+    "a person walks in a circle to the left",
+    "a person walks backwards",
+    "a person walks slowly",
+    "a person runs",
+    "a person runs in a circle to the right",
+    "a person sneaks",
+    "a person marches",
+    "a person jumps",
+    "a person waves with the right hand",
+    "a person waves with the left hand",
+    "a person sits down",
+    "a person crouches",
+    "a person kicks with the right leg",
+    "a person punches with the left hand",
+    "a person bows",
+    "a person dances",
+    "a person claps",
+    "a person stretches",
+    "a person stands",
+)
 
 
 def for_surface(properties: object, context: bpy.types.Context | None, typed: str) -> list[str]:
@@ -33,13 +56,27 @@ def for_prompt(properties: object, context: bpy.types.Context | None, typed: str
     return complete(typed) if getattr(properties, "model", "auto") in WORDS else []
 
 
+def for_motion(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
+    """Prompts of motion with what is typed in them."""
+    return [each for each in MOTIONS if typed.lower().strip() in each and each != typed]
+
+
 def for_model(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
     """The engine's own models, then the folders in the Models of the preferences."""
+    return _models(MODELS, typed)
+
+
+def for_motion_model(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
+    """The same for motion."""
+    return _models(MOTION_MODELS, typed)
+
+
+def _models(engines: tuple[str, ...], typed: str) -> list[str]:
     own: list[str] = []
     if engine.models_dir:
         with contextlib.suppress(OSError):
             own = [each.name for each in Path(engine.models_dir).iterdir() if each.is_dir()]
-    return [name for name in (*MODELS, *sorted(own)) if typed.lower() in name.lower()]
+    return [name for name in (*engines, *sorted(own)) if typed.lower() in name.lower()]
 
 
 def complete_picture(typed: str) -> list[str]:

@@ -37,6 +37,7 @@ UNSET: dict[str, object] = {
     "height": 0,
     "patch_size": 0,
     "upscaler": "",
+    "reroll": 0,
 }
 # What a draft has less of: the engine chooses, unless it was changed from these defaults.
 DRAFTED: dict[str, object] = {"steps": 30, "cameras": None, "texture_size": 1024}

@@ -20,6 +20,8 @@ SOURCES = sorted(ADDON.rglob("*.py"))
 LIBRARY = ROOT / "syncsde_engine" / "library"
 LIST = json.loads((LIBRARY / "library.json").read_text(encoding="utf-8"))
 SHARED = ("match", "colors", "listing", "map_names", "recolor")  # the zip has them, too
+MOTION = ROOT / "syncsde_engine" / "motion"
+FIGURE = ("__init__", "limbs", "mannequin", "retarget", "rotations", "skeleton")
 WITHOUT_BLENDER = ("syncsde_client.engine", "syncsde_client.tensors", "blender_addon.jobs.job")
 
 
@@ -47,6 +49,7 @@ def test_zip_holds_manifest_licence_and_every_module(tmp_path):
     }
     known |= {f"thumbnails/{Path(entry['file']).name}" for entry in LIST}
     known = {f"library/{name}" for name in known} | {"blender_manifest.toml", "LICENSE"}
+    known |= {f"motion/{name}.py" for name in FIGURE}
     assert names == known | {source.relative_to(ADDON).as_posix() for source in SOURCES}
 
 
@@ -90,6 +93,10 @@ def test_modules_of_the_engine_that_the_zip_has_need_nothing_else():
                 assert {alias.name for alias in node.names} <= sys.stdlib_module_names
             if isinstance(node, ast.ImportFrom) and node.level:
                 assert node.module in SHARED
+    for name in FIGURE:
+        for node in ast.parse((MOTION / f"{name}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.module in FIGURE
 
 
 def test_manifest_follows_the_platform_rules():

@@ -20,13 +20,14 @@ KINDS = {
     float: "FloatProperty",
     bool: "BoolProperty",
 }
-TASKS = tuple(task for task in CONFIGS if task != "motion")  # which the extension has not yet
+TASKS = tuple(CONFIGS)
 CLASSES = {task: f"{task.capitalize()}Parameters" for task in TASKS}
 LINES = {
     "texture": "TextureLines",
     "mask": "MaskLines",
     "wide": "WideLines",
     "ambiguous": "AmbiguousLines",
+    "motion": "MotionLines",
 }
 VALID = {
     "texture": {"prompt": "moss"},
@@ -34,13 +35,19 @@ VALID = {
     "edit": {"source_prompt": "a", "prompt": "b"},
     "wide": {"prompt": "a"},
     "ambiguous": {"prompt": ["a", "b"], "transform": ["flip"]},
+    "motion": {"prompt": ["a"]},
+}
+# Ends of ranges that need another setting.
+BESIDE = {
+    ("motion", "frames", "min"): {"overlap": 20},
+    ("motion", "overlap", "max"): {"frames": 196},
 }
 
 
 def read_classes():
     """Return class -> name -> (kind, keywords) of its properties, the inherited ones first."""
     classes, constants = {}, {}
-    for module in ("sampling", "texture", "image", "scene_image"):
+    for module in ("sampling", "texture", "image", "scene_image", "motion"):
         for node in ast.parse(
             (ADDON / "properties" / f"{module}.py").read_text(encoding="utf-8")
         ).body:
@@ -74,9 +81,9 @@ UNSET = CONSTANTS["UNSET"]
 SINGLE = [(task, name) for task in TASKS for name in PROPERTIES[CLASSES[task]]]
 
 
-def accepts(task, name, value):
+def accepts(task, name, value, **other):
     try:
-        build(task, {**VALID[task], name: value})
+        build(task, {**VALID[task], name: value, **other})
     except Exception:
         return False
     return True
@@ -128,7 +135,8 @@ def test_ends_of_the_range_are_valid_in_the_engine(task, name):
     _, keywords = PROPERTIES[CLASSES[task]][name]
     for end in ("min", "max", "soft_min", "soft_max"):
         if end in keywords and keywords[end] != UNSET.get(name, ...):
-            assert accepts(task, name, keywords[end])
+            value, other = keywords[end], BESIDE.get((task, name, end), {})
+            assert accepts(task, name, value, **other)
     assert accepts(task, name, None) == (name in UNSET)
     limits = schema(task)["properties"][name]
     limits = next((o for o in limits.get("anyOf", [limits]) if o.get("type") != "null"), limits)

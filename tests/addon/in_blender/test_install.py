@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 MODULE = "bl_ext.user_default.syncsde"
-TASKS = ("texture", "mask", "edit", "wide", "ambiguous")
+TASKS = ("texture", "mask", "edit", "wide", "ambiguous", "motion")
 OPERATORS = (*TASKS, "cancel", "apply_texture", "remove_texture", "like_file")
 
 
@@ -61,12 +61,13 @@ def test_disable_leaves_nothing_and_enable_works_again(bpy, addon):
 @pytest.mark.parametrize("task", TASKS)
 def test_operator_takes_every_parameter_of_the_task(bpy, addon, task):
     """test_parameters.py says that these are the engine's fields; here they are Blender's."""
-    module = addon.texture if task == "texture" else addon.image
+    module = {"texture": addon.texture, "motion": addon.motion}.get(task, addon.image)
     fields = set(addon.sampling.fields(getattr(module, f"{task.capitalize()}Parameters")))
     several = getattr(module, f"{task.capitalize()}Lines", None)
     operator = getattr(bpy.ops.syncsde, task).get_rna_type().properties
     scene = bpy.context.scene
-    group = scene.syncsde if task == "texture" else getattr(scene.syncsde_image, task)
+    groups = {"texture": scene.syncsde, "motion": scene.syncsde_motion}
+    group = groups.get(task) or getattr(scene.syncsde_image, task)
     assert len(fields) > 15
     assert fields <= set(group.bl_rna.properties.keys())
     every = fields | set(addon.sampling.fields(several) if several else ())
