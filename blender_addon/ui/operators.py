@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ..client import engine
 from ..client.tensors import tensors_to_bytes
@@ -18,7 +18,7 @@ from ..library import catalog, own_pictures
 from ..properties import sampling
 from ..properties.texture import LikeMaterial, TextureImages, TextureLines, TextureParameters
 from ..scene import images, like_material, material, parts, textures, viewpoints
-from ..scene.export_mesh import MeshError, export, join
+from ..scene.export_mesh import MeshError, export, join, names_of
 from . import preferences
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [o for o in context.view_layer.objects if o in picked and o.type == "MESH"]
 
 
+def middle(context: bpy.types.Context) -> bpy.types.Object:
+    """The object around which the others are seen: the active one, if it is chosen."""
+    objects = chosen(context)
+    return context.object if context.object in objects else objects[0]
+
+
 def selected_cameras(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected camera objects, in the order of the view layer."""
     picked = context.selected_objects
@@ -59,9 +65,10 @@ def selected_cameras(context: bpy.types.Context) -> list[bpy.types.Object]:
 
 def why_not(context: bpy.types.Context) -> str:
     """Say why what is chosen cannot be textured, or nothing if it can."""
-    if context.object is None or context.object.type != "MESH":
+    objects = chosen(context)
+    if not objects:
         return "Select a mesh object"
-    for obj in chosen(context):
+    for obj in objects:
         if not (obj.is_editable and obj.data.is_editable):
             return f"{obj.name} is linked from another file: make it local first"
     return ""
@@ -102,7 +109,7 @@ class SYNCSDE_OT_texture(
         try:
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
-            cameras = viewpoints.read(context, context.object, self.viewpoints)
+            cameras = viewpoints.read(context, middle(context), self.viewpoints)
             prompts, likes = parts.prompts(self.prompt_for), dict(parts.likes(self.like_for))
             named = {name: getattr(self, name) for name in sampling.fields(TextureImages)}
             named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
@@ -185,16 +192,17 @@ def read_objects(
 
     UV layers that the meshes do not have yet go to files in the folder.
     """
-    origin = context.object.matrix_world.translation.copy()
+    objects = chosen(context)
+    origin, names = middle(context).matrix_world.translation.copy(), names_of(objects)
     parts, targets = [], []
-    for number, obj in enumerate(chosen(context)):
-        part = export(context, obj, origin, unwrap=unwrap)
+    for number, obj in enumerate(objects):
+        part = export(context, obj, origin, unwrap=unwrap, names=names)
         uv_filepath = ""
         if part.new_uvs is not None:
             uv_filepath = str(folder / f"uv_{number}.npy")
             np.save(uv_filepath, part.new_uvs)
         parts.append(part)
-        targets.append(textures.Target(obj.name, obj.session_uid, part.uv_layer, uv_filepath))
+        targets.append(textures.target(obj, part, uv_filepath))
     return join([target.name for target in targets], parts), targets
 
 
@@ -291,14 +299,20 @@ class SYNCSDE_OT_apply_run(bpy.types.Operator):
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
     targets: StringProperty(options={"SKIP_SAVE"})
     name: StringProperty(options={"SKIP_SAVE"})
+    anyway: BoolProperty(
+        name="Anyway",
+        description="Also on objects that changed since",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        targets = textures.from_json(self.targets)
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
         try:
-            textures.apply(Path(self.directory), targets, self.name)
-        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            targets = textures.from_json(self.targets)
+            textures.apply(Path(self.directory), targets, self.name, anyway=self.anyway)
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             self.report({"ERROR"}, results.sentence(error))
             return {"CANCELLED"}
         return {"FINISHED"}

@@ -33,7 +33,7 @@ def begin(bpy, addon, no_engine, monkeypatch):
     def begun(last=lambda: None):
         obj = bpy.context.object
         exported = addon.export_mesh.export(bpy.context, obj)
-        target = addon.textures.Target(obj.name, obj.session_uid, exported.uv_layer)
+        target = addon.textures.target(obj, exported)
         onto = addon.results.OntoObjects([target], "moss")
         addon.session.start(a_request(addon, "texture", "report.json"), onto)
         job = addon.session.current
