@@ -13,6 +13,8 @@ MODULES = (
     "properties.scene_image",
     "ui.operators",
     "ui.operators_image",
+    "ui.operators_result",
+    "ui.panel_result",
     "ui.panel",
     "ui.panel_image",
     "ui.drop",

@@ -5,6 +5,7 @@ Classes such as these hold annotations only; the scene's groups and the operator
 """
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -204,6 +205,23 @@ class KeptFiles:
         default="",
         options={"SKIP_SAVE"},
     )
+
+
+class FolderError(ValueError):
+    """There is no such place for files; the text says what to do."""
+
+
+def kept_folder(operator: Any) -> Path | None:
+    """The folder that keeps an operator's files, if any. Raises FolderError."""
+    directory = operator.directory
+    if not directory:
+        return None
+    if directory.startswith("//") and not bpy.data.filepath:
+        raise FolderError(
+            f"The folder {directory!r} is beside the blend file, and that has not been saved yet: "
+            "save it, or name another folder."
+        )
+    return Path(bpy.path.abspath(directory)).absolute()
 
 
 def fields(parameters: type) -> tuple[str, ...]:

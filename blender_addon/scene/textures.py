@@ -52,6 +52,10 @@ class Target:
         alike = (o for o in (*named, *meshes) if contract.is_of(o, self.uv_layer, self.contract))
         return next(alike, None) or next(iter(named), None)
 
+    def is_here(self) -> bool:
+        """Whether an object of this file, whatever it is called, is the one by its content."""
+        return any(contract.is_of(obj, self.uv_layer, self.contract) for obj in bpy.data.objects)
+
 
 def target(obj: bpy.types.Object, exported: ExportedMesh, uv_filepath: str = "") -> Target:
     """Describe an object that was exported; new UVs lie in a file."""

@@ -33,16 +33,24 @@ def begin(
     operator: bpy.types.Operator, request: Request, result: results.Result
 ) -> "set[OperatorReturnItems]":
     """Start a job; in background, where no timer would advance it, see it to its end."""
-    session.start(request, result)
+    session.start(request, result, about(bpy.context, request.task))
     error = session.wait() if bpy.app.background else ""
     return fail(operator, request.task, error) if error else {"FINISHED"}
 
 
 def fail(operator: bpy.types.Operator, task: str, message: str) -> "set[OperatorReturnItems]":
-    """Say what is wrong, in the panel also."""
-    session.fail(task, message)
+    """Say what is wrong, in the panel also, as long as its settings are as they are now."""
+    session.fail(task, message, about(bpy.context, task))
     operator.report({"ERROR"}, message)
     return {"CANCELLED"}
+
+
+def about(context: bpy.types.Context, task: str) -> str:
+    """What the panel asks for now, to see whether an error is still of that."""
+    if task != "texture":
+        return repr(getattr(context.scene.syncsde_image, task).arguments())
+    names = [obj.name for obj in chosen(context)]
+    return repr((of_panel(context), names, results.mode_of(context)))
 
 
 def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -107,6 +115,7 @@ class SYNCSDE_OT_texture(
             return fail(self, "texture", NOTHING)
         folder = session.temporary_folder()
         try:
+            kept = sampling.kept_folder(self)
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, middle(context), self.viewpoints)
@@ -128,6 +137,7 @@ class SYNCSDE_OT_texture(
             parts.LineError,
             viewpoints.CameraError,
             images.ImageError,
+            sampling.FolderError,
         ) as error:
             return fail(self, "texture", str(error))
         paths = images.paths_of(named) | {name: each.path for name, each in sent.items()}
@@ -153,9 +163,10 @@ class SYNCSDE_OT_texture(
                 **{name: each.content for name, each in sent.items()},
                 **{name: path.read_bytes for name, path in maps.items()},
             },
-            directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
+            directory=kept or folder,
+            folder=folder,
             file=textures.REPORT,
-            keep_all=bool(self.directory),
+            keep_all=kept is not None,
             also=textures.FILES,
             images={
                 **named,
@@ -307,7 +318,7 @@ class SYNCSDE_OT_apply_run(bpy.types.Operator):
     )
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        if context.mode != "OBJECT":
+        if results.mode_of(context) not in results.OPEN_MODES:
             bpy.ops.object.mode_set(mode="OBJECT")
         try:
             targets = textures.from_json(self.targets)

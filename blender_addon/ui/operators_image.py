@@ -56,10 +56,16 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         pictures = images.read_named(asked.images)
         own, said = own_of(operator, task, asked.parameters)
         sent = own_pictures.inputs(own, [str(number) for number in said.get("like_for", ())])
+        kept = sampling.kept_folder(operator)
         program = preferences.find_engine_program()
-    except (Incomplete, images.ImageError, engine.NotInstalled) as error:
+    except (
+        Incomplete,
+        images.ImageError,
+        sampling.FolderError,
+        engine.NotInstalled,
+    ) as error:
         return fail(operator, task, str(error))
-    kept = operator.directory
+    folder = session.temporary_folder()
     request = Request(
         program=program,
         task=task,
@@ -68,9 +74,10 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
             **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
             **{name: each.content for name, each in sent.items()},
         },
-        directory=Path(bpy.path.abspath(kept)) if kept else session.temporary_folder(),
+        directory=kept or folder,
+        folder=folder,
         file="image.png",
-        keep_all=bool(kept),
+        keep_all=kept is not None,
         also=(report.FILE,),
         images=asked.images | {name: each.title for name, each in sent.items()},
     )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import bpy
@@ -17,6 +16,7 @@ from ..scene import material, parts
 from . import preferences
 from .operators import chosen, selected_cameras, why_not
 from .panel_like import draw_like, draw_part
+from .panel_result import draw_job, draw_message, draw_outcome
 
 MOST_PARTS = 8  # objects, and materials, whose own prompts and pictures are shown
 
@@ -137,8 +137,7 @@ def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
     """Draw the job that runs, or what is missing; return whether a job can be started."""
     job = session.current
     if job is not None:
-        layout.progress(factor=job.fraction, text=job.stage)
-        layout.operator("syncsde.cancel", icon="CANCEL")
+        draw_job(context, layout, job)
         return False
     try:
         preferences.find_engine_program()
@@ -149,32 +148,10 @@ def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
     return True
 
 
-def draw_outcome(
-    context: bpy.types.Context, layout: bpy.types.UILayout, tasks: Sequence[str]
-) -> None:
-    """Draw what went wrong with the last job, or what painted it, if it was one of these tasks."""
-    if session.last_task not in tasks:
-        return
-    if session.last_error:
-        draw_message(context, layout, session.last_error, "ERROR")
-    elif session.last_note:
-        draw_message(context, layout, session.last_note, "CHECKMARK")
-
-
 def draw_troubles(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """Draw what is wrong with the user's own folders of pictures."""
     for trouble in own_pictures.troubles():
         draw_message(context, layout, trouble, "ERROR")
-
-
-def draw_message(
-    context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: str
-) -> None:
-    """Draw a sentence as lines of the panel's width: labels do not wrap by themselves."""
-    width = context.region.width / context.preferences.system.ui_scale if context.region else 240
-    column = layout.column(align=True)
-    for index, line in enumerate(textwrap.wrap(text, max(int(width / 7) - 6, 16))):
-        column.label(text=line, icon="BLANK1" if index else icon)
 
 
 PANELS = (SYNCSDE_PT_texture, SYNCSDE_PT_views, SYNCSDE_PT_surface, SYNCSDE_PT_sampling)

@@ -10,13 +10,12 @@ import bpy
 from ..jobs.image_jobs import JOBS, Incomplete
 from .panel import (
     draw_engine,
-    draw_message,
-    draw_outcome,
     draw_setting,
     draw_settings,
     draw_troubles,
 )
 from .panel_like import draw_like
+from .panel_result import draw_message, draw_outcome
 
 SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
 MOST_PARTS = {"mask": 8, "wide": 64, "ambiguous": 7}

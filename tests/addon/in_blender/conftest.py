@@ -77,7 +77,9 @@ def addon(installed):
         if name.startswith(starts)
     }
     session = modules["session"]
-    session.last_error = ""
+    session.last_error, session.last_about, session.outcome = "", "", None
+    for run in modules["runs"].all_runs():
+        session.forget(run)
     yield types.SimpleNamespace(**modules)
     session.cancel()
 
@@ -184,3 +186,63 @@ def contents(obj):
 @pytest.fixture(scope="session")
 def contents_of():
     return contents
+
+
+class Layout:
+    """Stands for bpy.types.UILayout, which exists only while Blender draws a window."""
+
+    def __init__(self):
+        self.drawn, self.dimmed, self.active = [], [], True
+
+    def prop(self, data, name, **_):
+        assert hasattr(data, name)
+        self.drawn.append(name)
+        if not self.active:
+            self.dimmed.append(name)
+
+    def operator(self, name, **_):
+        self.drawn.append(name)
+        return types.SimpleNamespace()
+
+    def label(self, text, **_):
+        self.drawn.append(text)
+
+    def progress(self, factor, text):
+        assert 0 <= factor <= 1
+        self.drawn.append(f"progress: {text}")
+
+    def box(self):
+        return self
+
+    def row(self, **_):
+        row = Layout()
+        row.drawn, row.dimmed = self.drawn, self.dimmed
+        return row
+
+    column = row
+
+    def template_ID(self, data, name, **_):
+        self.prop(data, name)
+
+    template_icon_view = template_ID
+
+    def template_icon(self, icon_value, scale):
+        self.drawn.append("preview")
+
+
+@pytest.fixture
+def a_layout():
+    return Layout
+
+
+@pytest.fixture
+def draw(bpy, addon):
+    def drawn(name="texture"):
+        layout = Layout()
+        kind = getattr(bpy.types, f"SYNCSDE_PT_{name}")
+        panel = types.SimpleNamespace(layout=layout, names=getattr(kind, "names", ()))
+        kind.draw(panel, bpy.context)
+        drawn.dimmed = layout.dimmed
+        return layout.drawn
+
+    return drawn
