@@ -14,6 +14,7 @@ MODULES = (
     "ui.operators",
     "ui.operators_image",
     "ui.operators_result",
+    "ui.operators_setting",
     "ui.panel_result",
     "ui.panel",
     "ui.panel_image",

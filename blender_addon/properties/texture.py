@@ -13,7 +13,7 @@ from bpy.props import (
 )
 
 from ..library import suggestions
-from .sampling import LikeImage, LikePicture, SamplingParameters
+from .sampling import LikeImage, LikePicture, SamplingParameters, set_quality
 
 
 class TextureParameters(SamplingParameters):
@@ -39,7 +39,7 @@ class TextureParameters(SamplingParameters):
         name="Prompt",
         description="What the surface should look like, unless there is a picture of it",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_surface,
         search_options={"SUGGESTION"},
     )
@@ -71,7 +71,7 @@ class TextureParameters(SamplingParameters):
         description="How much work goes into the texture",
         items=(
             ("draft", "Draft", "Fewer views and steps, in a third of the time or less"),
-            ("standard", "Standard", "The settings below"),
+            ("standard", "Standard", "What the other settings say"),
         ),
         default="standard",
     )
@@ -259,6 +259,16 @@ class LikeMaterial:
 class SYNCSDE_PG_texture(TextureParameters, LikePicture, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
 
+    quality: EnumProperty(
+        name="Quality",
+        description="Sets Steps, Views and Texture Size, which can be changed after that",
+        items=(
+            ("draft", "Draft", "A quarter of the work: 12 steps, 6 views, 512 pixels"),
+            ("standard", "Standard", "As in the paper: 30 steps, ten views; 1024 pixels"),
+        ),
+        default="standard",
+        update=set_quality,
+    )
     like_material: PointerProperty(
         type=bpy.types.Material,
         name="Like Material",
@@ -292,7 +302,7 @@ def register() -> None:
             name="Own Prompt",
             description="What this part should look like instead of the prompt",
             default="",
-            maxlen=2000,
+            maxlen=2001,
             search=suggestions.for_surface,
             search_options={"SUGGESTION"},
         )

@@ -77,8 +77,11 @@ def why_not(context: bpy.types.Context) -> str:
     if not objects:
         return "Select a mesh object"
     for obj in objects:
-        if not (obj.is_editable and obj.data.is_editable):
-            return f"{obj.name} is linked from another file: make it local first"
+        if not obj.is_editable:
+            return f"{obj.name} is linked from another file: make a library override of it first"
+        if not obj.data.is_editable and not (obj.material_slots and obj.data.uv_layers):
+            what = "UV layer" if obj.material_slots else "material slot"
+            return f"The mesh of {obj.name} is linked and has no {what}: add one in its own file"
     return ""
 
 
@@ -107,6 +110,8 @@ class SYNCSDE_OT_texture(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
+        if (missing := not_ready(context)) and not self.viewpoints:
+            return fail(self, "texture", missing)
         sampling.fill(self, of_panel(context))
         return self.execute(context)
 
@@ -119,7 +124,9 @@ class SYNCSDE_OT_texture(
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
             cameras = viewpoints.read(context, middle(context), self.viewpoints)
-            prompts, likes = parts.prompts(self.prompt_for), dict(parts.likes(self.like_for))
+            known = parts.names_of(chosen(context))
+            prompts = parts.prompts(self.prompt_for, known)
+            likes = dict(parts.likes(self.like_for, known))
             named = {name: getattr(self, name) for name in sampling.fields(TextureImages)}
             named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
             named = {each: image for each, image in named.items() if image}
@@ -180,6 +187,13 @@ class SYNCSDE_OT_texture(
         return begin(self, request, results.OntoObjects(targets, title))
 
 
+def not_ready(context: bpy.types.Context) -> str:
+    """Say what the panel's settings want that is not there, or nothing."""
+    if context.scene.syncsde.selected_cameras and not selected_cameras(context):
+        return "Selected Cameras is on: select cameras beside the objects, or turn it off."
+    return ""
+
+
 def of_panel(context: bpy.types.Context) -> dict[str, Any]:
     """What the panel says of the next texture, as the operator takes it."""
     settings = context.scene.syncsde
@@ -207,6 +221,8 @@ def read_objects(
     origin, names = middle(context).matrix_world.translation.copy(), names_of(objects)
     parts, targets = [], []
     for number, obj in enumerate(objects):
+        if unwrap and not obj.data.is_editable:
+            raise MeshError(f"The mesh of {obj.name!r} is linked: set UVs to Auto or Keep.")
         part = export(context, obj, origin, unwrap=unwrap, names=names)
         uv_filepath = ""
         if part.new_uvs is not None:

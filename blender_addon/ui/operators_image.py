@@ -42,6 +42,20 @@ if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 
+def of_editor(context: bpy.types.Context, task: str) -> dict[str, Any]:
+    """What the panel asks for; where no image to edit is chosen, of the one that is shown."""
+    asked = getattr(context.scene.syncsde_image, task).arguments()
+    if task == "edit" and not asked["image"] and (shown := shown_image(context)):
+        asked["image"] = shown.name
+    return asked
+
+
+def shown_image(context: bpy.types.Context) -> bpy.types.Image | None:
+    """The image that the Image Editor shows, if that is where this happens."""
+    area = context.area
+    return area.spaces.active.image if area is not None and area.type == "IMAGE_EDITOR" else None
+
+
 def poll(operator: type[bpy.types.Operator]) -> bool:
     """What every image operator asks before it can be called."""
     if session.is_running():
@@ -126,7 +140,7 @@ class SYNCSDE_OT_mask(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.mask.arguments())
+        sampling.fill(self, of_editor(context, "mask"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -159,7 +173,7 @@ class SYNCSDE_OT_edit(EditParameters, sampling.KeptFiles, bpy.types.Operator):
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.edit.arguments())
+        sampling.fill(self, of_editor(context, "edit"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -192,7 +206,7 @@ class SYNCSDE_OT_wide(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.wide.arguments())
+        sampling.fill(self, of_editor(context, "wide"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -218,7 +232,7 @@ class SYNCSDE_OT_ambiguous(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.ambiguous.arguments())
+        sampling.fill(self, of_editor(context, "ambiguous"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":

@@ -128,7 +128,7 @@ def an_engine(monkeypatch, tmp_path):
 def sent(addon, an_engine, monkeypatch):
     """The requests of operators, written down instead of sent."""
     requests = []
-    monkeypatch.setattr(addon.session, "start", lambda request, result: requests.append(request))
+    monkeypatch.setattr(addon.session, "start", lambda request, *_: requests.append(request))
     monkeypatch.setattr(addon.session, "wait", lambda: "")
     return requests
 
@@ -192,17 +192,16 @@ class Layout:
     """Stands for bpy.types.UILayout, which exists only while Blender draws a window."""
 
     def __init__(self):
-        self.drawn, self.dimmed, self.active = [], [], True
+        self.drawn, self.buttons = [], []
 
     def prop(self, data, name, **_):
         assert hasattr(data, name)
         self.drawn.append(name)
-        if not self.active:
-            self.dimmed.append(name)
 
     def operator(self, name, **_):
         self.drawn.append(name)
-        return types.SimpleNamespace()
+        self.buttons.append(types.SimpleNamespace())
+        return self.buttons[-1]
 
     def label(self, text, **_):
         self.drawn.append(text)
@@ -216,10 +215,10 @@ class Layout:
 
     def row(self, **_):
         row = Layout()
-        row.drawn, row.dimmed = self.drawn, self.dimmed
+        row.drawn, row.buttons = self.drawn, self.buttons
         return row
 
-    column = row
+    column = split = row
 
     def template_ID(self, data, name, **_):
         self.prop(data, name)
@@ -242,7 +241,7 @@ def draw(bpy, addon):
         kind = getattr(bpy.types, f"SYNCSDE_PT_{name}")
         panel = types.SimpleNamespace(layout=layout, names=getattr(kind, "names", ()))
         kind.draw(panel, bpy.context)
-        drawn.dimmed = layout.dimmed
+        drawn.buttons = layout.buttons
         return layout.drawn
 
     return drawn

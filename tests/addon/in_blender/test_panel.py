@@ -25,22 +25,45 @@ def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
     assert draw()[-1] == "syncsde.remove_texture"
 
 
-def test_what_is_left_to_the_model_is_dimmed(bpy, draw, suzanne, an_engine):
-    draw("views")
-    assert draw.dimmed == ["cameras", "view_size"]
-    bpy.context.scene.syncsde.cameras = 6
-    draw("views")
-    assert draw.dimmed == ["view_size"]
-    bpy.context.scene.syncsde_image.task = "wide"
-    draw("image")
-    assert draw.dimmed == ["tile_size", "width", "height"]
+def test_numbers_that_are_left_to_the_model_say_so(bpy, draw, suzanne, an_engine):
+    settings = bpy.context.scene.syncsde
+    drawn = draw("views")
+    assert drawn[:2] == ["Views", "syncsde.own_setting"]
+    assert {"cameras", "view_size"}.isdisjoint(drawn)
+    for button in draw.buttons:
+        assert bpy.ops.syncsde.own_setting(**vars(button)) == {"FINISHED"}
+    assert (settings.cameras, settings.view_size) == (10, 512)
+    assert {"cameras", "view_size"} <= set(draw("views"))
+    for button in draw.buttons:
+        bpy.ops.syncsde.own_setting(**vars(button))
+    assert (settings.cameras, settings.view_size) == (0, 0)
+
+
+def test_every_number_of_the_panels_can_be_chosen_and_given_back(bpy, draw, addon, an_engine):
+    image = bpy.context.scene.syncsde_image
+    for name in ("views", "surface", "sampling"):
+        draw(name)
+        for button in draw.buttons:
+            bpy.ops.syncsde.own_setting(**vars(button))
+    assert bpy.context.scene.syncsde.tile_size == 1.0
+    assert bpy.context.scene.syncsde.guidance_scale == 7.5
+    for task in IMAGE:
+        image.task = task
+        for name in ("image", "image_sampling"):
+            draw(name)
+            for button in [each for each in draw.buttons if hasattr(each, "group")]:
+                bpy.ops.syncsde.own_setting(**vars(button))
+    assert image.mask.tile_size == 256
+    assert image.wide.patch_size == 512
 
 
 def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engine):
     settings = bpy.context.scene.syncsde
-    assert draw("views")[:3] == ["cameras", "extra_cameras", "selected_cameras"]
+    assert {"extra_cameras", "selected_cameras"} <= set(draw("views"))
     settings.selected_cameras = True
-    assert " ".join(draw("views")).endswith("Select cameras beside the objects")
+    said = "Selected Cameras is on: select cameras beside the objects, or turn it off."
+    assert " ".join(draw("views")).endswith(said)
+    assert " ".join(draw()).endswith(said)
     bpy.ops.object.camera_add()
     suzanne.select_set(True)
     assert draw("views")[-1] == "1 selected"
@@ -55,6 +78,13 @@ def test_says_why_nothing_can_be_textured(draw, bpy, an_engine):
     bpy.ops.object.camera_add()
     assert draw()[-1] == "Select a mesh object"
     assert not bpy.ops.syncsde.texture.poll()
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.object.light_add()
+    cube.select_set(True)
+    assert bpy.context.object.type == "LIGHT"
+    assert draw()[-1] == "syncsde.texture"
+    assert bpy.ops.syncsde.texture.poll()
 
 
 def test_shows_the_last_error(draw, addon, suzanne, an_engine):
@@ -66,14 +96,18 @@ def test_shows_the_last_error(draw, addon, suzanne, an_engine):
     assert draw()[-1] == "syncsde.texture"
 
 
+OWN = "syncsde.own_setting"
 IMAGE = {
-    "mask": ["prompt", "background", "like", "syncsde.add_part", "tile_size", "size"],
+    "mask": ["prompt", "background", "like", "syncsde.add_part", "Tile Size", OWN, "Size", OWN],
     "edit": ["image", "source_prompt", "prompt", "mask", "mask_threshold"],
     "wide": [
-        *["prompt", "like", "library", "tile_size", "width", "height", "wrap", "extend"],
+        *["prompt", "like", "library", "Tile Size", OWN, "Width", OWN, "Height", OWN],
+        *["wrap", "extend"],
         "syncsde.add_part",
     ],
-    "ambiguous": ["prompt", "syncsde.add_part", "size"],
+    "ambiguous": [
+        *["prompt", "prompt", "syncsde.remove_part", "transform", "syncsde.add_part", "Size", OWN]
+    ],
 }
 
 
@@ -83,9 +117,10 @@ def test_image_panel_shows_the_tasks_own_fields(bpy, draw, an_engine, task):
     drawn = draw("image")
     end = 1 + len(IMAGE[task])
     assert drawn[:end] == ["task", *IMAGE[task]]
-    assert drawn[end] == f"syncsde.{task}"
+    assert drawn[end : end + 2] == ["seed", f"syncsde.{task}"]
     assert drawn[-1].endswith("first.")  # what is still missing
-    assert draw("image_sampling") == ["seed", "steps", "strategy", "inverse_lambda", "model"]
+    assert draw("image_sampling")[:3] == ["steps", "strategy", "inverse_lambda"]
+    assert ("Patch Size" in draw("image_sampling")) == (task == "wide")
 
 
 def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
@@ -113,9 +148,15 @@ def test_preferences_say_which_engine_is_used(bpy, addon, a_layout, an_engine, m
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert layout.drawn[0] == "engine"
     assert layout.drawn[1].startswith("Found: ")
+    chosen.engine = "/bin/ls"
+    bpy.context.preferences.addons[addon.preferences.NAME].preferences.engine = "/bin/ls"
+    layout.drawn.clear()
+    addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
+    assert "/bin/ls is not the engine" in " ".join(layout.drawn)
+    bpy.context.preferences.addons[addon.preferences.NAME].preferences.engine = ""
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
-    assert "no engine at /nowhere" in layout.drawn[-3]
+    assert "no engine at /nowhere: choose its program above" in " ".join(layout.drawn)
 
 
 def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
@@ -167,13 +208,16 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     settings.prompt = "a gray stone brick statue"
     assert draw()[3] == "Like stone brick"
     settings.prompt = "a dragon"
-    assert draw()[3] == "Names no picture: painted by mini"
+    told = "Names no picture: painted by mini, which does not know: dragon"
+    assert told in " ".join(draw())
+    settings.prompt = "a gold statue of a red cat"
+    assert "does not know" not in " ".join(draw())
     settings.library = "rust"
     assert settings.material == "rust"
     assert draw()[3] == "Like rust"
     settings.material = "one of my own"
     assert settings.library == "NONE"
-    assert draw()[3] == "There is no picture 'one of my own'"
+    assert "There is no picture 'one of my own'" in " ".join(draw())
     settings.library = "NONE"
     assert settings.material == ""
     settings.material, settings.prompt = "brick", "blue"
@@ -192,15 +236,38 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     assert draw("image")[-1] == "syncsde.wide"
 
 
+def test_the_image_that_is_shown_is_edited(bpy, draw, an_engine, an_image):
+    bpy.context.scene.syncsde_image.task = "edit"
+    shown = an_image("Shown", [[[1, 1, 1, 1]]])
+    area = bpy.context.window.screen.areas[0]
+    kind, area.type = area.type, "IMAGE_EDITOR"
+    area.spaces.active.image = shown
+    with bpy.context.temp_override(area=area):
+        assert "Edits 'Shown', which is shown" in " ".join(draw("image"))
+        settings = bpy.context.scene.syncsde_image.edit
+        settings.source_prompt, settings.prompt = "a cat", "a dog"
+        assert draw("image")[-1] == "syncsde.edit"
+    area.type = kind
+
+
 def test_several_objects_and_materials_have_rows_of_their_own(bpy, draw, suzanne, an_engine):
     of_one = ["syncsde_prompt", "syncsde_like"]
+    panel = bpy.types.SYNCSDE_PT_parts
     suzanne.data.materials.append(bpy.data.materials.new("Iron"))
-    assert "syncsde_prompt" not in draw()
+    assert not panel.poll(bpy.context)
     suzanne.data.materials.append(bpy.data.materials.new("Wood"))
-    assert [name for name in draw() if name in of_one] == of_one * 2
+    assert panel.poll(bpy.context)
+    assert draw("parts") == ["Iron", *of_one, "Wood", *of_one]
     bpy.ops.mesh.primitive_cube_add()
+    bpy.context.object.data.materials.append(bpy.data.materials["Wood"])
     suzanne.select_set(True)
-    assert [name for name in draw() if name in of_one] == of_one * 4
+    drawn = draw("parts")
+    assert [name for name in drawn if name in of_one] == of_one * 4
+    assert drawn.count("Wood") == 1
+    for _ in range(40):
+        bpy.ops.mesh.primitive_plane_add()
+    bpy.ops.object.select_all(action="SELECT")
+    assert "10 more objects" in " ".join(draw("parts"))
 
 
 def test_says_which_model_painted(bpy, draw, addon, suzanne, an_engine):
