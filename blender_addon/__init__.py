@@ -17,6 +17,7 @@ MODULES = (
     "ui.operators_setting",
     "ui.panel_result",
     "ui.panel",
+    "ui.repaint",
     "ui.panel_image",
     "ui.drop",
     "jobs.session",

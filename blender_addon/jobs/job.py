@@ -84,6 +84,7 @@ class Job:
         self.fraction = 0.0
         self.error = ""
         self.cancelled = False
+        self.has_work = False  # of its own to do, with nothing to wait for
         self.seconds_left: float | None = None  # of the stage
         self.preview = 0  # how many have come; the last is in the file of `preview_path`
         self.notices: list[str] = []
@@ -192,7 +193,9 @@ class Job:
             yield
             made = content()
             if isinstance(made, Generator):  # long work, in slices
+                self.has_work = True
                 made = yield from made
+                self.has_work = False
             try:
                 self.sent[name] = self._client.put_blob(made)
             except EngineError as error:

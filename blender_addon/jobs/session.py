@@ -133,7 +133,7 @@ def wait() -> str:
             if current.stage != shown:
                 shown = current.stage
                 log.info(shown)
-            time.sleep(TICK_SECONDS)
+            time.sleep(0.0 if current.has_work else TICK_SECONDS)
         _finish()
     finally:
         cancel()  # after Ctrl-C, or a mistake of ours; else there is nothing left
@@ -239,7 +239,9 @@ def _tick() -> float | None:
             _redraw()
         else:
             cancel()
-    return TICK_SECONDS if again else None
+    if not again or current is None:
+        return None
+    return TICK_SECONDS / 10 if current.has_work else TICK_SECONDS
 
 
 def _must_wait(job: Job) -> bool:

@@ -243,6 +243,12 @@ class TextureImages(LikeImage):
         "is painted anew",
         default="",
     )
+    repaint_mask: StringProperty(
+        name="Repaint Mask",
+        description="Name of the image that is white where the texture is painted anew; the rest "
+        "stays. Without Keep, of the texture that the active object shows",
+        default="",
+    )
 
 
 class LikeMaterial:
@@ -284,6 +290,12 @@ class SYNCSDE_PG_texture(TextureParameters, LikePicture, bpy.types.PropertyGroup
         type=bpy.types.Image,
         name="Keep Mask",
         description="White where the texture stays, black where it is painted anew",
+    )
+
+    repaint_mask: PointerProperty(
+        type=bpy.types.Image,
+        name="Repaint",
+        description="White where the texture is painted anew; what is black or transparent stays",
     )
 
     selected_cameras: BoolProperty(

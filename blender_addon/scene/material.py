@@ -127,6 +127,14 @@ def apply(
     return material
 
 
+def shown_image(obj: bpy.types.Object) -> bpy.types.Image | None:
+    """The texture of the first generated material that an object shows."""
+    for slot in obj.material_slots:
+        if _is_ours(slot):
+            return slot.material.node_tree.nodes.active.image
+    return None
+
+
 def original(obj: bpy.types.Object, index: int) -> bpy.types.Material | None:
     """The artist's material in a slot, also while a generated one is shown there."""
     if index >= len(obj.material_slots):

@@ -130,7 +130,14 @@ class SYNCSDE_OT_texture(
             named = {name: getattr(self, name) for name in sampling.fields(TextureImages)}
             named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
             named = {each: image for each, image in named.items() if image}
+            if self.repaint_mask and not self.keep:
+                named["keep"] = shown_name(context)
             pictures = images.read_named(named)
+            if "repaint_mask" in pictures:  # the engine has it the other way round
+                if self.keep_mask:
+                    raise images.ImageError("Give Keep Mask or Repaint Mask, not both.")
+                pictures["keep_mask"] = 255 - pictures.pop("repaint_mask")
+                named["keep_mask"] = named.pop("repaint_mask")
             if self.like_material:
                 pictures |= like_material.read(like_material.find(self.like_material))
             own = catalog.to_send(self, prompts, likes)
@@ -166,7 +173,7 @@ class SYNCSDE_OT_texture(
             parameters=parameters,
             inputs={
                 "mesh": lambda: tensors_to_bytes(tensors),
-                **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+                **{name: partial(images.png_slices, pixels) for name, pixels in pictures.items()},
                 **{name: each.content for name, each in sent.items()},
                 **{name: path.read_bytes for name, path in maps.items()},
             },
@@ -185,6 +192,16 @@ class SYNCSDE_OT_texture(
         like = self.like or self.like_material
         title = images.shorten(images.title(self.prompt, self.material, like))
         return begin(self, request, results.OntoObjects(targets, title))
+
+
+def shown_name(context: bpy.types.Context) -> str:
+    """The name of the texture that the object in the middle shows. Raises ImageError."""
+    image = material.shown_image(middle(context))
+    if image is None:
+        raise images.ImageError(
+            f"{middle(context).name!r} shows no generated texture: choose what to repaint in Keep."
+        )
+    return image.name
 
 
 def not_ready(context: bpy.types.Context) -> str:

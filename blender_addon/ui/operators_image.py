@@ -85,7 +85,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         task=task,
         parameters=asked.parameters | said,
         inputs={
-            **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+            **{name: partial(images.png_slices, pixels) for name, pixels in pictures.items()},
             **{name: each.content for name, each in sent.items()},
         },
         directory=kept or folder,

@@ -116,15 +116,6 @@ class SYNCSDE_PT_surface(Section, bpy.types.Panel):
     bl_label = "Surface"
     names = ("texture_size", "tile_size", "like_material", "maps", "uv", "fill")
 
-    def draw(self, context: bpy.types.Context) -> None:
-        draw_settings(self.layout, context.scene.syncsde, self.names)
-        settings = context.scene.syncsde
-        self.layout.template_ID(settings, "keep", open="image.open", text="Keep")
-        if settings.keep:
-            self.layout.template_ID(
-                settings, "keep_mask", new="image.new", open="image.open", text="Keep Mask"
-            )
-
 
 class SYNCSDE_PT_sampling(Section, bpy.types.Panel):
     """How the views are drawn and made to agree."""

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tests inside real Blender, on the installed zip; test_blender.py runs them."""
 
+import dataclasses
 import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +130,21 @@ def an_engine(monkeypatch, tmp_path):
 def sent(addon, an_engine, monkeypatch):
     """The requests of operators, written down instead of sent."""
     requests = []
-    monkeypatch.setattr(addon.session, "start", lambda request, *_: requests.append(request))
+
+    def whole(content):
+        made = content()
+        while hasattr(made, "send"):  # in slices
+            try:
+                next(made)
+            except StopIteration as end:
+                return end.value
+        return made
+
+    def start(request, *_):
+        inputs = {name: partial(whole, content) for name, content in request.inputs.items()}
+        requests.append(dataclasses.replace(request, inputs=inputs))
+
+    monkeypatch.setattr(addon.session, "start", start)
     monkeypatch.setattr(addon.session, "wait", lambda: "")
     return requests
 

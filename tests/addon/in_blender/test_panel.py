@@ -67,9 +67,11 @@ def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engi
     bpy.ops.object.camera_add()
     suzanne.select_set(True)
     assert draw("views")[-1] == "1 selected"
-    assert draw("surface")[-2:] == ["fill", "keep"]
+    assert draw("surface")[-1] == "fill"
+    assert not bpy.types.SYNCSDE_PT_repaint.poll(bpy.context)
     settings.keep = bpy.data.images.new("Old", 4, 4)
-    assert draw("surface")[-1] == "keep_mask"
+    assert bpy.types.SYNCSDE_PT_repaint.poll(bpy.context)
+    assert draw("repaint") == ["syncsde.new_mask", "repaint_mask", "keep"]
     assert {"strategy", "inverse_lambda", "model"} <= set(draw("sampling"))
 
 

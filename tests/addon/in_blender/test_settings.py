@@ -3,6 +3,7 @@
 
 import types
 
+import numpy as np
 import pytest
 
 DRAFT = {"steps": 12, "cameras": 6, "texture_size": 512}
@@ -112,3 +113,43 @@ def test_overrides_are_textured_and_links_are_refused(bpy, addon, suzanne, tmp_p
     assert own.material_slots[0].material == material
     addon.material.remove(own)
     assert own.material_slots[0].material.name == "Own"
+
+
+def test_what_is_painted_white_is_repainted(bpy, addon, suzanne, sent, picture, an_image):
+    assert not bpy.ops.syncsde.new_mask.poll()
+    with pytest.raises(RuntimeError, match="'Suzanne' shows no generated texture"):
+        bpy.ops.syncsde.texture(prompt="moss", repaint_mask=an_image("M", [[[1] * 4]]).name)
+    bpy.ops.syncsde.apply_texture(filepath=picture, material_name="moss")
+    assert bpy.ops.syncsde.new_mask() == {"FINISHED"}
+    settings, paint = bpy.context.scene.syncsde, bpy.context.scene.tool_settings.image_paint
+    mask = settings.repaint_mask
+    assert (suzanne.mode, paint.canvas) == ("TEXTURE_PAINT", mask)
+    assert tuple(mask.size) == (16, 16)
+    assert settings.keep.name == "moss"
+    values = np.zeros((16, 16, 4), np.float32)
+    values[..., 3], values[:8] = 1, 1  # the lower half is white
+    mask.pixels.foreach_set(values.ravel())
+    bpy.ops.syncsde.texture(prompt="lava", repaint_mask=mask.name)
+    inputs = sent[0].inputs
+    expected = np.zeros((16, 16, 1), np.uint8)
+    expected[:8] = 255  # row 0 is at the top: what is not white is kept
+    assert inputs["keep_mask"]() == addon.images.png(expected.repeat(3, axis=2))
+    assert inputs["keep"]() == addon.images.png(addon.images.read(settings.keep))
+    assert sent[0].parameters["texture_size"] == 16
+    assert "repaint_mask" not in inputs
+    assert addon.operators.of_panel(bpy.context)["repaint_mask"] == mask.name
+    with pytest.raises(RuntimeError, match="Give Keep Mask or Repaint Mask, not both"):
+        bpy.ops.syncsde.texture(prompt="a", repaint_mask=mask.name, keep_mask=mask.name)
+
+
+def test_large_images_are_packed_in_slices(bpy, addon):
+    pixels = np.random.default_rng(0).integers(0, 255, (200, 30, 3), np.uint8)
+    slices = list(iter(addon.images.png_slices(pixels)))
+    assert len(slices) == 3
+    inputs = {"a": lambda: addon.images.png_slices(pixels)}
+    job = addon.job.Job(addon.job.Request("x", "texture", {}, inputs, None, "a", False))
+    sent = []
+    job._client = types.SimpleNamespace(put_blob=lambda content: sent.append(content) or "f" * 64)
+    assert len(list(job._send())) == 4
+    assert sent == [addon.images.png(pixels)]
+    assert not job.has_work
