@@ -108,6 +108,8 @@ def test_overrides_are_textured_and_links_are_refused(bpy, addon, suzanne, tmp_p
     addon.operators.read_objects(bpy.context, tmp_path, False)
     material = bpy.data.materials.new("Painted")
     material["syncsde"] = True
+    if material.node_tree is None:  # before Blender 5.0
+        material.use_nodes = True
     addon.material.prepare(own, "UVMap", None)
     addon.material.show(own, {0: material})
     assert own.material_slots[0].material == material
