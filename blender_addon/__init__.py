@@ -18,6 +18,7 @@ MODULES = (
     "ui.panel_result",
     "ui.panel",
     "ui.repaint",
+    "ui.history",
     "ui.panel_image",
     "ui.drop",
     "jobs.session",

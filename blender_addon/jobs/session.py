@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..client import engine, report
+from ..client.client import Client, EngineError
 from . import results, runs
 from .job import Job, Request, in_words
 from .results import Result
@@ -62,7 +63,10 @@ last_about: str = ""  # which settings the error is of; empty if of none
 outcome: Outcome | None = None
 _result: Result | None = None
 _run: Run | None = None
+engine_error: str = ""  # why the engine did not start without a job
+_starting: Generator[None, None, Client] | None = None
 _offers: list[Offer] | None = None  # None: to be looked for
+_histories: dict[str, list[Run]] = {}  # of objects, by their names
 _drawn: object = None  # what our panels showed last
 
 
@@ -117,8 +121,9 @@ def go_on(run: Run, program: str) -> None:
 
 
 def _begin(job: Job, result: Result, run: Run, about: str) -> None:
-    global current, waiting, last_error, last_task, last_about, outcome, _result, _run, _offers
-    _result, _run, _offers = result, run, None
+    global current, waiting, last_error, last_task, last_about, outcome, _result, _run
+    _look_again()
+    _result, _run = result, run
     waiting, last_error, last_task, last_about, outcome = "", "", run.task, about, None
     current = job
     if not bpy.app.background:
@@ -179,27 +184,80 @@ def offers() -> list[Offer]:
     return _offers
 
 
+def history(obj: bpy.types.Object) -> list[Run]:
+    """The runs whose results an object had, the newest first; looked for once a file and run."""
+    if obj.name not in _histories:
+        _histories[obj.name] = [run for run in runs.all_runs() if _was_on(obj, run)]
+    return _histories[obj.name]
+
+
 def use(run: Run, *, anyway: bool = False) -> str:
     """Use the result of a run again; return what went wrong in one sentence, or nothing."""
-    global last_error, last_about, _offers, outcome
-    _offers = None
+    global last_error, last_task, outcome
+    _look_again()
     result = results.read(run.result)
     error = "" if anyway else result.amiss()
     error = error or result.apply(Path(run.directory) / run.file, anyway=anyway)
     if not error:
         run.state = runs.APPLIED
         run.save()
-        last_error, outcome = "", _outcome(run, [])
+        last_error, last_task, outcome = "", run.task, _outcome(run, [])
+        _keep(run)
     return error
+
+
+def _keep(run: Run) -> None:
+    """Keep what history shows: a new image is in the file already."""
+    if run.result["kind"] == "image":
+        run.forget()
+    runs.prune()
+
+
+def start_engine(program: str) -> None:
+    """Start the engine before there is a job for it; `engine_error` says if that went wrong."""
+    global engine_error, _starting
+    engine_error, _starting = "", engine.reach(program)
+    if not bpy.app.background:
+        bpy.app.timers.register(_tick_engine, first_interval=TICK_SECONDS, persistent=True)
+
+
+def is_starting() -> bool:
+    """Whether an engine is being started for no job yet."""
+    return _starting is not None
+
+
+def _tick_engine() -> float | None:
+    global engine_error, _starting
+    try:
+        if _starting is not None:
+            next(_starting)
+            return TICK_SECONDS
+    except StopIteration:
+        pass
+    except EngineError as error:
+        engine_error = str(error)
+    _starting = None
+    _redraw()
+    return None
 
 
 def forget(run: Run) -> None:
     """Throw a run and its result away."""
-    global _offers, outcome
-    _offers = None
+    global outcome
+    _look_again()
     if outcome is not None and outcome.run is not None and outcome.run.folder == run.folder:
         outcome = None
     run.forget()
+
+
+def _was_on(obj: bpy.types.Object, run: Run) -> bool:
+    if run.state != runs.APPLIED or run.result.get("kind") != "objects":
+        return False
+    try:
+        result = results.read(run.result)
+    except (ValueError, KeyError, TypeError):
+        return False
+    return result.is_here() and obj in [target.find() for target in result.targets]
 
 
 def _found() -> list[Offer]:
@@ -254,9 +312,9 @@ def _must_wait(job: Job) -> bool:
 
 
 def _finish() -> None:
-    global current, last_error, outcome, _run, _offers
+    global current, last_error, outcome, _run
     job, current = current, None
-    run, _run, _offers = _run, None, None
+    run, _run = _run, None
     if job is None or run is None:
         last_error = "Cancelled."
     elif job.error:
@@ -270,9 +328,10 @@ def _finish() -> None:
             run.state = runs.APPLIED
             run.save()
             outcome = _outcome(run, job.notices)
-            runs.prune()
+            _keep(run)
         elif _result is not None and not _result.amiss():  # it would go wrong again
             run.forget()
+    _look_again()
 
 
 def _outcome(run: Run, notices: Sequence[str]) -> Outcome:
@@ -294,7 +353,7 @@ def _redraw() -> None:
     """Draw our tab again, if something that it shows has changed; nothing else of the window."""
     global _drawn
     job = current
-    shown = job and (job.text, round(job.fraction, 3), job.preview)
+    shown = job and (job.text, round(job.fraction, 3), job.preview), is_starting(), engine_error
     if shown == _drawn:
         return
     _drawn = shown
@@ -307,9 +366,10 @@ def _redraw() -> None:
 
 @persistent
 def _look_again(*_: object) -> None:
-    """Another file, or another state of it, has other objects."""
+    """Another file, or another run, has other offers and histories."""
     global _offers
     _offers = None
+    _histories.clear()
 
 
 def register() -> None:
@@ -320,9 +380,11 @@ def register() -> None:
 def unregister() -> None:
     """Leave no job, timer or engine behind."""
     global last_error, outcome
+    global engine_error, _starting
     leave()
-    last_error, outcome = "", None
+    last_error, outcome, engine_error, _starting = "", None, "", None
     bpy.app.handlers.load_post.remove(_look_again)
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    for tick in (_tick, _tick_engine):
+        if bpy.app.timers.is_registered(tick):
+            bpy.app.timers.unregister(tick)
     engine.stop()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operator that takes a number over from the model, or gives it back."""
+"""The operators that take a number over from the model, or give it back, and roll the dice."""
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
+import secrets
 from typing import TYPE_CHECKING
 
 import bpy
@@ -11,6 +12,9 @@ from ..properties import sampling
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
+
+
+MOST_SEEDS = 10000  # of the dice: short enough to be read out
 
 
 class SYNCSDE_OT_own_setting(bpy.types.Operator):
@@ -36,9 +40,28 @@ class SYNCSDE_OT_own_setting(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class SYNCSDE_OT_new_seed(bpy.types.Operator):
+    """Roll the dice: another seed, another result"""
+
+    bl_idname = "syncsde.new_seed"
+    bl_label = "New Seed"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+
+    group: StringProperty(name="Group", description="Path of the settings in the scene")
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        context.scene.path_resolve(self.group).seed = secrets.randbelow(MOST_SEEDS)
+        return {"FINISHED"}
+
+
+CLASSES = (SYNCSDE_OT_own_setting, SYNCSDE_OT_new_seed)
+
+
 def register() -> None:
-    bpy.utils.register_class(SYNCSDE_OT_own_setting)
+    for each in CLASSES:
+        bpy.utils.register_class(each)
 
 
 def unregister() -> None:
-    bpy.utils.unregister_class(SYNCSDE_OT_own_setting)
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)

@@ -16,7 +16,7 @@ from ..scene import material, parts
 from . import preferences
 from .operators import chosen, not_ready, selected_cameras, why_not
 from .panel_like import draw_like, draw_part
-from .panel_result import draw_job, draw_message, draw_outcome
+from .panel_result import draw_engine_state, draw_job, draw_message, draw_outcome
 
 MOST_PARTS = 32  # objects whose own prompts and pictures are shown
 WIDE = ("negative_prompt", "controlnet", "model", "device")  # texts: names go above them
@@ -36,11 +36,14 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         settings = context.scene.syncsde
+        draw_engine_state(layout, settings.model, settings.device)
         layout.prop(settings, "prompt", text="", placeholder="Describe the surface")
         draw_like(context, layout, settings)
         draw_troubles(context, layout)
         layout.prop(settings, "quality", expand=True)
-        layout.prop(settings, "seed")
+        row = layout.row(align=True)
+        row.prop(settings, "seed")
+        row.operator("syncsde.new_seed", text="", icon="FILE_REFRESH").group = "syncsde"
         layout.prop(settings, "steps")
         if not draw_engine(context, layout):
             return
@@ -170,6 +173,8 @@ def draw_engine(context: bpy.types.Context, layout: bpy.types.UILayout) -> bool:
     if job is not None:
         draw_job(context, layout, job)
         return False
+    if session.engine_error:
+        draw_message(context, layout, session.engine_error, "ERROR")
     try:
         preferences.find_engine_program()
     except engine.NotInstalled as error:

@@ -40,7 +40,10 @@ class SYNCSDE_PT_image(bpy.types.Panel):
         settings = getattr(context.scene.syncsde_image, task)
         layout.prop(context.scene.syncsde_image, "task", text="")
         DRAW[task](context, layout, settings)
-        layout.prop(settings, "seed")
+        row = layout.row(align=True)
+        row.prop(settings, "seed")
+        new = row.operator("syncsde.new_seed", text="", icon="FILE_REFRESH")
+        new.group = settings.path_from_id()
         if task == "wide":
             draw_troubles(context, layout)
         if not draw_engine(context, layout):

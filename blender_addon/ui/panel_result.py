@@ -11,6 +11,7 @@ from typing import Any
 import bpy
 import bpy.utils.previews
 
+from ..client import engine
 from ..jobs import runs, session
 from .operators import about
 from .operators_result import last_objects, shows_textures, viewports
@@ -19,6 +20,19 @@ MOST_OFFERS = 3
 SCALE = 6.0  # of the picture of what is being painted, in lines of the panel
 
 _previews: Any = None  # Blender's collection of the one picture
+
+
+def draw_engine_state(layout: bpy.types.UILayout, model: str, device: str) -> None:
+    """Draw how the engine is, which model and device are asked for, and the button for it."""
+    row = layout.row(align=True)
+    if session.is_starting():
+        row.label(text="Engine: Starting", icon="SORTTIME")
+    elif engine.is_ours():
+        row.label(text=f"Engine: Ready, {model}, {device}", icon="RADIOBUT_ON")
+        row.operator("syncsde.stop_engine", text="Stop")
+    else:
+        row.label(text=f"Engine: Stopped, {model}, {device}", icon="RADIOBUT_OFF")
+        row.operator("syncsde.start_engine", text="Start")
 
 
 def draw_job(context: bpy.types.Context, layout: bpy.types.UILayout, job: session.Job) -> None:

@@ -86,6 +86,27 @@ def draw_lines(
         column.label(text=line, icon="BLANK1" if index else icon)
 
 
+class SYNCSDE_OT_start_engine(bpy.types.Operator):
+    """Start the engine now, so that the first job need not wait for it"""
+
+    bl_idname = "syncsde.start_engine"
+    bl_label = "Start Engine"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("The engine runs")
+        return not (engine.is_ours() or session.is_running() or session.is_starting())
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        try:
+            session.start_engine(find_engine_program())
+        except engine.NotInstalled as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 class SYNCSDE_OT_stop_engine(bpy.types.Operator):
     """Stop the engine; the next job starts it again, with the models and programs chosen now"""
 
@@ -164,6 +185,7 @@ def find_engine_program() -> str:
 CLASSES = (
     SYNCSDE_PG_folder,
     SYNCSDE_AP_preferences,
+    SYNCSDE_OT_start_engine,
     SYNCSDE_OT_stop_engine,
     SYNCSDE_OT_add_folder,
     SYNCSDE_OT_remove_folder,

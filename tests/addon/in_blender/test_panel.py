@@ -5,12 +5,19 @@ import types
 
 import pytest
 
-FIELDS = ["prompt", "like", "library", "quality", "seed", "steps"]
+ENGINE = ["Engine: Stopped, auto, auto", "syncsde.start_engine"]
+FIELDS = [*ENGINE, "prompt", "like", "library", "quality", "seed", "syncsde.new_seed", "steps"]
+
+
+@pytest.fixture(autouse=True)
+def no_engine_runs(addon, monkeypatch):
+    """Whatever other tests have started."""
+    monkeypatch.setattr(addon.engine, "is_ours", lambda: False)
 
 
 def test_says_what_to_do_without_an_engine(draw, suzanne, no_engine):
     drawn = draw()
-    assert drawn[:6] == FIELDS
+    assert drawn[: len(FIELDS)] == FIELDS
     assert "engine is not installed" in " ".join(drawn)
     assert drawn[-1] == "preferences.addon_show"
     assert "syncsde.texture" not in drawn
@@ -39,6 +46,48 @@ def test_numbers_that_are_left_to_the_model_say_so(bpy, draw, suzanne, an_engine
     assert (settings.cameras, settings.view_size) == (0, 0)
 
 
+def test_engine_is_started_and_stopped(bpy, addon, draw, suzanne, an_engine, monkeypatch):
+    def reach(program):
+        yield
+
+    engine = addon.engine
+    monkeypatch.setattr(engine, "reach", reach)
+    assert not bpy.ops.syncsde.stop_engine.poll()
+    assert bpy.ops.syncsde.start_engine() == {"FINISHED"}
+    assert draw()[0] == "Engine: Starting"
+    assert not bpy.ops.syncsde.start_engine.poll()
+    while addon.session._tick_engine() is not None:
+        pass
+    monkeypatch.setattr(engine, "is_ours", lambda: True)
+    assert draw()[:2] == ["Engine: Ready, auto, auto", "syncsde.stop_engine"]
+    assert bpy.ops.syncsde.stop_engine() == {"FINISHED"}
+
+    def fails(program):
+        yield
+        raise addon.client.EngineError("engine_failed", "The engine did not start: no room.")
+
+    monkeypatch.setattr(engine, "is_ours", lambda: False)
+    monkeypatch.setattr(engine, "reach", fails)
+    addon.session.start_engine("syncsde")
+    while addon.session._tick_engine() is not None:
+        pass
+    assert "The engine did not start" in " ".join(draw())
+    addon.session.engine_error = ""
+
+
+def test_dice_give_another_seed(bpy, draw, suzanne, an_engine):
+    settings = bpy.context.scene.syncsde_image
+    settings.task = "wide"
+    for name, group in (("texture", bpy.context.scene.syncsde), ("image", settings.wide)):
+        draw(name)
+        (dice,) = [each for each in draw.buttons if vars(each).keys() == {"group"}]
+        seeds = set()
+        for _ in range(5):
+            bpy.ops.syncsde.new_seed(group=dice.group)
+            seeds.add(group.seed)
+        assert len(seeds) > 1
+
+
 def test_every_number_of_the_panels_can_be_chosen_and_given_back(bpy, draw, addon, an_engine):
     image = bpy.context.scene.syncsde_image
     for name in ("views", "surface", "sampling"):
@@ -51,7 +100,7 @@ def test_every_number_of_the_panels_can_be_chosen_and_given_back(bpy, draw, addo
         image.task = task
         for name in ("image", "image_sampling"):
             draw(name)
-            for button in [each for each in draw.buttons if hasattr(each, "group")]:
+            for button in [each for each in draw.buttons if hasattr(each, "name")]:
                 bpy.ops.syncsde.own_setting(**vars(button))
     assert image.mask.tile_size == 256
     assert image.wide.patch_size == 512
@@ -119,7 +168,7 @@ def test_image_panel_shows_the_tasks_own_fields(bpy, draw, an_engine, task):
     drawn = draw("image")
     end = 1 + len(IMAGE[task])
     assert drawn[:end] == ["task", *IMAGE[task]]
-    assert drawn[end : end + 2] == ["seed", f"syncsde.{task}"]
+    assert drawn[end : end + 3] == ["seed", "syncsde.new_seed", f"syncsde.{task}"]
     assert drawn[-1].endswith("first.")  # what is still missing
     assert draw("image_sampling")[:3] == ["steps", "strategy", "inverse_lambda"]
     assert ("Patch Size" in draw("image_sampling")) == (task == "wide")
@@ -206,9 +255,9 @@ def test_models_are_offered_with_those_of_the_preferences(addon, bpy, monkeypatc
 def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     settings = bpy.context.scene.syncsde
     settings.prompt = "a blue stone brick statue"
-    assert draw()[:4] == ["prompt", "like", "library", "Like stone brick, but blue"]
+    assert draw()[2:6] == ["prompt", "like", "library", "Like stone brick, but blue"]
     settings.prompt = "a gray stone brick statue"
-    assert draw()[3] == "Like stone brick"
+    assert draw()[5] == "Like stone brick"
     settings.prompt = "a dragon"
     told = "Names no picture: painted by mini, which does not know: dragon"
     assert told in " ".join(draw())
@@ -216,21 +265,21 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     assert "does not know" not in " ".join(draw())
     settings.library = "rust"
     assert settings.material == "rust"
-    assert draw()[3] == "Like rust"
+    assert draw()[5] == "Like rust"
     settings.material = "one of my own"
     assert settings.library == "NONE"
     assert "There is no picture 'one of my own'" in " ".join(draw())
     settings.library = "NONE"
     assert settings.material == ""
     settings.material, settings.prompt = "brick", "blue"
-    assert draw()[3] == "Like brick, but blue"
+    assert draw()[5] == "Like brick, but blue"
     settings.model = "mini"
-    assert draw()[:3] == ["prompt", "Pictures need the model auto", "like"]
+    assert draw()[2:5] == ["prompt", "Pictures need the model auto", "like"]
     settings.material = ""
-    assert draw()[:4] == FIELDS[:4]
+    assert draw()[3:6] == FIELDS[3:6]
     settings.model = "auto"
     settings.like = an_image("Photo", [[[1, 1, 1, 1]]])
-    assert draw()[:4] == ["prompt", "like", "preview", "quality"]
+    assert draw()[2:6] == ["prompt", "like", "preview", "quality"]
     bpy.context.scene.syncsde_image.task = "wide"
     wide = bpy.context.scene.syncsde_image.wide
     wide.material = "rust"

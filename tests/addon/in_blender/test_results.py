@@ -266,3 +266,35 @@ def test_only_our_tab_is_drawn_and_only_on_change(bpy, addon, suzanne, begin, mo
     addon.session.current.fraction = 0.5
     addon.session._redraw()
     assert drawn == [("UI", "SyncSDE")] * 2
+
+
+def test_history_shows_older_textures_again(bpy, addon, suzanne, begin, draw, tmp_path):
+    panel = bpy.types.SYNCSDE_PT_history
+    assert not panel.poll(bpy.context)
+    folders = []
+    for _ in range(2):
+        folders.append(begin())
+        finish(addon)
+    assert panel.poll(bpy.context)
+    drawn = draw("history")
+    assert drawn.count("syncsde.use_run") == 2
+    assert drawn.count("moss, seed 0") == 2
+    bpy.ops.syncsde.revert()
+    assert bpy.ops.syncsde.use_run(folder=str(folders[0])) == {"FINISHED"}
+    assert suzanne.active_material.name == "moss"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "saved.blend"))
+    assert draw("history").count("syncsde.use_run") == 2
+    bpy.ops.syncsde.forget_run(folder=str(folders[0]))
+    assert draw("history").count("syncsde.use_run") == 1
+    bpy.ops.mesh.primitive_cube_add()
+    assert not panel.poll(bpy.context)
+
+
+def test_old_runs_are_forgotten(bpy, addon, suzanne, begin, monkeypatch):
+    monkeypatch.setattr(addon.runs, "MOST", 2)
+    folders = []
+    for _ in range(3):
+        folders.append(begin())
+        finish(addon)
+    assert [folder.exists() for folder in folders] == [False, True, True]
