@@ -250,6 +250,27 @@ def read_objects(
     return join([target.name for target in targets], parts), targets
 
 
+def as_python(operator: str, values: dict[str, Any]) -> str:
+    """The call of an operator in a script, without what is so by default."""
+    rna = getattr(bpy.ops.syncsde, operator).get_rna_type().properties
+    said = {name: value for name, value in values.items() if value != rna[name].default}
+    return f"bpy.ops.syncsde.{operator}({', '.join(f'{n}={v!r}' for n, v in said.items())})"
+
+
+class SYNCSDE_OT_copy_command(bpy.types.Operator):
+    """Copy what Generate does now as a line of Python, for scripts and blender --python"""
+
+    bl_idname = "syncsde.copy_command"
+    bl_label = "Copy Command"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        command = as_python("texture", of_panel(context))
+        context.window_manager.clipboard = command
+        self.report({"INFO"}, f"Copied: {command}")
+        return {"FINISHED"}
+
+
 class SYNCSDE_OT_cancel(bpy.types.Operator):
     """Stop generating; everything stays as it is"""
 
@@ -385,6 +406,7 @@ class SYNCSDE_OT_remove_texture(bpy.types.Operator):
 
 CLASSES = (
     SYNCSDE_OT_texture,
+    SYNCSDE_OT_copy_command,
     SYNCSDE_OT_cancel,
     SYNCSDE_OT_apply_texture,
     SYNCSDE_OT_apply_run,

@@ -48,9 +48,11 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         if not draw_engine(context, layout):
             return
         missing = not_ready(context)
-        button = layout.column()
+        row = layout.row(align=True)
+        button = row.row(align=True)
         button.enabled = not missing
         button.operator("syncsde.texture", icon="TEXTURE")
+        row.operator("syncsde.copy_command", text="", icon="COPYDOWN")
         reason = why_not(context) or missing
         if reason:
             draw_message(context, layout, reason, "INFO")

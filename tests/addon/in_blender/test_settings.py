@@ -155,3 +155,16 @@ def test_large_images_are_packed_in_slices(bpy, addon):
     assert len(list(job._send())) == 4
     assert sent == [addon.images.png(pixels)]
     assert not job.has_work
+
+
+def test_the_copied_command_does_what_the_panel_does(bpy, addon, suzanne, sent, click):
+    settings = bpy.context.scene.syncsde
+    settings.prompt, settings.quality, settings.seed = "old 'red' rust", "draft", 7
+    settings.fov = 33.3
+    command = addon.operators.as_python("texture", addon.operators.of_panel(bpy.context))
+    assert command.startswith("bpy.ops.syncsde.texture(")
+    assert "strategy" not in command
+    assert bpy.ops.syncsde.copy_command() == {"FINISHED"}
+    eval(command, {"bpy": bpy})
+    _, said = click()
+    assert {name: sent[0].parameters[name] for name in said} == said
