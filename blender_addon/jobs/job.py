@@ -189,6 +189,10 @@ class Job:
     def _send(self) -> Generator[None, None, None]:
         assert self._client is not None
         self.sent = dict(self.request.sent)
+        if not all(self._client.has_blob(sha256) for sha256 in self.sent.values()):
+            raise EngineError(
+                "not_found", "The engine has not kept what this run was asked with: generate again."
+            )
         for name, content in self.request.inputs.items():
             yield
             made = content()

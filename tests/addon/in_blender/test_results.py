@@ -164,6 +164,28 @@ def test_job_of_a_dead_blender_is_offered(bpy, addon, suzanne, begin, draw):
     assert addon.session.offers() == []  # its object is not here
 
 
+def test_left_over_job_that_the_engine_has_lost_is_one_sentence(
+    bpy, addon, suzanne, begin, monkeypatch
+):
+    def reach(program):
+        yield
+        return client
+
+    def job(job_id):
+        raise addon.client.EngineError("not_found", "There is no such job.")
+
+    client = types.SimpleNamespace(has_blob=lambda _: False, job=job)
+    folder = begin()
+    addon.session.current._job_id = "0" * 32
+    addon.session.current.sent = {"mesh": "f" * 64}
+    addon.session._tick()
+    as_if_blender_had_died(addon)
+    monkeypatch.setattr(addon.engine, "reach", reach)
+    with pytest.raises(RuntimeError, match="has not kept what this run was asked with: generate"):
+        bpy.ops.syncsde.use_run(folder=str(folder))
+    assert addon.session.offers() == []
+
+
 def test_job_of_another_blender_is_left_alone(bpy, addon, suzanne, begin):
     begin()
     addon.session.current._job_id = "0" * 32
