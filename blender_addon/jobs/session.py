@@ -8,6 +8,7 @@ was asked and what came is in the folders of `runs`.
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from .runs import Run
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
+FEW = 5  # runs that say how long the next one takes
 AREAS = ("VIEW_3D", "IMAGE_EDITOR")  # where our panels are
 TAB = "SyncSDE"
 
@@ -67,6 +69,7 @@ engine_error: str = ""  # why the engine did not start without a job
 _starting: Generator[None, None, Client] | None = None
 _offers: list[Offer] | None = None  # None: to be looked for
 _histories: dict[str, list[Run]] = {}  # of objects, by their names
+_seconds: dict[tuple[str, str], float | None] = {}  # of a task at a quality
 _drawn: object = None  # what our panels showed last
 
 
@@ -189,6 +192,19 @@ def history(obj: bpy.types.Object) -> list[Run]:
     if obj.name not in _histories:
         _histories[obj.name] = [run for run in runs.all_runs() if _was_on(obj, run)]
     return _histories[obj.name]
+
+
+def usual_seconds(task: str, quality: str) -> float | None:
+    """The median time of the last runs of a task at a quality, if there were any here."""
+    key = task, quality
+    if key not in _seconds:
+        took = [
+            run.seconds
+            for run in runs.all_runs()
+            if run.task == task and run.seconds and run.parameters.get("quality") == quality
+        ]
+        _seconds[key] = statistics.median(took[:FEW]) if took else None
+    return _seconds[key]
 
 
 def use(run: Run, *, anyway: bool = False) -> str:
@@ -370,6 +386,7 @@ def _look_again(*_: object) -> None:
     global _offers
     _offers = None
     _histories.clear()
+    _seconds.clear()
 
 
 def register() -> None:

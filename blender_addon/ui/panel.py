@@ -10,6 +10,7 @@ import bpy
 from .. import NAME
 from ..client import engine
 from ..jobs import session
+from ..jobs.job import in_words
 from ..library import own_pictures
 from ..properties import sampling
 from ..scene import material, parts
@@ -41,6 +42,8 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         draw_like(context, layout, settings)
         draw_troubles(context, layout)
         layout.prop(settings, "quality", expand=True)
+        if seconds := session.usual_seconds("texture", settings.quality):
+            layout.label(text=f"The last ones took {in_words(seconds)} here", icon="TIME")
         row = layout.row(align=True)
         row.prop(settings, "seed")
         row.operator("syncsde.new_seed", text="", icon="FILE_REFRESH").group = "syncsde"

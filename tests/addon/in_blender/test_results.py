@@ -320,3 +320,15 @@ def test_old_runs_are_forgotten(bpy, addon, suzanne, begin, monkeypatch):
         folders.append(begin())
         finish(addon)
     assert [folder.exists() for folder in folders] == [False, True, True]
+
+
+def test_quality_says_how_long_it_took(bpy, addon, suzanne, begin, draw):
+    assert "took" not in " ".join(draw())
+    for seconds in (10.0, 38.0, 41.0):
+        begin()
+        addon.session._run.parameters = {"quality": "draft"}
+        addon.session.current.began -= seconds
+        finish(addon)
+    assert "took" not in " ".join(draw())
+    bpy.context.scene.syncsde.quality = "draft"
+    assert "The last ones took 38 s here" in draw()
