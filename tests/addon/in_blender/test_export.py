@@ -251,3 +251,35 @@ def test_materials_of_one_name_are_told_apart(bpy, addon, suzanne, tmp_path):
         suzanne.data.materials.append(own)
     names = [slot.name for slot in addon.export_mesh.export(bpy.context, suzanne).slots]
     assert names == ["Iron", "Iron (2)", "material"]
+
+
+@pytest.mark.parametrize("own", ["nodes", "mesh"])
+def test_textures_are_seen_on_meshes_of_nodes(
+    bpy, addon, empty, suzanne, with_nodes, picture, tmp_path, own
+):
+    """Rendered by Cycles: slots of the object lie over the empty ones of what nodes make."""
+    obj = empty if own == "nodes" else suzanne
+    bpy.data.objects.remove(suzanne if own == "nodes" else empty)
+    if own == "nodes":
+        with_nodes(obj, cube=True, uv_layer="UVMap")
+    image = bpy.data.images.load(picture)
+    material = addon.material.new(image, "UVMap")
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    emission = nodes.new("ShaderNodeEmission")  # no lights are needed
+    links.new(nodes.active.outputs["Color"], emission.inputs["Color"])
+    output = next(node for node in nodes if node.bl_idname == "ShaderNodeOutputMaterial")
+    links.new(emission.outputs[0], output.inputs["Surface"])
+    addon.material.prepare(obj, "UVMap", None)
+    addon.material.show(obj, {0: material})
+    bpy.ops.object.camera_add(location=(0, -4, 0), rotation=(radians(90), 0, 0))
+    scene = bpy.context.scene
+    scene.camera = bpy.context.object
+    scene.render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", 1, "CPU"
+    scene.render.resolution_x = scene.render.resolution_y = 16
+    scene.view_settings.view_transform = "Standard"
+    scene.render.filepath = str(tmp_path / "render.png")
+    bpy.ops.render.render(write_still=True)
+    rendered = bpy.data.images.load(str(tmp_path / "render.png"))
+    red, green, blue, _ = np.array(rendered.pixels).reshape(-1, 4).max(axis=0)
+    assert max(red, green) > 0.9
+    assert blue < 0.3
