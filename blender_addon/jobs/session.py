@@ -182,16 +182,16 @@ def use_now() -> None:
 def offers() -> list[Offer]:
     """The results that wait for objects of this file, or as new images; looked for once a file."""
     global _offers
-    if _offers is None:
+    if _offers is None and not _edits():
         _offers = list(_found())
-    return _offers
+    return _offers or []
 
 
 def history(obj: bpy.types.Object) -> list[Run]:
     """The runs whose results an object had, the newest first; looked for once a file and run."""
-    if obj.name not in _histories:
+    if obj.name not in _histories and not _edits():
         _histories[obj.name] = [run for run in runs.all_runs() if _was_on(obj, run)]
-    return _histories[obj.name]
+    return _histories.get(obj.name, [])
 
 
 def usual_seconds(task: str, quality: str) -> float | None:
@@ -212,6 +212,8 @@ def use(run: Run, *, anyway: bool = False) -> str:
     global last_error, last_task, outcome
     _look_again()
     result = results.read(run.result)
+    if results.mode_of(bpy.context) not in results.OPEN_MODES:
+        bpy.ops.object.mode_set(mode="OBJECT")
     error = "" if anyway else result.amiss()
     error = error or result.apply(Path(run.directory) / run.file, anyway=anyway)
     if not error:
@@ -264,6 +266,11 @@ def forget(run: Run) -> None:
     if outcome is not None and outcome.run is not None and outcome.run.folder == run.folder:
         outcome = None
     run.forget()
+
+
+def _edits() -> bool:
+    """Whether meshes are being edited, so that their content cannot be looked at."""
+    return any(obj.mode == "EDIT" for obj in bpy.context.view_layer.objects if obj.type == "MESH")
 
 
 def _was_on(obj: bpy.types.Object, run: Run) -> bool:

@@ -135,7 +135,7 @@ class SamplingParameters:
         default="clamped",
     )
     synchronized_share: FloatProperty(
-        name="Synchronized Share",
+        name="Synchronized",
         description="Share of the noise range that is synchronised; the rest refines freely",
         default=1.0,
         min=0.0,

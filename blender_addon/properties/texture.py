@@ -28,7 +28,7 @@ class TextureParameters(SamplingParameters):
         soft_max=100,
     )
     synchronized_share: FloatProperty(
-        name="Synchronized Share",
+        name="Synchronized",
         description="Share of the noise range that is synchronised; the rest refines freely",
         default=0.8,
         min=0.0,

@@ -67,8 +67,11 @@ def changes(
 
 
 def is_of(obj: bpy.types.Object, uv_layer: str, contract: Contract) -> bool:
-    """Whether an object, whatever it is called, has this topology and these UVs."""
-    if obj.type != "MESH" or not contract.topology:
+    """Whether an object, whatever it is called, has this topology and these UVs.
+
+    None has while it is edited: Blender keeps the mesh elsewhere then.
+    """
+    if obj.type != "MESH" or not contract.topology or obj.data.is_editmode:
         return False
     mesh = mesh_of(obj)
     if len(mesh.loops) != contract.corners or _topology(mesh) != contract.topology:

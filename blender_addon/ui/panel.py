@@ -49,6 +49,8 @@ class SYNCSDE_PT_texture(bpy.types.Panel):
         row.operator("syncsde.new_seed", text="", icon="FILE_REFRESH").group = "syncsde"
         layout.prop(settings, "steps")
         if not draw_engine(context, layout):
+            if not session.is_running():
+                draw_outcome(context, layout, ("texture",))
             return
         missing = not_ready(context)
         row = layout.row(align=True)
@@ -156,7 +158,9 @@ def draw_setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, 
         layout.prop(settings, name)
     elif getattr(settings, name) == sampling.UNSET[name]:
         row = layout.split(factor=0.4, align=True)
-        row.label(text=label)
+        name_of = row.row()
+        name_of.alignment = "RIGHT"
+        name_of.label(text=label)
         draw_own(row, settings, name, "Auto", "NONE")
     else:
         row = layout.row(align=True)

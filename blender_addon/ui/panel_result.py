@@ -24,14 +24,14 @@ _previews: Any = None  # Blender's collection of the one picture
 
 def draw_engine_state(layout: bpy.types.UILayout, model: str, device: str) -> None:
     """Draw how the engine is, which model and device are asked for, and the button for it."""
-    row = layout.row(align=True)
+    row = layout.split(factor=0.75)
     if session.is_starting():
-        row.label(text="Engine: Starting", icon="SORTTIME")
+        row.label(text="Starting", icon="SORTTIME")
     elif engine.is_ours():
-        row.label(text=f"Engine: Ready, {model}, {device}", icon="RADIOBUT_ON")
+        row.label(text=f"Ready, {model}, {device}", icon="RADIOBUT_ON")
         row.operator("syncsde.stop_engine", text="Stop")
     else:
-        row.label(text=f"Engine: Stopped, {model}, {device}", icon="RADIOBUT_OFF")
+        row.label(text=f"Stopped, {model}, {device}", icon="RADIOBUT_OFF")
         row.operator("syncsde.start_engine", text="Start")
 
 

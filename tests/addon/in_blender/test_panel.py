@@ -6,7 +6,7 @@ import types
 import pytest
 
 GENERATE = ["syncsde.texture", "syncsde.copy_command"]
-ENGINE = ["Engine: Stopped, auto, auto", "syncsde.start_engine"]
+ENGINE = ["Stopped, auto, auto", "syncsde.start_engine"]
 FIELDS = [*ENGINE, "prompt", "like", "library", "quality", "seed", "syncsde.new_seed", "steps"]
 
 
@@ -55,12 +55,12 @@ def test_engine_is_started_and_stopped(bpy, addon, draw, suzanne, an_engine, mon
     monkeypatch.setattr(engine, "reach", reach)
     assert not bpy.ops.syncsde.stop_engine.poll()
     assert bpy.ops.syncsde.start_engine() == {"FINISHED"}
-    assert draw()[0] == "Engine: Starting"
+    assert draw()[0] == "Starting"
     assert not bpy.ops.syncsde.start_engine.poll()
     while addon.session._tick_engine() is not None:
         pass
     monkeypatch.setattr(engine, "is_ours", lambda: True)
-    assert draw()[:2] == ["Engine: Ready, auto, auto", "syncsde.stop_engine"]
+    assert draw()[:2] == ["Ready, auto, auto", "syncsde.stop_engine"]
     assert bpy.ops.syncsde.stop_engine() == {"FINISHED"}
 
     def fails(program):

@@ -332,3 +332,21 @@ def test_quality_says_how_long_it_took(bpy, addon, suzanne, begin, draw):
     assert "took" not in " ".join(draw())
     bpy.context.scene.syncsde.quality = "draft"
     assert "The last ones took 38 s here" in draw()
+
+
+def test_panels_are_drawn_while_meshes_are_edited(bpy, addon, suzanne, begin, draw):
+    begin()
+    finish(addon)
+    begin()
+    suzanne.data.uv_layers.active.uv[0].vector = 0.5, 0.5
+    finish(addon)
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert not bpy.types.SYNCSDE_PT_history.poll(bpy.context)
+    assert "syncsde.use_run" not in draw()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.types.SYNCSDE_PT_history.poll(bpy.context)
+    (offer,) = addon.session.offers()
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert "syncsde.use_run" in draw()
+    assert bpy.ops.syncsde.use_run(folder=offer.run.folder, anyway=True) == {"FINISHED"}
+    assert suzanne.active_material.name.startswith("moss")
