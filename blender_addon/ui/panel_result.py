@@ -94,10 +94,10 @@ def draw_box(
     for warning in outcome.warnings:
         draw_message(context, box, warning, "ERROR")
     if last_objects():
-        row = box.row(align=True)
+        column = box.column(align=True)
         if not all(shows_textures(shading) for shading in viewports(context)):
-            row.operator("syncsde.show_texture", icon="SHADING_TEXTURE")
-        row.operator("syncsde.revert", icon="LOOP_BACK")
+            column.operator("syncsde.show_texture", icon="SHADING_TEXTURE")
+        column.operator("syncsde.revert", icon="LOOP_BACK")
 
 
 def draw_offer(

@@ -350,3 +350,14 @@ def test_panels_are_drawn_while_meshes_are_edited(bpy, addon, suzanne, begin, dr
     assert "syncsde.use_run" in draw()
     assert bpy.ops.syncsde.use_run(folder=offer.run.folder, anyway=True) == {"FINISHED"}
     assert suzanne.active_material.name.startswith("moss")
+
+
+def test_an_error_is_shown_beside_a_result_that_waits(bpy, addon, suzanne, begin, draw):
+    begin()
+    suzanne.data.uv_layers.active.uv[0].vector = 0.5, 0.5
+    finish(addon)
+    addon.session.fail("texture", "It broke.")
+    for _ in range(2):
+        drawn = draw()
+        assert "syncsde.use_run" in drawn
+        assert "It broke." in drawn
