@@ -153,6 +153,9 @@ def apply(folder: Path, targets: Sequence[Target], name: str, *, anyway: bool = 
             maps = {kind: loaded[tiles] for kind, tiles in cover.maps}
             made[key] = material.new(loaded[cover.tiles], uv_layer, maps, report.get("relief", 0))
         material.show(there[cover.target], dict.fromkeys(cover.slots, made[key]))
+    for cover in covers:  # names that those of an earlier run had until now
+        made[cover.tiles, layers[cover.target]].name = cover.name
+        loaded[cover.tiles].name = cover.name
 
 
 def _covers(

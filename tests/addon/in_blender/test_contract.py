@@ -234,6 +234,8 @@ def test_runs_leave_nothing_behind(bpy, suzanne, a_run, apply):
         apply(a_run())
         assert (len(bpy.data.materials), len(bpy.data.images)) == (blocks[0] + 1, blocks[1] + 1)
         assert suzanne.data.materials[0] is None
+        shown = suzanne.material_slots[0]
+        assert shown.material.name == texture_of(shown).name == "moss"
     image = texture_of(suzanne.material_slots[0])
     image.pixels[0] = 0.5  # painted on by the artist
     assert image.is_dirty
