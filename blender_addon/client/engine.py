@@ -15,6 +15,7 @@ from . import protocol
 from .client import Client, EngineError, find_engine, last_words, log_size, start_engine
 
 PROGRAM = "syncsde"
+WHERE = "Scripts\\syncsde.exe" if os.name == "nt" else "bin/syncsde"  # in an environment
 PROGRAM_VARIABLE = "SYNCSDE_ENGINE"
 START_SECONDS = 120.0
 
@@ -30,6 +31,11 @@ def find_program(chosen: str) -> str:
     """Return the engine's program: the chosen one, $SYNCSDE_ENGINE, or `syncsde` on the PATH."""
     wanted = chosen or os.environ.get(PROGRAM_VARIABLE, "")
     program = shutil.which(wanted or PROGRAM)
+    if chosen and program is not None and not Path(program).name.lower().startswith(PROGRAM):
+        raise NotInstalled(
+            f"{chosen} is not the engine, whose program is called {PROGRAM}: "
+            f"it is in the environment you installed it in, {WHERE}."
+        )
     if program is not None:
         return program
     if wanted:
@@ -37,8 +43,8 @@ def find_program(chosen: str) -> str:
             f"There is no engine at {wanted}: choose its program in the add-on's preferences."
         )
     raise NotInstalled(
-        "The SyncSDE engine is not installed: install it, "
-        "then choose its program in the add-on's preferences."
+        "The SyncSDE engine is not installed: install it with pip in a Python environment of its "
+        f"own, then choose its program ({WHERE}) in the add-on's preferences."
     )
 
 
@@ -73,6 +79,11 @@ def _start(program: str, folder: Path) -> subprocess.Popen[bytes]:
     except OSError as error:
         reason = str(error).rstrip(".")
         raise EngineError("engine_failed", f"The engine did not start: {reason}.") from None
+
+
+def is_ours() -> bool:
+    """Whether an engine process that we started runs."""
+    return _process is not None and _process.poll() is None
 
 
 def stop() -> None:

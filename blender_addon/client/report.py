@@ -12,6 +12,31 @@ FILE = "report.json"
 MOST = 3  # pictures that are named
 
 
+def warnings_of(folder: Path) -> list[str]:
+    """What a run's report warns of, of the mesh or of its own."""
+    report = _read(folder)
+    mesh = report.get("mesh")
+    found = [*(mesh.get("warnings") or () if isinstance(mesh, Mapping) else ())]
+    return [str(each) for each in (*found, *(report.get("warnings") or ()))]
+
+
+def seen(folder: Path) -> float | None:
+    """Which share of a texture some view has seen, if the report says."""
+    coverage = _read(folder).get("coverage")
+    if not isinstance(coverage, Mapping):
+        return None
+    share = coverage.get("seen")
+    return float(share) if isinstance(share, int | float) else None
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    try:
+        report = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, Mapping) else {}
+
+
 def painted_by(folder: Path, images: Mapping[str, str]) -> str:
     """Such as "Painted by exemplar: stone brick"; nothing if the report does not say.
 
@@ -19,11 +44,8 @@ def painted_by(folder: Path, images: Mapping[str, str]) -> str:
 
     `images` has the names of Blender's images, by the engine's names of inputs.
     """
-    try:
-        report = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    if not isinstance(report, Mapping) or not (model := name_of(report.get("model"))):
+    report = _read(folder)
+    if not (model := name_of(report.get("model"))):
         return ""
     if report.get("task") == "motion":
         data = name_of(report.get("model_data"))

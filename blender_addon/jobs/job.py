@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -58,6 +59,10 @@ STAGES = {
 }
 
 
+# Makes a blob at once, or in slices between which Blender draws.
+Content = Callable[[], bytes | Generator[None, None, bytes]]
+
+
 @dataclass(frozen=True)
 class Request:
     """What to do, with what, and where the files go."""
@@ -65,12 +70,16 @@ class Request:
     program: str
     task: str
     parameters: Mapping[str, Any]
-    inputs: Mapping[str, Callable[[], bytes]]  # name -> makes the blob, once the engine is there
+    inputs: Mapping[str, Content]  # name -> makes the blob, once the engine is there
     directory: Path
     file: str  # the one of the result's files that is wanted
     keep_all: bool  # the others, too
     also: tuple[str, ...] = ()  # patterns of others that are wanted
     images: Mapping[str, str] = field(default_factory=dict)  # name of an input -> Blender's image
+    folder: Path | None = None  # where the run is told of, if not in the directory
+    job_id: str = ""  # of a job that the engine has, to go on with
+    sent: Mapping[str, str] = field(default_factory=dict)  # its inputs, by their SHA-256
+    after: tuple[str, ...] = ()  # jobs that nobody waits for: they must not go first
 
 
 class Job:
@@ -82,8 +91,15 @@ class Job:
         self.fraction = 0.0
         self.error = ""
         self.cancelled = False
+        self.has_work = False  # of its own to do, with nothing to wait for
+        self.seconds_left: float | None = None  # of the stage
+        self.preview = 0  # how many have come; the last is in the file of `preview_path`
+        self.notices: list[str] = []
+        self.sent: dict[str, str] = {}
+        self.began = time.monotonic()
         self._client: Client | None = None
         self._job_id = ""
+        self._preview_blob = ""
         self._steps = self._run()
 
     def pump(self) -> bool:
@@ -104,6 +120,23 @@ class Job:
             )
             return False
 
+    @property
+    def job_id(self) -> str:
+        """What the engine calls it, once it has it."""
+        return self._job_id
+
+    @property
+    def preview_path(self) -> Path:
+        """The picture of what is being painted."""
+        return (self.request.folder or self.request.directory) / "preview.png"
+
+    @property
+    def text(self) -> str:
+        """What it is doing, and how long that takes yet."""
+        if self.seconds_left is None or self.seconds_left < 1:
+            return self.stage
+        return f"{self.stage}, {in_words(self.seconds_left)} left"
+
     def cancel(self) -> None:
         """Give up: asks the engine to stop; the next `pump` returns False."""
         self.cancelled = True
@@ -116,21 +149,68 @@ class Job:
     def _run(self) -> Generator[None, None, None]:
         yield
         self._client = yield from engine.reach(self.request.program)
-        self.stage = "Sending What Is Needed"
-        inputs = {}
-        for name, content in self.request.inputs.items():
-            yield
-            try:
-                inputs[name] = self._client.put_blob(content())
-            except EngineError as error:
-                raise self._naming(error, name) from None
-        request = JobRequest(
-            self.request.task, self.request.parameters, inputs, key=uuid.uuid4().hex
-        )
-        self._job_id = self._client.submit(request).id
+        self._put_back()
+        if not self._goes_on():
+            self.stage = "Sending What Is Needed"
+            yield from self._send()
+            request = JobRequest(
+                self.request.task, self.request.parameters, self.sent, key=uuid.uuid4().hex
+            )
+            self._job_id = self._client.submit(request).id
         self.stage = "Waiting for the Engine"
         yield from self._follow()
         yield from self._download()
+
+    def _put_back(self) -> None:
+        """Let the engine do this job before those that were left over when Blender ended.
+
+        One that runs already is stopped; whoever wants it yet asks for it again.
+        """
+        assert self._client is not None
+        for job_id in self.request.after:
+            with contextlib.suppress(EngineError):  # the engine does not have it any more
+                state = self._client.job(job_id).state
+                if state == JobState.QUEUED:
+                    self._client.move(job_id, priority=-protocol.MAX_PRIORITY)
+                elif not state.ended:
+                    self._client.cancel(job_id)
+
+    def _goes_on(self) -> bool:
+        """Whether the engine has the job that was asked for earlier."""
+        assert self._client is not None
+        if not self.request.job_id:
+            return False
+        try:
+            job = self._client.job(self.request.job_id)
+        except EngineError as error:
+            if error.code != "not_found":
+                raise
+            return False
+        if job.state in (JobState.CANCELLED, JobState.FAILED):
+            return False
+        if job.state == JobState.QUEUED:
+            self._client.move(job.id, priority=0)
+        self._job_id, self.sent = job.id, dict(self.request.sent)
+        return True
+
+    def _send(self) -> Generator[None, None, None]:
+        assert self._client is not None
+        self.sent = dict(self.request.sent)
+        if not all(self._client.has_blob(sha256) for sha256 in self.sent.values()):
+            raise EngineError(
+                "not_found", "The engine has not kept what this run was asked with: generate again."
+            )
+        for name, content in self.request.inputs.items():
+            yield
+            made = content()
+            if isinstance(made, Generator):  # long work, in slices
+                self.has_work = True
+                made = yield from made
+                self.has_work = False
+            try:
+                self.sent[name] = self._client.put_blob(made)
+            except EngineError as error:
+                raise self._naming(error, name) from None
 
     def _follow(self) -> Generator[None, None, None]:
         """Read events until the job ends; an engine that went away is started again."""
@@ -146,6 +226,7 @@ class Job:
                 restarts += 1
                 self._client = yield from engine.reach(self.request.program)
                 continue
+            yield from self._fetch_preview()
             for event in events:
                 after, restarts = event.number, 0
                 try:
@@ -165,6 +246,10 @@ class Job:
             step, total = event.data["step"], event.data["total"]
             self.stage = f"{label} {step}/{total}" if total > 1 else label
             self.fraction = begin + (end - begin) * step / max(total, 1)
+            self.seconds_left = event.data.get("seconds_left")
+            self._preview_blob = event.data.get("preview") or self._preview_blob
+        if event.type == "notice":
+            self.notices.append(str(event.data["message"]))
         if (event.data.get("place") or 0) > 1:
             self.stage = f"Waiting for the Engine: Place {event.data['place']}"
         if event.type != "state":
@@ -181,6 +266,19 @@ class Job:
             raise EngineError("cancelled", "The job was cancelled in the engine.")
         return state == JobState.DONE
 
+    def _fetch_preview(self) -> Generator[None, None, None]:
+        """Fetch the last picture of what is being painted; without it the job goes on, too."""
+        blob, self._preview_blob = self._preview_blob, ""
+        if not blob:
+            return
+        yield
+        assert self._client is not None
+        with contextlib.suppress(EngineError, OSError):
+            content = self._client.get_blob(blob)
+            self.preview_path.parent.mkdir(parents=True, exist_ok=True)
+            self.preview_path.write_bytes(content)
+            self.preview += 1
+
     def _naming(self, error: EngineError, name: str) -> EngineError:
         """Say in which of Blender's images it was that an input was found to be wrong."""
         image = self.request.images.get(name)
@@ -190,7 +288,7 @@ class Job:
 
     def _download(self) -> Generator[None, None, None]:
         assert self._client is not None
-        self.stage = "Fetching the Result"
+        self.stage, self.seconds_left = "Fetching the Result", None
         files = self._client.job(self._job_id).result or {}
         if self.request.file not in files:
             raise EngineError("bad_answer", f"The engine's result has no {self.request.file}.")
@@ -201,6 +299,11 @@ class Job:
             yield
             _write(self.request.directory, name, self._client.get_blob(files[name]["sha256"]))
         self.fraction = 1.0
+
+
+def in_words(seconds: float) -> str:
+    """Such as "24 s" or "3 min"."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _write(directory: Path, name: str, content: bytes) -> None:

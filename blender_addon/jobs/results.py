@@ -6,11 +6,15 @@ Neither keeps a datablock, because undo and file load replace those while the en
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import time
 from collections.abc import Sequence
+=======
+from collections.abc import Mapping, Sequence
+>>>>>>> addon
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import bpy
 
@@ -18,7 +22,12 @@ from ..scene import motions, textures
 from ..scene.armatures import ArmatureError, Figure
 from ..scene.textures import Target
 
+<<<<<<< HEAD
 SLICE_SECONDS = 0.01  # of a tick, in which keys are set
+=======
+# Modes whose undo steps are those of Object Mode, so that a texture can come while one is there.
+OPEN_MODES = {"OBJECT", "TEXTURE_PAINT", "VERTEX_PAINT", "WEIGHT_PAINT"}
+>>>>>>> addon
 
 
 class Result(Protocol):
@@ -28,7 +37,19 @@ class Result(Protocol):
         """Say what the artist must do first, or nothing; never asked in background."""
         ...
 
-    def apply(self, filepath: Path) -> str:
+    def amiss(self) -> str:
+        """Say why what it is for is not as it was, or nothing if it can be used."""
+        ...
+
+    def is_here(self) -> bool:
+        """Whether this file has what it is for, by content."""
+        ...
+
+    def told(self) -> dict[str, Any]:
+        """This as JSON, for `read`."""
+        ...
+
+    def apply(self, filepath: Path, *, anyway: bool = False) -> str:
         """Use the file; return what went wrong in one sentence, or nothing."""
         ...
 
@@ -42,11 +63,22 @@ class OntoObjects:
 
     def waiting(self) -> str:
         """Applying would throw the artist out of a mode, whose undo history is its own."""
-        found = [obj for target in self.targets if (obj := target.find()) is not None]
-        busy = any(bpy.context.mode != "OBJECT" or obj.mode != "OBJECT" for obj in found)
-        return "Waiting for Object Mode" if busy else ""
+        modes = {obj.mode for target in self.targets if (obj := target.find()) is not None}
+        modes |= {mode_of(bpy.context)} if modes else set()
+        return "Waiting for Object Mode" if modes - OPEN_MODES else ""
 
-    def apply(self, filepath: Path) -> str:
+    def amiss(self) -> str:
+        if not any(target.find() for target in self.targets):
+            return f"{self.targets[0].name!r} is not in this file."
+        return textures.changes(self.targets)
+
+    def is_here(self) -> bool:
+        return any(target.is_here() for target in self.targets)
+
+    def told(self) -> dict[str, Any]:
+        return {"kind": "objects", "name": self.name, "targets": textures.to_json(self.targets)}
+
+    def apply(self, filepath: Path, *, anyway: bool = False) -> str:
         try:
             # True: an operator called from a timer pushes its undo step only when told to.
             bpy.ops.syncsde.apply_run(
@@ -55,6 +87,7 @@ class OntoObjects:
                 directory=str(filepath.parent),
                 targets=textures.to_json(self.targets),
                 name=self.name,
+                anyway=anyway,
             )
         except RuntimeError as error:
             return sentence(error)
@@ -71,7 +104,16 @@ class NewImage:
     def waiting(self) -> str:
         return ""
 
-    def apply(self, filepath: Path) -> str:
+    def amiss(self) -> str:
+        return ""
+
+    def is_here(self) -> bool:
+        return True
+
+    def told(self) -> dict[str, Any]:
+        return {"kind": "image", "name": self.name}
+
+    def apply(self, filepath: Path, *, anyway: bool = False) -> str:
         # Other modes have an undo history of their own, which knows no images.
         undo = bpy.context.mode == "OBJECT"
         try:
@@ -87,6 +129,7 @@ class NewImage:
         return ""
 
 
+<<<<<<< HEAD
 class OntoArmature:
     """A motion of an armature, whose keys are set in slices while Blender's window is used."""
 
@@ -131,6 +174,18 @@ class OntoArmature:
         except RuntimeError as error:
             return sentence(error)
         return ""
+=======
+def read(told: Mapping[str, Any]) -> Result:
+    """A result as it was told. Raises ValueError, KeyError or TypeError."""
+    if told["kind"] == "image":
+        return NewImage(told["name"])
+    return OntoObjects(textures.from_json(told["targets"]), told["name"])
+
+
+def mode_of(context: bpy.types.Context) -> str:
+    """The mode of the active object, as objects name it."""
+    return context.object.mode if context.object is not None else "OBJECT"
+>>>>>>> addon
 
 
 def sentence(error: Exception) -> str:

@@ -19,6 +19,7 @@ MINI = Path(__file__).with_name("mini.json")  # the model's own description, put
 MOST = 24
 MODELS = ("auto", "exemplar", "mini")
 WORDS = ("auto", "mini")  # models that know the words of mini
+<<<<<<< HEAD
 MOTION_MODELS = ("mime",)
 MOTIONS = (  # what mime has learned
     "a person walks",
@@ -41,6 +42,13 @@ MOTIONS = (  # what mime has learned
     "a person claps",
     "a person stretches",
     "a person stands",
+=======
+HARD = ("brick", "checker", "striped", "dotted", "scaly")  # regular patterns: mini blurs them
+DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
+# Words of English that say how others belong together.
+SMALL = re.findall(
+    r"\w+", "a an the of in on at with and or by from to made under very its is like looks"
+>>>>>>> addon
 )
 
 
@@ -79,6 +87,18 @@ def _models(engines: tuple[str, ...], typed: str) -> list[str]:
     return [name for name in (*engines, *sorted(own)) if typed.lower() in name.lower()]
 
 
+def for_device(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
+    """Where the engine may compute."""
+    return [name for name in DEVICES if typed.lower() in name]
+
+
+def unknown_words(prompt: str) -> list[str]:
+    """The words of a prompt that mini has not learned, in their order."""
+    learned = {part for word in known()[0] for part in word.split()} | set(SMALL)
+    said = re.findall(r"[a-z]+", prompt.lower())
+    return list(dict.fromkeys(word for word in said if word not in learned)) if known()[0] else []
+
+
 def complete_picture(typed: str) -> list[str]:
     """Finish the name of a picture that the last words begin; for an empty field, all names."""
     names = [each.name for each in catalog.materials()]
@@ -114,7 +134,8 @@ def known() -> tuple[tuple[str, ...], tuple[str, ...]]:
     words = dict.fromkeys(
         [*vocabulary["colors"], *materials, *vocabulary["nouns"], *places, "background", "view"]
     )
-    statues = [f"a {material} statue" for material in materials if material != "plain"]
+    plain = [*(each for each in materials if each not in HARD), *HARD]
+    statues = [f"a {each} statue" for each in plain if each in materials and each != "plain"]
     return tuple(words), (*statues, *places[:4])
 
 

@@ -19,7 +19,7 @@ class MaskParameters(SamplingParameters):
         name="Background",
         description="What the black part of the masks shows",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -27,7 +27,7 @@ class MaskParameters(SamplingParameters):
         name="Whole Image",
         description="What the whole image shows",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -91,7 +91,7 @@ class EditParameters(SamplingParameters):
         name="Shows",
         description="What the image shows now",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -99,7 +99,7 @@ class EditParameters(SamplingParameters):
         name="Prompt",
         description="What the image shall show",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -107,7 +107,7 @@ class EditParameters(SamplingParameters):
         name="Word",
         description="The words of the old description that change. Empty compares old and new",
         default="",
-        maxlen=2000,
+        maxlen=2001,
     )
     mask_threshold: FloatProperty(
         name="Mask Threshold",
@@ -143,7 +143,7 @@ class WideParameters(SamplingParameters):
         name="Prompt",
         description="What the image shows, unless there is a picture to look like",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_surface,
         search_options={"SUGGESTION"},
     )

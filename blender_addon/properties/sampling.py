@@ -5,6 +5,7 @@ Classes such as these hold annotations only; the scene's groups and the operator
 """
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -39,8 +40,21 @@ UNSET: dict[str, object] = {
     "upscaler": "",
     "reroll": 0,
 }
-# What a draft has less of: the engine chooses, unless it was changed from these defaults.
-DRAFTED: dict[str, object] = {"steps": 30, "cameras": None, "texture_size": 1024}
+# What a number begins with when the user takes it over from the model.
+CHOSEN: dict[str, float] = {
+    "guidance_scale": 7.5,
+    "control_scale": 1.0,
+    "batch_size": 4,
+    "tile_size": 1,
+    "view_size": 512,
+    "cameras": 10,
+    "size": 512,
+    "width": 2048,
+    "height": 512,
+    "patch_size": 512,
+}
+# What a draft has less of, and what it has then: the panel's settings become so.
+DRAFT: dict[str, int] = {"steps": 12, "cameras": 6, "texture_size": 512}
 
 
 class SamplingParameters:
@@ -50,7 +64,7 @@ class SamplingParameters:
         name="Negative Prompt",
         description="What should not be seen. Empty takes the model's own",
         default="",
-        maxlen=2000,
+        maxlen=2001,
     )
     seed: IntProperty(
         name="Seed",
@@ -122,7 +136,7 @@ class SamplingParameters:
         default="clamped",
     )
     synchronized_share: FloatProperty(
-        name="Synchronized Share",
+        name="Synchronized",
         description="Share of the noise range that is synchronised; the rest refines freely",
         default=1.0,
         min=0.0,
@@ -164,6 +178,8 @@ class SamplingParameters:
         name="Device",
         description="Where the engine computes: auto, cpu, cuda, cuda:1 or mps",
         default="auto",
+        search=suggestions.for_device,
+        search_options={"SUGGESTION"},
     )
 
 
@@ -207,6 +223,23 @@ class KeptFiles:
     )
 
 
+class FolderError(ValueError):
+    """There is no such place for files; the text says what to do."""
+
+
+def kept_folder(operator: Any) -> Path | None:
+    """The folder that keeps an operator's files, if any. Raises FolderError."""
+    directory = operator.directory
+    if not directory:
+        return None
+    if directory.startswith("//") and not bpy.data.filepath:
+        raise FolderError(
+            f"The folder {directory!r} is beside the blend file, and that has not been saved yet: "
+            "save it, or name another folder."
+        )
+    return Path(bpy.path.abspath(directory)).absolute()
+
+
 def fields(parameters: type) -> tuple[str, ...]:
     """Name the properties of one of the classes above, in the engine's order."""
     return tuple(
@@ -219,14 +252,26 @@ def fields(parameters: type) -> tuple[str, ...]:
 
 
 def to_job(source: Any, parameters: type) -> dict[str, Any]:
-    """Read a job's parameters, as the engine names them, from a scene's group or an operator."""
+    """Read a job's parameters, as the engine names them, from a scene's group or an operator.
+
+    A draft's fewer steps and views are for what an operator's caller left open: all else is said.
+    """
     values = {name: _exact(getattr(source, name)) for name in fields(parameters)}
     for name, value in values.items():
         if name in UNSET and value == UNSET[name]:
             values[name] = None
-    if values.get("quality") == "draft":
-        values = {n: v for n, v in values.items() if n not in DRAFTED or v != DRAFTED[n]}
+    if values.get("quality") == "draft" and hasattr(source, "properties"):
+        for name in DRAFT:
+            if not source.properties.is_property_set(name):
+                del values[name]
     return values
+
+
+def set_quality(settings: Any, _: bpy.types.Context) -> None:
+    """Set a panel's settings to what its quality means."""
+    for name, drafted in DRAFT.items():
+        usual = settings.bl_rna.properties[name].default
+        setattr(settings, name, drafted if settings.quality == "draft" else usual)
 
 
 def like_arguments(settings: Any) -> dict[str, str]:
@@ -246,7 +291,12 @@ def like_material_of(settings: Any) -> str:
 
 
 def fill(operator: bpy.types.Operator, values: dict[str, Any]) -> None:
-    """Set what the operator's caller left open; of two kinds of pictures only the caller's."""
+    """Set what the operator's caller left open; of two kinds of pictures only the caller's.
+
+    Whoever says a quality means its steps and views, not those of the panel.
+    """
+    if "quality" in values and operator.properties.is_property_set("quality"):
+        values = {name: value for name, value in values.items() if name not in DRAFT}
     pictures = [name for name in ("like", "material", "like_material") if name in values]
     if any(operator.properties.is_property_set(name) for name in pictures):
         values = values | dict.fromkeys(pictures, "")

@@ -34,7 +34,7 @@ class SYNCSDE_PG_foreground(bpy.types.PropertyGroup):
     prompt: StringProperty(
         name="Foreground",
         description="What the white part of the mask shows",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -64,7 +64,7 @@ class SYNCSDE_PG_change(bpy.types.PropertyGroup):
     prompt: StringProperty(
         name="Prompt",
         description="What is shown from there on",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_surface,
         search_options={"SUGGESTION"},
     )
@@ -82,7 +82,7 @@ class SYNCSDE_PG_view(bpy.types.PropertyGroup):
     prompt: StringProperty(
         name="Prompt",
         description="What is seen then",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -158,7 +158,7 @@ class SYNCSDE_PG_ambiguous(AmbiguousParameters, bpy.types.PropertyGroup):
         name="Upright",
         description="What the upright image shows",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_prompt,
         search_options={"SUGGESTION"},
     )
@@ -169,6 +169,12 @@ class SYNCSDE_PG_ambiguous(AmbiguousParameters, bpy.types.PropertyGroup):
             "prompt": lines([self.prompt, *(part.prompt for part in self.parts)]),
             "transform": lines(part.transform for part in self.parts),
         }
+
+
+def begin_part(settings: Any, _: bpy.types.Context) -> None:
+    """Begin with what an image without is no such image: a second view."""
+    if settings.task == "ambiguous" and not settings.ambiguous.parts:
+        settings.ambiguous.parts.add()
 
 
 class SYNCSDE_PG_image(bpy.types.PropertyGroup):
@@ -184,6 +190,7 @@ class SYNCSDE_PG_image(bpy.types.PropertyGroup):
             ("ambiguous", "Ambiguous", "An image that shows something else when it is turned"),
         ),
         default="mask",
+        update=begin_part,
     )
     mask: PointerProperty(type=SYNCSDE_PG_mask)
     edit: PointerProperty(type=SYNCSDE_PG_edit)

@@ -13,7 +13,7 @@ from bpy.props import (
 )
 
 from ..library import suggestions
-from .sampling import LikeImage, LikePicture, SamplingParameters
+from .sampling import LikeImage, LikePicture, SamplingParameters, set_quality
 
 
 class TextureParameters(SamplingParameters):
@@ -28,7 +28,7 @@ class TextureParameters(SamplingParameters):
         soft_max=100,
     )
     synchronized_share: FloatProperty(
-        name="Synchronized Share",
+        name="Synchronized",
         description="Share of the noise range that is synchronised; the rest refines freely",
         default=0.8,
         min=0.0,
@@ -39,7 +39,7 @@ class TextureParameters(SamplingParameters):
         name="Prompt",
         description="What the surface should look like, unless there is a picture of it",
         default="",
-        maxlen=2000,
+        maxlen=2001,
         search=suggestions.for_surface,
         search_options={"SUGGESTION"},
     )
@@ -71,7 +71,7 @@ class TextureParameters(SamplingParameters):
         description="How much work goes into the texture",
         items=(
             ("draft", "Draft", "Fewer views and steps, in a third of the time or less"),
-            ("standard", "Standard", "The settings below"),
+            ("standard", "Standard", "What the other settings say"),
         ),
         default="standard",
     )
@@ -243,6 +243,12 @@ class TextureImages(LikeImage):
         "is painted anew",
         default="",
     )
+    repaint_mask: StringProperty(
+        name="Repaint Mask",
+        description="Name of the image that is white where the texture is painted anew; the rest "
+        "stays. Without Keep, of the texture that the active object shows",
+        default="",
+    )
 
 
 class LikeMaterial:
@@ -259,6 +265,16 @@ class LikeMaterial:
 class SYNCSDE_PG_texture(TextureParameters, LikePicture, bpy.types.PropertyGroup):
     """What the panel edits, saved with the scene."""
 
+    quality: EnumProperty(
+        name="Quality",
+        description="Sets Steps, Views and Texture Size, which can be changed after that",
+        items=(
+            ("draft", "Draft", "A quarter of the work: 12 steps, 6 views, 512 pixels"),
+            ("standard", "Standard", "As in the paper: 30 steps, ten views; 1024 pixels"),
+        ),
+        default="standard",
+        update=set_quality,
+    )
     like_material: PointerProperty(
         type=bpy.types.Material,
         name="Like Material",
@@ -274,6 +290,12 @@ class SYNCSDE_PG_texture(TextureParameters, LikePicture, bpy.types.PropertyGroup
         type=bpy.types.Image,
         name="Keep Mask",
         description="White where the texture stays, black where it is painted anew",
+    )
+
+    repaint_mask: PointerProperty(
+        type=bpy.types.Image,
+        name="Repaint",
+        description="White where the texture is painted anew; what is black or transparent stays",
     )
 
     selected_cameras: BoolProperty(
@@ -292,7 +314,7 @@ def register() -> None:
             name="Own Prompt",
             description="What this part should look like instead of the prompt",
             default="",
-            maxlen=2000,
+            maxlen=2001,
             search=suggestions.for_surface,
             search_options={"SUGGESTION"},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import bpy
@@ -15,6 +15,7 @@ OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel d
 LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
 MOST_PIXELS = 2**26  # that the engine takes
 NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
+ROWS = 64  # of an image that are worked on at once
 PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
 
 
@@ -54,9 +55,19 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
     image.pixels.foreach_get(values)
     pixels = values.reshape(height, width, channels)[::-1]
     colors = channels - 1 if channels in (2, 4) else channels
-    color, alpha = pixels[..., :colors], pixels[..., colors:]
-    if image.alpha_mode in OPAQUE or (alpha == 1).all():
-        alpha = alpha[..., :0]
+    covers = image.alpha_mode not in OPAQUE and not (pixels[..., colors:] == 1).all()
+    blocks = [
+        _bytes(image, pixels[row : row + ROWS], colors, covers, is_mask)
+        for row in range(0, height, ROWS)  # a block stays in the processor's cache
+    ]
+    return np.concatenate(blocks)
+
+
+def _bytes(
+    image: bpy.types.Image, pixels: np.ndarray, colors: int, covers: bool, is_mask: bool
+) -> np.ndarray:
+    """Some rows of an image as `read` returns them; its alpha counts if it `covers`."""
+    color, alpha = pixels[..., :colors], pixels[..., colors:] if covers else pixels[..., :0]
     if image.is_float:
         color = np.nan_to_num(color, posinf=1.0)
         if alpha.size and not is_mask:  # Blender's floats are multiplied by their alpha
@@ -70,7 +81,10 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
         if color.shape[2] == 1:
             color = color.repeat(3, axis=2)
         color = np.concatenate((color, alpha), axis=2)
-    return (np.clip(color, 0, 1) * 255 + 0.5).astype(np.uint8)
+    scaled = np.clip(color, 0, 1)
+    scaled *= 255
+    scaled += 0.5
+    return scaled.astype(np.uint8)
 
 
 def read_named(names: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -99,11 +113,28 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """Encode (H, W, 1, 3 or 4) uint8, row 0 at the top (ISO/IEC 15948)."""
+    slices = png_slices(pixels)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            return end.value
+
+
+def png_slices(pixels: np.ndarray) -> Generator[None, None, bytes]:
+    """The same in slices of some hundredths of a second."""
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: none
-    rows[:, 1:] = pixels.reshape(height, -1)
+    compressor, packed = zlib.compressobj(1), []
+    for row in range(0, height, ROWS):
+        block = pixels[row : row + ROWS]
+        rows = np.zeros((len(block), 1 + width * channels), np.uint8)  # each filtered by: none
+        rows[:, 1:] = block.reshape(len(block), -1)
+        packed.append(compressor.compress(rows))
+        if row + ROWS < height:
+            yield
     header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOR[channels], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    data = b"".join([*packed, compressor.flush()])
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content))
         + kind

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Show textures on an object through new materials, and take them away again.
 
-The mesh's own materials stay where they are: an object that has slots gets the new materials as
-object-linked overrides of its slots, and what was there is noted in a custom property.
+The mesh's own materials stay where they are: an object gets the new materials as object-linked
+overrides of its slots, so that others that share its mesh keep their look. What was there is noted
+in a custom property; what the mesh got, an empty slot or a UV layer, in one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import bpy
@@ -15,7 +16,8 @@ import numpy as np
 
 from . import images, material_maps
 
-NOTE = "syncsde_before"  # custom property of the object: how to restore it
+NOTE = "syncsde_before"  # custom property of the object: how to restore its slots
+ADDED = "syncsde_added"  # custom property of the mesh: what it has been given
 ROUGHNESS = 0.8  # the texture holds colour only: little gloss, so that it reads
 
 
@@ -29,32 +31,42 @@ def require_unchanged(obj: bpy.types.Object, new_uvs: np.ndarray | None) -> None
         raise ChangedError(f"{obj.name!r} was edited while it was being textured: generate again.")
 
 
-def prepare(obj: bpy.types.Object, uv_layer: str, new_uvs: np.ndarray | None) -> str:
+def prepare(
+    obj: bpy.types.Object,
+    uv_layer: str,
+    new_uvs: np.ndarray | None,
+    together: Sequence[bpy.types.Object] = (),
+) -> str:
     """Note how the object is, and add a UV layer if there are `new_uvs`. Returns its name.
 
-    A layer that came with an earlier texture goes.
+    A layer that came with an earlier texture goes, unless objects show it that are not textured
+    `together` with this one.
     """
-    if NOTE not in obj:
-        obj[NOTE] = {"slots": {}, "slot_added": False, "uv_layer": ""}
+    mesh = obj.data
     if new_uvs is not None:
-        old = added_uv_layer(obj)
-        if old is not None and obj.data.users == 1:
-            obj.data.uv_layers.remove(old)
-        uv_layer = _add_uv_layer(obj.data, uv_layer, new_uvs)
-        obj[NOTE]["uv_layer"] = uv_layer
+        if not _textured(mesh, but=[obj, *together]):
+            for old in added_uv_layers(mesh):
+                mesh.uv_layers.remove(mesh.uv_layers[old])
+        uv_layer = _add_uv_layer(mesh, uv_layer, new_uvs)
+        _note_added(mesh, uv_layers={*added_uv_layers(mesh), uv_layer})
+    if NOTE not in obj:
+        obj[NOTE] = {"slots": {}}
     return uv_layer
 
 
 def show(obj: bpy.types.Object, materials: Mapping[int, bpy.types.Material]) -> None:
-    """Put a material into each of some slots; an object without slots gets one for slot 0."""
+    """Put a material into each of some slots; an object without slots gets an empty one first.
+
+    Generated materials that were there are deleted unless something else uses them.
+    """
     note = obj[NOTE]
     if not obj.material_slots:
-        obj.data.materials.append(materials[0])
-        note["slot_added"] = True
-        return
+        obj.data.materials.append(None)
+        _note_added(obj.data, slot=True)
     for index, material in materials.items():
         slot = obj.material_slots[index]
         link = slot.link
+        old = slot.material if _is_ours(slot) else None
         slot.link = "OBJECT"
         if str(index) not in note["slots"]:
             before = {"link": link}
@@ -62,6 +74,8 @@ def show(obj: bpy.types.Object, materials: Mapping[int, bpy.types.Material]) -> 
                 before["material"] = slot.material
             note["slots"][str(index)] = before
         slot.material = material
+        if old is not None and old != material and old.users == 0:
+            _delete(old)
 
 
 def new(
@@ -113,6 +127,14 @@ def apply(
     return material
 
 
+def shown_image(obj: bpy.types.Object) -> bpy.types.Image | None:
+    """The texture of the first generated material that an object shows."""
+    for slot in obj.material_slots:
+        if _is_ours(slot):
+            return slot.material.node_tree.nodes.active.image
+    return None
+
+
 def original(obj: bpy.types.Object, index: int) -> bpy.types.Material | None:
     """The artist's material in a slot, also while a generated one is shown there."""
     if index >= len(obj.material_slots):
@@ -126,9 +148,10 @@ def original(obj: bpy.types.Object, index: int) -> bpy.types.Material | None:
     return obj.data.materials[index] if before["link"] == "DATA" else before.get("material")
 
 
-def added_uv_layer(obj: bpy.types.Object) -> bpy.types.MeshUVLoopLayer | None:
-    """The UV layer that came with the texture the object has now."""
-    return obj.data.uv_layers.get(obj[NOTE]["uv_layer"]) if NOTE in obj else None
+def added_uv_layers(mesh: bpy.types.Mesh) -> list[str]:
+    """The UV layers that came with textures and are still there."""
+    noted = mesh[ADDED]["uv_layers"].splitlines() if ADDED in mesh else []
+    return [name for name in noted if name in mesh.uv_layers]
 
 
 def is_textured(obj: bpy.types.Object) -> bool:
@@ -146,20 +169,42 @@ def remove(obj: bpy.types.Object) -> None:
             ours.add(slot.material)
             slot.material = before.get("material")
             slot.link = before["link"]
-    materials = obj.data.materials
-    if note["slot_added"] and materials and _is_ours(obj.material_slots[0]):
-        ours.add(materials[0])
-        if len(materials) == 1:
-            materials.clear()
-        else:  # the artist added slots since: faces refer to them by number
-            materials[0] = None
-    layer = added_uv_layer(obj)
-    if layer is not None and obj.data.users == 1:
-        obj.data.uv_layers.remove(layer)
     del obj[NOTE]
+    _tidy(obj.data)
     for material in ours:
         if material.users == 0:
             _delete(material)
+
+
+def _tidy(mesh: bpy.types.Mesh) -> None:
+    """Take what a mesh was given off again, once no object shows a texture on it."""
+    if ADDED not in mesh or _textured(mesh):
+        return
+    for name in added_uv_layers(mesh):
+        mesh.uv_layers.remove(mesh.uv_layers[name])
+    slots = [obj.material_slots[0] for obj in _objects_of(mesh) if obj.material_slots]
+    empty = all(slot.material is None for slot in slots)
+    if mesh[ADDED]["slot"] and len(mesh.materials) == 1 and empty:
+        mesh.materials.clear()
+    del mesh[ADDED]
+
+
+def _textured(mesh: bpy.types.Mesh, but: Sequence[bpy.types.Object] = ()) -> bool:
+    """Whether an object of this mesh shows a texture."""
+    return any(NOTE in obj for obj in _objects_of(mesh) if obj not in but)
+
+
+def _objects_of(mesh: bpy.types.Mesh) -> list[bpy.types.Object]:
+    return [obj for obj in bpy.data.objects if obj.data == mesh]
+
+
+def _note_added(
+    mesh: bpy.types.Mesh, *, slot: bool = False, uv_layers: Set[str] | None = None
+) -> None:
+    """Note what a mesh was given, beside what it was given before."""
+    before = mesh.get(ADDED, {"slot": False, "uv_layers": ""})
+    layers = before["uv_layers"] if uv_layers is None else "\n".join(sorted(uv_layers))
+    mesh[ADDED] = {"slot": slot or bool(before["slot"]), "uv_layers": layers}
 
 
 def _is_ours(slot: bpy.types.MaterialSlot) -> bool:
@@ -177,5 +222,5 @@ def _delete(material: bpy.types.Material) -> None:
     shown = {node.image for node in material.node_tree.nodes if hasattr(node, "image")}
     bpy.data.materials.remove(material)
     for image in shown:
-        if image is not None and image.users == 0:
+        if image is not None and image.users == 0 and not image.is_dirty:  # or painted on since
             bpy.data.images.remove(image)

@@ -35,14 +35,22 @@ def own_likes(objects: Sequence[bpy.types.Object]) -> list[str]:
     return [f"{each.name}: {each.syncsde_like.name}" for each in carriers if each.syncsde_like]
 
 
-def prompts(lines: str) -> list[list[str]]:
-    """Read lines such as "Helmet: rusty metal" into names and prompts. Raises LineError."""
-    return [_pair(line, "prompt") for line in lines.splitlines() if line.strip()]
+def names_of(objects: Sequence[bpy.types.Object]) -> list[str]:
+    """What lines can be about: the objects and their materials."""
+    return [each.name for each in (*objects, *materials_of(objects))]
 
 
-def likes(lines: str) -> list[list[str]]:
+def prompts(lines: str, names: Sequence[str] = ()) -> list[list[str]]:
+    """Read lines such as "Helmet: rusty metal" into names and prompts. Raises LineError.
+
+    A colon may be in one of the `names`.
+    """
+    return [_pair(line, "prompt", names) for line in lines.splitlines() if line.strip()]
+
+
+def likes(lines: str, names: Sequence[str] = ()) -> list[list[str]]:
     """Read lines such as "Helmet: Rust.png" into names and those of images. Raises LineError."""
-    return [_pair(line, "image") for line in lines.splitlines() if line.strip()]
+    return [_pair(line, "image", names) for line in lines.splitlines() if line.strip()]
 
 
 def at_most(names: list[str]) -> list[str]:
@@ -55,8 +63,10 @@ def at_most(names: list[str]) -> list[str]:
     return names
 
 
-def _pair(line: str, what: str) -> list[str]:
-    name, _, said = line.partition(": ")
+def _pair(line: str, what: str, names: Sequence[str]) -> list[str]:
+    known = [name for name in names if line.startswith(f"{name}: ")]
+    name = max(known, key=len) if known else line.partition(": ")[0]
+    said = line[len(name) + 2 :]
     if not name.strip() or not said.strip():
         raise LineError(f"{line!r} is not an object or material, a colon and its {what}.")
     return [name.strip(), said.strip()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ..client import engine
 from ..client.tensors import tensors_to_bytes
@@ -18,7 +18,7 @@ from ..library import catalog, own_pictures
 from ..properties import sampling
 from ..properties.texture import LikeMaterial, TextureImages, TextureLines, TextureParameters
 from ..scene import images, like_material, material, parts, textures, viewpoints
-from ..scene.export_mesh import MeshError, export, join
+from ..scene.export_mesh import MeshError, export, join, names_of
 from . import preferences
 
 if TYPE_CHECKING:
@@ -33,22 +33,36 @@ def begin(
     operator: bpy.types.Operator, request: Request, result: results.Result
 ) -> "set[OperatorReturnItems]":
     """Start a job; in background, where no timer would advance it, see it to its end."""
-    session.start(request, result)
+    session.start(request, result, about(bpy.context, request.task))
     error = session.wait() if bpy.app.background else ""
     return fail(operator, request.task, error) if error else {"FINISHED"}
 
 
 def fail(operator: bpy.types.Operator, task: str, message: str) -> "set[OperatorReturnItems]":
-    """Say what is wrong, in the panel also."""
-    session.fail(task, message)
+    """Say what is wrong, in the panel also, as long as its settings are as they are now."""
+    session.fail(task, message, about(bpy.context, task))
     operator.report({"ERROR"}, message)
     return {"CANCELLED"}
+
+
+def about(context: bpy.types.Context, task: str) -> str:
+    """What the panel asks for now, to see whether an error is still of that."""
+    if task != "texture":
+        return repr(getattr(context.scene.syncsde_image, task).arguments())
+    names = [obj.name for obj in chosen(context)]
+    return repr((of_panel(context), names, results.mode_of(context)))
 
 
 def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The mesh objects that are selected or active, in the order of the view layer."""
     picked = [*context.selected_objects, context.object]
     return [o for o in context.view_layer.objects if o in picked and o.type == "MESH"]
+
+
+def middle(context: bpy.types.Context) -> bpy.types.Object:
+    """The object around which the others are seen: the active one, if it is chosen."""
+    objects = chosen(context)
+    return context.object if context.object in objects else objects[0]
 
 
 def selected_cameras(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -59,11 +73,15 @@ def selected_cameras(context: bpy.types.Context) -> list[bpy.types.Object]:
 
 def why_not(context: bpy.types.Context) -> str:
     """Say why what is chosen cannot be textured, or nothing if it can."""
-    if context.object is None or context.object.type != "MESH":
+    objects = chosen(context)
+    if not objects:
         return "Select a mesh object"
-    for obj in chosen(context):
-        if not (obj.is_editable and obj.data.is_editable):
-            return f"{obj.name} is linked from another file: make it local first"
+    for obj in objects:
+        if not obj.is_editable:
+            return f"{obj.name} is linked from another file: make a library override of it first"
+        if not obj.data.is_editable and not (obj.material_slots and obj.data.uv_layers):
+            what = "UV layer" if obj.material_slots else "material slot"
+            return f"The mesh of {obj.name} is linked and has no {what}: add one in its own file"
     return ""
 
 
@@ -92,6 +110,8 @@ class SYNCSDE_OT_texture(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
         """Take what the caller left open from the panel."""
+        if (missing := not_ready(context)) and not self.viewpoints:
+            return fail(self, "texture", missing)
         sampling.fill(self, of_panel(context))
         return self.execute(context)
 
@@ -100,14 +120,24 @@ class SYNCSDE_OT_texture(
             return fail(self, "texture", NOTHING)
         folder = session.temporary_folder()
         try:
+            kept = sampling.kept_folder(self)
             program = preferences.find_engine_program()
             tensors, targets = read_objects(context, folder, self.uv == "unwrap")
-            cameras = viewpoints.read(context, context.object, self.viewpoints)
-            prompts, likes = parts.prompts(self.prompt_for), dict(parts.likes(self.like_for))
+            cameras = viewpoints.read(context, middle(context), self.viewpoints)
+            known = parts.names_of(chosen(context))
+            prompts = parts.prompts(self.prompt_for, known)
+            likes = dict(parts.likes(self.like_for, known))
             named = {name: getattr(self, name) for name in sampling.fields(TextureImages)}
             named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
             named = {each: image for each, image in named.items() if image}
+            if self.repaint_mask and not self.keep:
+                named["keep"] = shown_name(context)
             pictures = images.read_named(named)
+            if "repaint_mask" in pictures:  # the engine has it the other way round
+                if self.keep_mask:
+                    raise images.ImageError("Give Keep Mask or Repaint Mask, not both.")
+                pictures["keep_mask"] = 255 - pictures.pop("repaint_mask")
+                named["keep_mask"] = named.pop("repaint_mask")
             if self.like_material:
                 pictures |= like_material.read(like_material.find(self.like_material))
             own = catalog.to_send(self, prompts, likes)
@@ -121,6 +151,7 @@ class SYNCSDE_OT_texture(
             parts.LineError,
             viewpoints.CameraError,
             images.ImageError,
+            sampling.FolderError,
         ) as error:
             return fail(self, "texture", str(error))
         paths = images.paths_of(named) | {name: each.path for name, each in sent.items()}
@@ -142,13 +173,14 @@ class SYNCSDE_OT_texture(
             parameters=parameters,
             inputs={
                 "mesh": lambda: tensors_to_bytes(tensors),
-                **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+                **{name: partial(images.png_slices, pixels) for name, pixels in pictures.items()},
                 **{name: each.content for name, each in sent.items()},
                 **{name: path.read_bytes for name, path in maps.items()},
             },
-            directory=Path(bpy.path.abspath(self.directory)) if self.directory else folder,
+            directory=kept or folder,
+            folder=folder,
             file=textures.REPORT,
-            keep_all=bool(self.directory),
+            keep_all=kept is not None,
             also=textures.FILES,
             images={
                 **named,
@@ -160,6 +192,23 @@ class SYNCSDE_OT_texture(
         like = self.like or self.like_material
         title = images.shorten(images.title(self.prompt, self.material, like))
         return begin(self, request, results.OntoObjects(targets, title))
+
+
+def shown_name(context: bpy.types.Context) -> str:
+    """The name of the texture that the object in the middle shows. Raises ImageError."""
+    image = material.shown_image(middle(context))
+    if image is None:
+        raise images.ImageError(
+            f"{middle(context).name!r} shows no generated texture: choose what to repaint in Keep."
+        )
+    return image.name
+
+
+def not_ready(context: bpy.types.Context) -> str:
+    """Say what the panel's settings want that is not there, or nothing."""
+    if context.scene.syncsde.selected_cameras and not selected_cameras(context):
+        return "Selected Cameras is on: select cameras beside the objects, or turn it off."
+    return ""
 
 
 def of_panel(context: bpy.types.Context) -> dict[str, Any]:
@@ -185,17 +234,41 @@ def read_objects(
 
     UV layers that the meshes do not have yet go to files in the folder.
     """
-    origin = context.object.matrix_world.translation.copy()
+    objects = chosen(context)
+    origin, names = middle(context).matrix_world.translation.copy(), names_of(objects)
     parts, targets = [], []
-    for number, obj in enumerate(chosen(context)):
-        part = export(context, obj, origin, unwrap=unwrap)
+    for number, obj in enumerate(objects):
+        if unwrap and not obj.data.is_editable:
+            raise MeshError(f"The mesh of {obj.name!r} is linked: set UVs to Auto or Keep.")
+        part = export(context, obj, origin, unwrap=unwrap, names=names)
         uv_filepath = ""
         if part.new_uvs is not None:
             uv_filepath = str(folder / f"uv_{number}.npy")
             np.save(uv_filepath, part.new_uvs)
         parts.append(part)
-        targets.append(textures.Target(obj.name, obj.session_uid, part.uv_layer, uv_filepath))
+        targets.append(textures.target(obj, part, uv_filepath))
     return join([target.name for target in targets], parts), targets
+
+
+def as_python(operator: str, values: dict[str, Any]) -> str:
+    """The call of an operator in a script, without what is so by default."""
+    rna = getattr(bpy.ops.syncsde, operator).get_rna_type().properties
+    said = {name: value for name, value in values.items() if value != rna[name].default}
+    return f"bpy.ops.syncsde.{operator}({', '.join(f'{n}={v!r}' for n, v in said.items())})"
+
+
+class SYNCSDE_OT_copy_command(bpy.types.Operator):
+    """Copy what Generate does now as a line of Python, for scripts and blender --python"""
+
+    bl_idname = "syncsde.copy_command"
+    bl_label = "Copy Command"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        command = as_python("texture", of_panel(context))
+        context.window_manager.clipboard = command
+        self.report({"INFO"}, f"Copied: {command}")
+        return {"FINISHED"}
 
 
 class SYNCSDE_OT_cancel(bpy.types.Operator):
@@ -291,14 +364,20 @@ class SYNCSDE_OT_apply_run(bpy.types.Operator):
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
     targets: StringProperty(options={"SKIP_SAVE"})
     name: StringProperty(options={"SKIP_SAVE"})
+    anyway: BoolProperty(
+        name="Anyway",
+        description="Also on objects that changed since",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        targets = textures.from_json(self.targets)
-        if context.mode != "OBJECT":
+        if results.mode_of(context) not in results.OPEN_MODES:
             bpy.ops.object.mode_set(mode="OBJECT")
         try:
-            textures.apply(Path(self.directory), targets, self.name)
-        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            targets = textures.from_json(self.targets)
+            textures.apply(Path(self.directory), targets, self.name, anyway=self.anyway)
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             self.report({"ERROR"}, results.sentence(error))
             return {"CANCELLED"}
         return {"FINISHED"}
@@ -327,6 +406,7 @@ class SYNCSDE_OT_remove_texture(bpy.types.Operator):
 
 CLASSES = (
     SYNCSDE_OT_texture,
+    SYNCSDE_OT_copy_command,
     SYNCSDE_OT_cancel,
     SYNCSDE_OT_apply_texture,
     SYNCSDE_OT_apply_run,

@@ -42,6 +42,20 @@ if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
 
+def of_editor(context: bpy.types.Context, task: str) -> dict[str, Any]:
+    """What the panel asks for; where no image to edit is chosen, of the one that is shown."""
+    asked = getattr(context.scene.syncsde_image, task).arguments()
+    if task == "edit" and not asked["image"] and (shown := shown_image(context)):
+        asked["image"] = shown.name
+    return asked
+
+
+def shown_image(context: bpy.types.Context) -> bpy.types.Image | None:
+    """The image that the Image Editor shows, if that is where this happens."""
+    area = context.area
+    return area.spaces.active.image if area is not None and area.type == "IMAGE_EDITOR" else None
+
+
 def poll(operator: type[bpy.types.Operator]) -> bool:
     """What every image operator asks before it can be called."""
     if session.is_running():
@@ -56,21 +70,28 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         pictures = images.read_named(asked.images)
         own, said = own_of(operator, task, asked.parameters)
         sent = own_pictures.inputs(own, [str(number) for number in said.get("like_for", ())])
+        kept = sampling.kept_folder(operator)
         program = preferences.find_engine_program()
-    except (Incomplete, images.ImageError, engine.NotInstalled) as error:
+    except (
+        Incomplete,
+        images.ImageError,
+        sampling.FolderError,
+        engine.NotInstalled,
+    ) as error:
         return fail(operator, task, str(error))
-    kept = operator.directory
+    folder = session.temporary_folder()
     request = Request(
         program=program,
         task=task,
         parameters=asked.parameters | said,
         inputs={
-            **{name: partial(images.png, pixels) for name, pixels in pictures.items()},
+            **{name: partial(images.png_slices, pixels) for name, pixels in pictures.items()},
             **{name: each.content for name, each in sent.items()},
         },
-        directory=Path(bpy.path.abspath(kept)) if kept else session.temporary_folder(),
+        directory=kept or folder,
+        folder=folder,
         file="image.png",
-        keep_all=bool(kept),
+        keep_all=kept is not None,
         also=(report.FILE,),
         images=asked.images | {name: each.title for name, each in sent.items()},
     )
@@ -119,7 +140,7 @@ class SYNCSDE_OT_mask(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.mask.arguments())
+        sampling.fill(self, of_editor(context, "mask"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -152,7 +173,7 @@ class SYNCSDE_OT_edit(EditParameters, sampling.KeptFiles, bpy.types.Operator):
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.edit.arguments())
+        sampling.fill(self, of_editor(context, "edit"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -185,7 +206,7 @@ class SYNCSDE_OT_wide(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.wide.arguments())
+        sampling.fill(self, of_editor(context, "wide"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
@@ -211,7 +232,7 @@ class SYNCSDE_OT_ambiguous(
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
-        sampling.fill(self, context.scene.syncsde_image.ambiguous.arguments())
+        sampling.fill(self, of_editor(context, "ambiguous"))
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":

@@ -8,17 +8,17 @@ import types
 import bpy
 
 from ..jobs.image_jobs import JOBS, Incomplete
+from .operators_image import of_editor, shown_image
 from .panel import (
     draw_engine,
-    draw_message,
-    draw_outcome,
     draw_setting,
     draw_settings,
     draw_troubles,
 )
 from .panel_like import draw_like
+from .panel_result import draw_message, draw_outcome
 
-SAMPLING = ("seed", "steps", "strategy", "inverse_lambda", "model")
+SAMPLING = ("steps", "strategy", "inverse_lambda", "model")
 MOST_PARTS = {"mask": 8, "wide": 64, "ambiguous": 7}
 ADD = {"mask": "Add Foreground", "wide": "Add Change", "ambiguous": "Add View"}
 
@@ -39,13 +39,17 @@ class SYNCSDE_PT_image(bpy.types.Panel):
         task = context.scene.syncsde_image.task
         settings = getattr(context.scene.syncsde_image, task)
         layout.prop(context.scene.syncsde_image, "task", text="")
-        DRAW[task](layout, settings)
+        DRAW[task](context, layout, settings)
+        row = layout.row(align=True)
+        row.prop(settings, "seed")
+        new = row.operator("syncsde.new_seed", text="", icon="FILE_REFRESH")
+        new.group = settings.path_from_id()
         if task == "wide":
             draw_troubles(context, layout)
         if not draw_engine(context, layout):
             return
         try:
-            JOBS[task](types.SimpleNamespace(**settings.arguments()))
+            JOBS[task](types.SimpleNamespace(**of_editor(context, task)))
             reason = ""
         except Incomplete as incomplete:
             reason = str(incomplete)
@@ -70,10 +74,13 @@ class SYNCSDE_PT_image_sampling(bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = getattr(context.scene.syncsde_image, context.scene.syncsde_image.task)
-        draw_settings(self.layout, settings, SAMPLING)
+        own = ("patch_size", "stride") if context.scene.syncsde_image.task == "wide" else ()
+        draw_settings(self.layout, settings, (*SAMPLING, *own))
 
 
-def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+def draw_mask(
+    context: bpy.types.Context, layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup
+) -> None:
     layout.prop(settings, "prompt")
     layout.prop(settings, "background")
     layout.template_ID(settings, "like", open="image.open", text="Like")
@@ -86,8 +93,12 @@ def draw_mask(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> 
     draw_setting(layout, settings, "size")
 
 
-def draw_edit(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+def draw_edit(
+    context: bpy.types.Context, layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup
+) -> None:
     layout.prop(settings, "image")
+    if settings.image is None and (shown := shown_image(context)):
+        draw_message(context, layout, f"Edits {shown.name!r}, which is shown", "INFO")
     layout.prop(settings, "source_prompt")
     layout.prop(settings, "prompt")
     layout.prop(settings, "mask")
@@ -97,9 +108,11 @@ def draw_edit(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> 
         layout.prop(settings, "strength")
 
 
-def draw_wide(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+def draw_wide(
+    context: bpy.types.Context, layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup
+) -> None:
     layout.prop(settings, "prompt")
-    draw_like(layout, settings)
+    draw_like(context, layout, settings)
     draw_setting(layout, settings, "tile_size")
     draw_setting(layout, settings, "width")
     draw_setting(layout, settings, "height")
@@ -113,7 +126,9 @@ def draw_wide(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> 
     draw_add(layout, "wide", settings)
 
 
-def draw_ambiguous(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+def draw_ambiguous(
+    context: bpy.types.Context, layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup
+) -> None:
     layout.prop(settings, "prompt")
     for index, part in enumerate(settings.parts):
         box = draw_part(layout, part, index)

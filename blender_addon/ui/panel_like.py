@@ -7,13 +7,15 @@ from typing import Any
 
 import bpy
 
-from ..library import catalog
+from ..library import catalog, suggestions
 from ..properties import sampling
+from .panel_result import draw_message
 
+MOST_WORDS = 6
 SCALE = 4.0  # of the pictures, in lines of the panel
 
 
-def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
+def draw_like(context: bpy.types.Context, layout: bpy.types.UILayout, settings: Any) -> None:
     """An image of Blender's; without one, the library's thumbnails and what the prompt finds."""
     if settings.model not in catalog.MODELS:
         if settings.like or settings.material:  # the engine refuses it
@@ -30,7 +32,7 @@ def draw_like(layout: bpy.types.UILayout, settings: Any) -> None:
         return
     layout.template_icon_view(settings, "library", show_labels=True, scale=SCALE, scale_popup=SCALE)
     if text := says(settings):
-        layout.label(text=text)
+        draw_message(context, layout, text, "NONE")
 
 
 def says(settings: Any) -> str:
@@ -41,12 +43,15 @@ def says(settings: Any) -> str:
     if settings.material:
         return f"There is no picture {settings.material!r}"
     if settings.prompt.strip() and settings.model == "auto":
-        return "Names no picture: painted by mini"
+        unknown = ", ".join(suggestions.unknown_words(settings.prompt)[:MOST_WORDS])
+        painted = "Names no picture: painted by mini"
+        return f"{painted}, which does not know: {unknown}" if unknown else painted
     return ""
 
 
-def draw_part(layout: bpy.types.UILayout, part: Any) -> None:
+def draw_part(layout: bpy.types.UILayout, part: Any, icon: str) -> None:
     """What an object or material looks like instead: its own prompt, its own picture."""
+    layout.label(text=part.name, icon=icon)
     row = layout.row(align=True)
-    row.prop(part, "syncsde_prompt", text=part.name)
+    row.prop(part, "syncsde_prompt", text="", placeholder="As the prompt says")
     row.prop(part, "syncsde_like", text="")

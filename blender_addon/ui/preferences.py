@@ -2,6 +2,7 @@
 """The add-on's preferences: where the engine, its models and the user's own pictures are."""
 
 # Postponed annotations would hide the properties from Blender: no `from __future__` here.
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from bpy.props import CollectionProperty, IntProperty, StringProperty
 
 from .. import NAME
 from ..client import engine
+from ..jobs import session
 from ..library import own_pictures
 
 if TYPE_CHECKING:
@@ -57,10 +59,13 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
         layout.use_property_split = True
         layout.prop(self, "engine")
         try:
-            layout.label(text=f"Found: {find_engine_program()}", icon="CHECKMARK")
+            draw_lines(context, layout, f"Found: {find_engine_program()}", "CHECKMARK")
         except engine.NotInstalled as error:
-            layout.label(text=str(error), icon="ERROR")
+            told = str(error).replace(" in the add-on's preferences", " above")
+            draw_lines(context, layout, told, "ERROR")
         layout.prop(self, "models")
+        if engine.is_ours():
+            layout.operator("syncsde.stop_engine", icon="CANCEL")
         column = layout.column(heading="Own Pictures")
         for index, folder in enumerate(self.libraries):
             row = column.row(align=True)
@@ -69,6 +74,56 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
         column.operator("syncsde.add_folder", icon="ADD")
         for trouble in own_pictures.troubles():
             layout.label(text=trouble, icon="ERROR")
+
+
+def draw_lines(
+    context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: str
+) -> None:
+    """Draw a sentence as lines as wide as the window of the preferences is."""
+    width = context.region.width / context.preferences.system.ui_scale if context.region else 480
+    column = layout.column(align=True)
+    for index, line in enumerate(textwrap.wrap(text, max(int(width / 8), 40))):
+        column.label(text=line, icon="BLANK1" if index else icon)
+
+
+class SYNCSDE_OT_start_engine(bpy.types.Operator):
+    """Start the engine now, so that the first job need not wait for it"""
+
+    bl_idname = "syncsde.start_engine"
+    bl_label = "Start Engine"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("The engine runs")
+        return not (engine.is_ours() or session.is_running() or session.is_starting())
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        try:
+            session.start_engine(find_engine_program())
+        except engine.NotInstalled as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class SYNCSDE_OT_stop_engine(bpy.types.Operator):
+    """Stop the engine; the next job starts it again, with the models and programs chosen now"""
+
+    bl_idname = "syncsde.stop_engine"
+    bl_label = "Stop Engine"
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = "A job is running" if session.is_running() else ""
+        reason = reason or ("" if engine.is_ours() else "No engine of this Blender runs")
+        cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
+        engine.stop()
+        return {"FINISHED"}
 
 
 class SYNCSDE_OT_add_folder(bpy.types.Operator):
@@ -130,6 +185,8 @@ def find_engine_program() -> str:
 CLASSES = (
     SYNCSDE_PG_folder,
     SYNCSDE_AP_preferences,
+    SYNCSDE_OT_start_engine,
+    SYNCSDE_OT_stop_engine,
     SYNCSDE_OT_add_folder,
     SYNCSDE_OT_remove_folder,
 )

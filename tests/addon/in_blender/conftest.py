@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tests inside real Blender, on the installed zip; test_blender.py runs them."""
 
+import dataclasses
 import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +79,9 @@ def addon(installed):
         if name.startswith(starts)
     }
     session = modules["session"]
-    session.last_error = ""
+    session.last_error, session.last_about, session.outcome = "", "", None
+    for run in modules["runs"].all_runs():
+        session.forget(run)
     yield types.SimpleNamespace(**modules)
     session.cancel()
 
@@ -126,7 +130,21 @@ def an_engine(monkeypatch, tmp_path):
 def sent(addon, an_engine, monkeypatch):
     """The requests of operators, written down instead of sent."""
     requests = []
-    monkeypatch.setattr(addon.session, "start", lambda request, result: requests.append(request))
+
+    def whole(content):
+        made = content()
+        while hasattr(made, "send"):  # in slices
+            try:
+                next(made)
+            except StopIteration as end:
+                return end.value
+        return made
+
+    def start(request, *_):
+        inputs = {name: partial(whole, content) for name, content in request.inputs.items()}
+        requests.append(dataclasses.replace(request, inputs=inputs))
+
+    monkeypatch.setattr(addon.session, "start", start)
     monkeypatch.setattr(addon.session, "wait", lambda: "")
     return requests
 
@@ -184,3 +202,62 @@ def contents(obj):
 @pytest.fixture(scope="session")
 def contents_of():
     return contents
+
+
+class Layout:
+    """Stands for bpy.types.UILayout, which exists only while Blender draws a window."""
+
+    def __init__(self):
+        self.drawn, self.buttons = [], []
+
+    def prop(self, data, name, **_):
+        assert hasattr(data, name)
+        self.drawn.append(name)
+
+    def operator(self, name, **_):
+        self.drawn.append(name)
+        self.buttons.append(types.SimpleNamespace())
+        return self.buttons[-1]
+
+    def label(self, text, **_):
+        self.drawn.append(text)
+
+    def progress(self, factor, text):
+        assert 0 <= factor <= 1
+        self.drawn.append(f"progress: {text}")
+
+    def box(self):
+        return self
+
+    def row(self, **_):
+        row = Layout()
+        row.drawn, row.buttons = self.drawn, self.buttons
+        return row
+
+    column = split = row
+
+    def template_ID(self, data, name, **_):
+        self.prop(data, name)
+
+    template_icon_view = template_ID
+
+    def template_icon(self, icon_value, scale):
+        self.drawn.append("preview")
+
+
+@pytest.fixture
+def a_layout():
+    return Layout
+
+
+@pytest.fixture
+def draw(bpy, addon):
+    def drawn(name="texture"):
+        layout = Layout()
+        kind = getattr(bpy.types, f"SYNCSDE_PT_{name}")
+        panel = types.SimpleNamespace(layout=layout, names=getattr(kind, "names", ()))
+        kind.draw(panel, bpy.context)
+        drawn.buttons = layout.buttons
+        return layout.drawn
+
+    return drawn

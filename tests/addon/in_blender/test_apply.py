@@ -113,8 +113,7 @@ def test_remove_restores_what_was_there(bpy, suzanne, picture, contents_of, time
     assert bpy.ops.syncsde.remove_texture() == {"FINISHED"}
     assert contents_of(suzanne) == before
     assert shown.isdisjoint(bpy.data.materials)
-    if times == 1:
-        assert blocks == (set(bpy.data.materials), set(bpy.data.images))
+    assert blocks == (set(bpy.data.materials), set(bpy.data.images))
 
 
 def test_remove_leaves_what_the_artist_put_there_since(bpy, suzanne, picture):

@@ -133,3 +133,153 @@ def test_mesh_without_faces_is_refused_in_one_sentence(bpy, addon):
     bpy.ops.mesh.primitive_circle_add()
     with pytest.raises(addon.export_mesh.MeshError, match="'Circle' has no faces to texture"):
         addon.export_mesh.export(bpy.context, bpy.context.object)
+
+
+@pytest.fixture
+def with_nodes(bpy):
+    """Give an object geometry nodes: a cube in place of its mesh, or its mesh, and then others."""
+
+    def given(obj, *, cube=False, uv_layer="", set_material=None):
+        tree = bpy.data.node_groups.new("Nodes", "GeometryNodeTree")
+        for way in ("INPUT", "OUTPUT"):
+            tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
+        nodes, links = tree.nodes, tree.links
+        end = nodes.new("NodeGroupInput").outputs[0]
+        if cube:
+            made = nodes.new("GeometryNodeMeshCube")
+            end = made.outputs["Mesh"]
+        if uv_layer:
+            store = nodes.new("GeometryNodeStoreNamedAttribute")
+            store.data_type, store.domain = "FLOAT2", "CORNER"
+            store.inputs["Name"].default_value = uv_layer
+            links.new(made.outputs["UV Map"], store.inputs["Value"])
+            links.new(end, store.inputs["Geometry"])
+            end = store.outputs["Geometry"]
+        if set_material:
+            node = nodes.new("GeometryNodeSetMaterial")
+            node.inputs["Material"].default_value = set_material
+            links.new(end, node.inputs["Geometry"])
+            end = node.outputs["Geometry"]
+        links.new(end, nodes.new("NodeGroupOutput").inputs[0])
+        obj.modifiers.new("Nodes", "NODES").node_group = tree
+
+    return given
+
+
+@pytest.fixture
+def empty(bpy):
+    obj = bpy.data.objects.new("Empty Mesh", bpy.data.meshes.new("Empty Mesh"))
+    bpy.context.collection.objects.link(obj)
+    bpy.context.view_layer.objects.active = obj
+    obj.select_set(True)
+    return obj
+
+
+def test_nodes_that_make_mesh_and_uvs_are_taken_with_their_layer(bpy, addon, empty, with_nodes):
+    with_nodes(empty, cube=True, uv_layer="UVMap")
+    exported = addon.export_mesh.export(bpy.context, empty)
+    assert exported.uv_layer == "UVMap"
+    assert len(exported.tensors["triangles"]) == 12
+    target = addon.textures.target(empty, exported)
+    assert target.contract.corners == 24
+    assert addon.textures.changes([target]) == ""
+
+
+def test_nodes_that_make_a_mesh_without_uvs_are_refused(bpy, addon, empty, with_nodes):
+    with_nodes(empty, cube=True)
+    with pytest.raises(addon.export_mesh.MeshError, match="make all of its faces and no UV layer"):
+        addon.export_mesh.export(bpy.context, empty)
+
+
+def test_nodes_that_replace_mesh_and_uvs_are_refused(bpy, addon, suzanne, with_nodes):
+    with_nodes(suzanne, cube=True)
+    with pytest.raises(addon.export_mesh.MeshError, match="remove its UV layer 'UVMap': apply"):
+        addon.export_mesh.export(bpy.context, suzanne)
+    suzanne.modifiers.clear()
+    suzanne.modifiers.new("Remesh", "REMESH")
+    with pytest.raises(addon.export_mesh.MeshError, match="remove its UV layer 'UVMap': apply"):
+        addon.export_mesh.export(bpy.context, suzanne)
+    suzanne.data.uv_layers.remove(suzanne.data.uv_layers[0])
+    with pytest.raises(addon.export_mesh.MeshError, match="remove its UV layer 'SyncSDE': apply"):
+        addon.export_mesh.export(bpy.context, suzanne)
+
+
+@pytest.mark.parametrize("slots", [0, 1])
+def test_nodes_that_hide_the_texture_are_refused(bpy, addon, suzanne, with_nodes, slots):
+    for _ in range(slots):
+        suzanne.data.materials.append(bpy.data.materials.new("Own"))
+    with_nodes(suzanne, set_material=bpy.data.materials.new("Gold"))
+    with pytest.raises(addon.export_mesh.MeshError, match="set the material 'Gold'"):
+        addon.export_mesh.export(bpy.context, suzanne)
+
+
+def test_nodes_that_set_the_objects_own_material_are_taken(bpy, addon, suzanne, with_nodes):
+    own = bpy.data.materials.new("Own")
+    suzanne.data.materials.append(own)
+    with_nodes(suzanne, set_material=own)
+    assert addon.export_mesh.export(bpy.context, suzanne).slots[0].name == "Own"
+
+
+@pytest.mark.parametrize("what", ["object", "collection"])
+def test_what_is_disabled_in_viewports_is_refused(bpy, addon, suzanne, what):
+    suzanne.modifiers.new("Subdivision", "SUBSURF")
+    if what == "object":
+        suzanne.hide_viewport = True
+    else:
+        collection = bpy.data.collections.new("Hidden")
+        bpy.context.scene.collection.children.link(collection)
+        collection.objects.link(suzanne)
+        bpy.context.scene.collection.objects.unlink(suzanne)
+        collection.hide_viewport = True
+    with pytest.raises(addon.export_mesh.MeshError, match="'Suzanne' is disabled in viewports"):
+        addon.export_mesh.export(bpy.context, suzanne)
+
+
+def test_what_the_eye_hides_is_taken_with_its_modifiers(bpy, addon, suzanne):
+    suzanne.modifiers.new("Subdivision", "SUBSURF")
+    suzanne.hide_set(True)
+    assert len(addon.export_mesh.export(bpy.context, suzanne).tensors["triangles"]) == 3936
+
+
+def test_materials_of_one_name_are_told_apart(bpy, addon, suzanne, tmp_path):
+    iron = bpy.data.materials.new("Iron")
+    bpy.data.libraries.write(str(tmp_path / "library.blend"), {iron})
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, linked):
+        linked.materials = ["Iron"]
+    (linked,) = (each for each in bpy.data.materials if each.library)
+    for own in (iron, linked, None):
+        suzanne.data.materials.append(own)
+    names = [slot.name for slot in addon.export_mesh.export(bpy.context, suzanne).slots]
+    assert names == ["Iron", "Iron (2)", "material"]
+
+
+@pytest.mark.parametrize("own", ["nodes", "mesh"])
+def test_textures_are_seen_on_meshes_of_nodes(
+    bpy, addon, empty, suzanne, with_nodes, picture, tmp_path, own
+):
+    """Rendered by Cycles: slots of the object lie over the empty ones of what nodes make."""
+    obj = empty if own == "nodes" else suzanne
+    bpy.data.objects.remove(suzanne if own == "nodes" else empty)
+    if own == "nodes":
+        with_nodes(obj, cube=True, uv_layer="UVMap")
+    image = bpy.data.images.load(picture)
+    material = addon.material.new(image, "UVMap")
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    emission = nodes.new("ShaderNodeEmission")  # no lights are needed
+    links.new(nodes.active.outputs["Color"], emission.inputs["Color"])
+    output = next(node for node in nodes if node.bl_idname == "ShaderNodeOutputMaterial")
+    links.new(emission.outputs[0], output.inputs["Surface"])
+    addon.material.prepare(obj, "UVMap", None)
+    addon.material.show(obj, {0: material})
+    bpy.ops.object.camera_add(location=(0, -4, 0), rotation=(radians(90), 0, 0))
+    scene = bpy.context.scene
+    scene.camera = bpy.context.object
+    scene.render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", 1, "CPU"
+    scene.render.resolution_x = scene.render.resolution_y = 16
+    scene.view_settings.view_transform = "Standard"
+    scene.render.filepath = str(tmp_path / "render.png")
+    bpy.ops.render.render(write_still=True)
+    rendered = bpy.data.images.load(str(tmp_path / "render.png"))
+    red, green, blue, _ = np.array(rendered.pixels).reshape(-1, 4).max(axis=0)
+    assert max(red, green) > 0.9
+    assert blue < 0.3

@@ -93,7 +93,7 @@ def test_operator_makes_one_new_image_and_touches_nothing(
     assert report["task"] == task
     assert report["parameters"]["seed"] == 3
     assert addon.session.last_error == ""
-    assert addon.session.last_note == f"Painted by {MODEL}"
+    assert addon.session.outcome.note == f"Painted by {MODEL}"
     assert not addon.session.is_running()
 
 

@@ -57,7 +57,7 @@ def test_mesh_is_painted_like_an_image(bpy, addon, cube, photo, tmp_path):
     assert min(shares) > 0.2, "both are there"
     report = json.loads((tmp_path / "kept" / "report.json").read_text())
     assert report["parameters"]["model"] == "exemplar"
-    assert addon.session.last_note == "Painted by exemplar: Photo.png"
+    assert addon.session.outcome.note == "Painted by exemplar: Photo.png"
     assert cube.active_material.name == "Like Photo"
 
 
@@ -67,7 +67,7 @@ def test_mesh_is_painted_like_a_thumbnail(bpy, addon, cube):
     settings.seed = 3
     bpy.ops.syncsde.texture(**addon.operators.of_panel(bpy.context) | SMALL)
     texture = painted(addon, cube)
-    assert addon.session.last_note == "Painted by exemplar: grass"
+    assert addon.session.outcome.note == "Painted by exemplar: grass"
     assert (texture.argmax(-1) == 1).mean() > 0.9, "grass is green"
     assert texture.std() > 5
 
@@ -77,7 +77,7 @@ def test_own_thumbnail_takes_the_color_of_the_prompt(bpy, addon, cube, tmp_path)
     bpy.ops.syncsde.add_folder(directory=str(tmp_path))
     bpy.ops.syncsde.texture(material="hide", prompt="a blue statue", **SMALL)
     assert (painted(addon, cube).argmax(-1) == 2).mean() > 0.99
-    assert addon.session.last_note == "Painted by exemplar: blue hide"
+    assert addon.session.outcome.note == "Painted by exemplar: blue hide"
 
 
 def test_parts_are_painted_like_their_own_pictures(bpy, addon, cube, photo):

@@ -5,75 +5,27 @@ import types
 
 import pytest
 
-
-class Layout:
-    """Stands for bpy.types.UILayout, which exists only while Blender draws a window."""
-
-    def __init__(self):
-        self.drawn, self.dimmed, self.active = [], [], True
-
-    def prop(self, data, name, **_):
-        assert hasattr(data, name)
-        self.drawn.append(name)
-        if not self.active:
-            self.dimmed.append(name)
-
-    def operator(self, name, **_):
-        self.drawn.append(name)
-        return types.SimpleNamespace()
-
-    def label(self, text, **_):
-        self.drawn.append(text)
-
-    def progress(self, factor, text):
-        assert 0 <= factor <= 1
-        self.drawn.append(f"progress: {text}")
-
-    def box(self):
-        return self
-
-    def row(self, **_):
-        row = Layout()
-        row.drawn, row.dimmed = self.drawn, self.dimmed
-        return row
-
-    column = row
-
-    def template_ID(self, data, name, **_):
-        self.prop(data, name)
-
-    template_icon_view = template_ID
-
-    def template_icon(self, icon_value, scale):
-        self.drawn.append("preview")
+GENERATE = ["syncsde.texture", "syncsde.copy_command"]
+ENGINE = ["Stopped, auto, auto", "syncsde.start_engine"]
+FIELDS = [*ENGINE, "prompt", "like", "library", "quality", "seed", "syncsde.new_seed", "steps"]
 
 
-FIELDS = ["prompt", "like", "library", "quality", "seed", "steps"]
-
-
-@pytest.fixture
-def draw(bpy, addon):
-    def drawn(name="texture"):
-        layout = Layout()
-        kind = getattr(bpy.types, f"SYNCSDE_PT_{name}")
-        panel = types.SimpleNamespace(layout=layout, names=getattr(kind, "names", ()))
-        kind.draw(panel, bpy.context)
-        drawn.dimmed = layout.dimmed
-        return layout.drawn
-
-    return drawn
+@pytest.fixture(autouse=True)
+def no_engine_runs(addon, monkeypatch):
+    """Whatever other tests have started."""
+    monkeypatch.setattr(addon.engine, "is_ours", lambda: False)
 
 
 def test_says_what_to_do_without_an_engine(draw, suzanne, no_engine):
     drawn = draw()
-    assert drawn[:6] == FIELDS
+    assert drawn[: len(FIELDS)] == FIELDS
     assert "engine is not installed" in " ".join(drawn)
     assert drawn[-1] == "preferences.addon_show"
     assert "syncsde.texture" not in drawn
 
 
 def test_offers_generate_with_an_engine(draw, suzanne, an_engine):
-    assert draw() == [*FIELDS, "syncsde.texture"]
+    assert draw() == [*FIELDS, *GENERATE]
 
 
 def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
@@ -81,28 +33,95 @@ def test_offers_remove_once_textured(bpy, draw, suzanne, an_engine, picture):
     assert draw()[-1] == "syncsde.remove_texture"
 
 
-def test_what_is_left_to_the_model_is_dimmed(bpy, draw, suzanne, an_engine):
-    draw("views")
-    assert draw.dimmed == ["cameras", "view_size"]
-    bpy.context.scene.syncsde.cameras = 6
-    draw("views")
-    assert draw.dimmed == ["view_size"]
-    bpy.context.scene.syncsde_image.task = "wide"
-    draw("image")
-    assert draw.dimmed == ["tile_size", "width", "height"]
+def test_numbers_that_are_left_to_the_model_say_so(bpy, draw, suzanne, an_engine):
+    settings = bpy.context.scene.syncsde
+    drawn = draw("views")
+    assert drawn[:2] == ["Views", "syncsde.own_setting"]
+    assert {"cameras", "view_size"}.isdisjoint(drawn)
+    for button in draw.buttons:
+        assert bpy.ops.syncsde.own_setting(**vars(button)) == {"FINISHED"}
+    assert (settings.cameras, settings.view_size) == (10, 512)
+    assert {"cameras", "view_size"} <= set(draw("views"))
+    for button in draw.buttons:
+        bpy.ops.syncsde.own_setting(**vars(button))
+    assert (settings.cameras, settings.view_size) == (0, 0)
+
+
+def test_engine_is_started_and_stopped(bpy, addon, draw, suzanne, an_engine, monkeypatch):
+    def reach(program):
+        yield
+
+    engine = addon.engine
+    monkeypatch.setattr(engine, "reach", reach)
+    assert not bpy.ops.syncsde.stop_engine.poll()
+    assert bpy.ops.syncsde.start_engine() == {"FINISHED"}
+    assert draw()[0] == "Starting"
+    assert not bpy.ops.syncsde.start_engine.poll()
+    while addon.session._tick_engine() is not None:
+        pass
+    monkeypatch.setattr(engine, "is_ours", lambda: True)
+    assert draw()[:2] == ["Ready, auto, auto", "syncsde.stop_engine"]
+    assert bpy.ops.syncsde.stop_engine() == {"FINISHED"}
+
+    def fails(program):
+        yield
+        raise addon.client.EngineError("engine_failed", "The engine did not start: no room.")
+
+    monkeypatch.setattr(engine, "is_ours", lambda: False)
+    monkeypatch.setattr(engine, "reach", fails)
+    addon.session.start_engine("syncsde")
+    while addon.session._tick_engine() is not None:
+        pass
+    assert "The engine did not start" in " ".join(draw())
+    addon.session.engine_error = ""
+
+
+def test_dice_give_another_seed(bpy, draw, suzanne, an_engine):
+    settings = bpy.context.scene.syncsde_image
+    settings.task = "wide"
+    for name, group in (("texture", bpy.context.scene.syncsde), ("image", settings.wide)):
+        draw(name)
+        (dice,) = [each for each in draw.buttons if vars(each).keys() == {"group"}]
+        seeds = set()
+        for _ in range(5):
+            bpy.ops.syncsde.new_seed(group=dice.group)
+            seeds.add(group.seed)
+        assert len(seeds) > 1
+
+
+def test_every_number_of_the_panels_can_be_chosen_and_given_back(bpy, draw, addon, an_engine):
+    image = bpy.context.scene.syncsde_image
+    for name in ("views", "surface", "sampling"):
+        draw(name)
+        for button in draw.buttons:
+            bpy.ops.syncsde.own_setting(**vars(button))
+    assert bpy.context.scene.syncsde.tile_size == 1.0
+    assert bpy.context.scene.syncsde.guidance_scale == 7.5
+    for task in IMAGE:
+        image.task = task
+        for name in ("image", "image_sampling"):
+            draw(name)
+            for button in [each for each in draw.buttons if hasattr(each, "name")]:
+                bpy.ops.syncsde.own_setting(**vars(button))
+    assert image.mask.tile_size == 256
+    assert image.wide.patch_size == 512
 
 
 def test_further_settings_are_in_panels_of_their_own(bpy, draw, suzanne, an_engine):
     settings = bpy.context.scene.syncsde
-    assert draw("views")[:3] == ["cameras", "extra_cameras", "selected_cameras"]
+    assert {"extra_cameras", "selected_cameras"} <= set(draw("views"))
     settings.selected_cameras = True
-    assert " ".join(draw("views")).endswith("Select cameras beside the objects")
+    said = "Selected Cameras is on: select cameras beside the objects, or turn it off."
+    assert " ".join(draw("views")).endswith(said)
+    assert " ".join(draw()).endswith(said)
     bpy.ops.object.camera_add()
     suzanne.select_set(True)
     assert draw("views")[-1] == "1 selected"
-    assert draw("surface")[-2:] == ["fill", "keep"]
+    assert draw("surface")[-1] == "fill"
+    assert not bpy.types.SYNCSDE_PT_repaint.poll(bpy.context)
     settings.keep = bpy.data.images.new("Old", 4, 4)
-    assert draw("surface")[-1] == "keep_mask"
+    assert bpy.types.SYNCSDE_PT_repaint.poll(bpy.context)
+    assert draw("repaint") == ["syncsde.new_mask", "repaint_mask", "keep"]
     assert {"strategy", "inverse_lambda", "model"} <= set(draw("sampling"))
 
 
@@ -111,25 +130,36 @@ def test_says_why_nothing_can_be_textured(draw, bpy, an_engine):
     bpy.ops.object.camera_add()
     assert draw()[-1] == "Select a mesh object"
     assert not bpy.ops.syncsde.texture.poll()
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.object.light_add()
+    cube.select_set(True)
+    assert bpy.context.object.type == "LIGHT"
+    assert draw()[-2:] == GENERATE
+    assert bpy.ops.syncsde.texture.poll()
 
 
 def test_shows_the_last_error(draw, addon, suzanne, an_engine):
     addon.session.fail("texture", "It broke.")
-    assert draw()[-1] == "It broke."
+    assert draw()[-2:] == ["It broke.", "syncsde.copy_text"]
     assert "It broke." not in draw("image")
     addon.session.fail("edit", "This one, too.")
-    assert draw("image")[-1] == "This one, too."
-    assert draw()[-1] == "syncsde.texture"
+    assert "This one, too." in draw("image")
+    assert draw()[-2:] == GENERATE
 
 
+OWN = "syncsde.own_setting"
 IMAGE = {
-    "mask": ["prompt", "background", "like", "syncsde.add_part", "tile_size", "size"],
+    "mask": ["prompt", "background", "like", "syncsde.add_part", "Tile Size", OWN, "Size", OWN],
     "edit": ["image", "source_prompt", "prompt", "mask", "mask_threshold"],
     "wide": [
-        *["prompt", "like", "library", "tile_size", "width", "height", "wrap", "extend"],
+        *["prompt", "like", "library", "Tile Size", OWN, "Width", OWN, "Height", OWN],
+        *["wrap", "extend"],
         "syncsde.add_part",
     ],
-    "ambiguous": ["prompt", "syncsde.add_part", "size"],
+    "ambiguous": [
+        *["prompt", "prompt", "syncsde.remove_part", "transform", "syncsde.add_part", "Size", OWN]
+    ],
 }
 
 
@@ -139,9 +169,10 @@ def test_image_panel_shows_the_tasks_own_fields(bpy, draw, an_engine, task):
     drawn = draw("image")
     end = 1 + len(IMAGE[task])
     assert drawn[:end] == ["task", *IMAGE[task]]
-    assert drawn[end] == f"syncsde.{task}"
+    assert drawn[end : end + 3] == ["seed", "syncsde.new_seed", f"syncsde.{task}"]
     assert drawn[-1].endswith("first.")  # what is still missing
-    assert draw("image_sampling") == ["seed", "steps", "strategy", "inverse_lambda", "model"]
+    assert draw("image_sampling")[:3] == ["steps", "strategy", "inverse_lambda"]
+    assert ("Patch Size" in draw("image_sampling")) == (task == "wide")
 
 
 def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
@@ -163,15 +194,21 @@ def test_image_panel_lists_parts(bpy, draw, an_engine, an_image):
     assert draw("image")[-1] == "syncsde.mask"
 
 
-def test_preferences_say_which_engine_is_used(bpy, addon, an_engine, monkeypatch):
-    layout = Layout()
+def test_preferences_say_which_engine_is_used(bpy, addon, a_layout, an_engine, monkeypatch):
+    layout = a_layout()
     chosen = types.SimpleNamespace(layout=layout, engine="", models="", libraries=[])
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
     assert layout.drawn[0] == "engine"
     assert layout.drawn[1].startswith("Found: ")
+    chosen.engine = "/bin/ls"
+    bpy.context.preferences.addons[addon.preferences.NAME].preferences.engine = "/bin/ls"
+    layout.drawn.clear()
+    addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
+    assert "/bin/ls is not the engine" in " ".join(layout.drawn)
+    bpy.context.preferences.addons[addon.preferences.NAME].preferences.engine = ""
     monkeypatch.setenv("SYNCSDE_ENGINE", "/nowhere")
     addon.preferences.SYNCSDE_AP_preferences.draw(chosen, bpy.context)
-    assert "no engine at /nowhere" in layout.drawn[-3]
+    assert "no engine at /nowhere: choose its program above" in " ".join(layout.drawn)
 
 
 def test_prompts_are_completed_with_words_that_mini_knows(addon, bpy):
@@ -219,28 +256,31 @@ def test_models_are_offered_with_those_of_the_preferences(addon, bpy, monkeypatc
 def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     settings = bpy.context.scene.syncsde
     settings.prompt = "a blue stone brick statue"
-    assert draw()[:4] == ["prompt", "like", "library", "Like stone brick, but blue"]
+    assert draw()[2:6] == ["prompt", "like", "library", "Like stone brick, but blue"]
     settings.prompt = "a gray stone brick statue"
-    assert draw()[3] == "Like stone brick"
+    assert draw()[5] == "Like stone brick"
     settings.prompt = "a dragon"
-    assert draw()[3] == "Names no picture: painted by mini"
+    told = "Names no picture: painted by mini, which does not know: dragon"
+    assert told in " ".join(draw())
+    settings.prompt = "a gold statue of a red cat"
+    assert "does not know" not in " ".join(draw())
     settings.library = "rust"
     assert settings.material == "rust"
-    assert draw()[3] == "Like rust"
+    assert draw()[5] == "Like rust"
     settings.material = "one of my own"
     assert settings.library == "NONE"
-    assert draw()[3] == "There is no picture 'one of my own'"
+    assert "There is no picture 'one of my own'" in " ".join(draw())
     settings.library = "NONE"
     assert settings.material == ""
     settings.material, settings.prompt = "brick", "blue"
-    assert draw()[3] == "Like brick, but blue"
+    assert draw()[5] == "Like brick, but blue"
     settings.model = "mini"
-    assert draw()[:3] == ["prompt", "Pictures need the model auto", "like"]
+    assert draw()[2:5] == ["prompt", "Pictures need the model auto", "like"]
     settings.material = ""
-    assert draw()[:4] == FIELDS[:4]
+    assert draw()[3:6] == FIELDS[3:6]
     settings.model = "auto"
     settings.like = an_image("Photo", [[[1, 1, 1, 1]]])
-    assert draw()[:4] == ["prompt", "like", "preview", "quality"]
+    assert draw()[2:6] == ["prompt", "like", "preview", "quality"]
     bpy.context.scene.syncsde_image.task = "wide"
     wide = bpy.context.scene.syncsde_image.wide
     wide.material = "rust"
@@ -248,22 +288,46 @@ def test_says_which_picture_is_painted(bpy, draw, suzanne, an_engine, an_image):
     assert draw("image")[-1] == "syncsde.wide"
 
 
+def test_the_image_that_is_shown_is_edited(bpy, draw, an_engine, an_image):
+    bpy.context.scene.syncsde_image.task = "edit"
+    shown = an_image("Shown", [[[1, 1, 1, 1]]])
+    area = bpy.context.window.screen.areas[0]
+    kind, area.type = area.type, "IMAGE_EDITOR"
+    area.spaces.active.image = shown
+    with bpy.context.temp_override(area=area):
+        assert "Edits 'Shown', which is shown" in " ".join(draw("image"))
+        settings = bpy.context.scene.syncsde_image.edit
+        settings.source_prompt, settings.prompt = "a cat", "a dog"
+        assert draw("image")[-1] == "syncsde.edit"
+    area.type = kind
+
+
 def test_several_objects_and_materials_have_rows_of_their_own(bpy, draw, suzanne, an_engine):
     of_one = ["syncsde_prompt", "syncsde_like"]
+    panel = bpy.types.SYNCSDE_PT_parts
     suzanne.data.materials.append(bpy.data.materials.new("Iron"))
-    assert "syncsde_prompt" not in draw()
+    assert not panel.poll(bpy.context)
     suzanne.data.materials.append(bpy.data.materials.new("Wood"))
-    assert [name for name in draw() if name in of_one] == of_one * 2
+    assert panel.poll(bpy.context)
+    assert draw("parts") == ["Iron", *of_one, "Wood", *of_one]
     bpy.ops.mesh.primitive_cube_add()
+    bpy.context.object.data.materials.append(bpy.data.materials["Wood"])
     suzanne.select_set(True)
-    assert [name for name in draw() if name in of_one] == of_one * 4
+    drawn = draw("parts")
+    assert [name for name in drawn if name in of_one] == of_one * 4
+    assert drawn.count("Wood") == 1
+    for _ in range(40):
+        bpy.ops.mesh.primitive_plane_add()
+    bpy.ops.object.select_all(action="SELECT")
+    assert "10 more objects" in " ".join(draw("parts"))
 
 
 def test_says_which_model_painted(bpy, draw, addon, suzanne, an_engine):
     addon.session.last_task, addon.session.last_error = "texture", ""
-    addon.session.last_note = "Painted by exemplar: stone brick"
-    assert " ".join(draw()).endswith("Painted by exemplar: stone brick")
-    assert addon.session.last_note not in " ".join(draw("image"))
+    told = ("Done in 38 s, 82 % seen, 1 warning", "Painted by exemplar: stone brick")
+    addon.session.outcome = addon.session.Outcome(*told, ["No camera sees the sole."])
+    assert " ".join(draw()).endswith(" ".join([*told, "No camera sees the sole."]))
+    assert told[1] not in " ".join(draw("image"))
     addon.session.fail("texture", "It broke.")
-    assert draw()[-1] == "It broke."
+    assert "It broke." in draw()
     assert "Painted by" not in " ".join(draw())

@@ -33,7 +33,7 @@ def begin(bpy, addon, no_engine, monkeypatch):
     def begun(last=lambda: None):
         obj = bpy.context.object
         exported = addon.export_mesh.export(bpy.context, obj)
-        target = addon.textures.Target(obj.name, obj.session_uid, exported.uv_layer)
+        target = addon.textures.target(obj, exported)
         onto = addon.results.OntoObjects([target], "moss")
         addon.session.start(a_request(addon, "texture", "report.json"), onto)
         job = addon.session.current
@@ -105,7 +105,8 @@ def test_nothing_leaves_the_panel_stuck(
     assert bpy.ops.syncsde.texture.poll()
 
 
-MODES = ["EDIT", "SCULPT", "TEXTURE_PAINT"]
+MODES = ["EDIT", "SCULPT"]
+OPEN = ["TEXTURE_PAINT", "VERTEX_PAINT", "WEIGHT_PAINT"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -133,6 +134,32 @@ def test_artist_is_not_thrown_out_of_a_mode(
     assert not addon.session.is_running()
     bpy.ops.ed.undo()
     assert contents_of(bpy.data.objects["Suzanne"]) == before
+
+
+@pytest.mark.parametrize("mode", OPEN)
+def test_texture_comes_while_the_artist_paints(bpy, addon, suzanne, begin_and_get_texture, mode):
+    begin_and_get_texture()
+    bpy.ops.object.mode_set(mode=mode)
+    bpy.ops.ed.undo_push(message="Before")
+    list(iter(addon.session._tick, None))
+    assert addon.session.last_error == ""
+    assert suzanne.mode == mode
+    assert suzanne.active_material.name == "moss"
+    bpy.ops.ed.undo()
+    suzanne = bpy.data.objects["Suzanne"]
+    assert (suzanne.mode, suzanne.active_material) == (mode, None)
+
+
+def test_result_that_waits_can_be_had_at_once(bpy, addon, suzanne, begin_and_get_texture):
+    begin_and_get_texture()
+    assert not bpy.ops.syncsde.apply_now.poll()
+    bpy.ops.object.mode_set(mode="EDIT")
+    for _ in range(3):
+        addon.session._tick()
+    assert bpy.ops.syncsde.apply_now() == {"FINISHED"}
+    assert suzanne.mode == "OBJECT"
+    assert suzanne.active_material.name == "moss"
+    assert not addon.session.is_running()
 
 
 def test_job_that_waits_for_object_mode_can_be_cancelled(
@@ -180,7 +207,7 @@ def begin_image(bpy, addon, no_engine, picture):
     return begun
 
 
-@pytest.mark.parametrize("mode", ["OBJECT", *MODES])
+@pytest.mark.parametrize("mode", ["OBJECT", *MODES, *OPEN])
 def test_new_image_comes_in_every_mode(bpy, addon, suzanne, begin_image, mode):
     begin_image()
     bpy.ops.object.mode_set(mode=mode)

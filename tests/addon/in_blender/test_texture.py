@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 
@@ -73,7 +74,8 @@ def test_texture_comes_back_and_mesh_stays(bpy, addon, suzanne, real_engine, con
     assert parameters["seed"] == 3
     assert parameters["synchronized_share"] == 0.8
     assert addon.session.last_error == ""
-    assert addon.session.last_note == f"Painted by {SMALL['model']}"
+    assert addon.session.outcome.note == f"Painted by {SMALL['model']}"
+    assert re.fullmatch(r"Done in \d+ s, \d+ % seen(, 1 warning)?", addon.session.outcome.text)
     assert not addon.session.is_running()
 
 
