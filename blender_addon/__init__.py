@@ -14,13 +14,10 @@ MODULES = (
     "properties.motion",
     "ui.operators",
     "ui.operators_image",
-<<<<<<< HEAD
     "ui.operators_motion",
-=======
     "ui.operators_result",
     "ui.operators_setting",
     "ui.panel_result",
->>>>>>> addon
     "ui.panel",
     "ui.repaint",
     "ui.history",

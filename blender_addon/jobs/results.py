@@ -6,12 +6,8 @@ Neither keeps a datablock, because undo and file load replace those while the en
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import time
-from collections.abc import Sequence
-=======
-from collections.abc import Mapping, Sequence
->>>>>>> addon
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +15,13 @@ from typing import Any, Protocol
 import bpy
 
 from ..scene import motions, textures
-from ..scene.armatures import ArmatureError, Figure
+from ..scene.armatures import ArmatureError
 from ..scene.textures import Target
 
-<<<<<<< HEAD
+Slices = Generator[str, None, str]  # of a motion's making; what is done, and the action's name
 SLICE_SECONDS = 0.01  # of a tick, in which keys are set
-=======
 # Modes whose undo steps are those of Object Mode, so that a texture can come while one is there.
 OPEN_MODES = {"OBJECT", "TEXTURE_PAINT", "VERTEX_PAINT", "WEIGHT_PAINT"}
->>>>>>> addon
 
 
 class Result(Protocol):
@@ -129,15 +123,15 @@ class NewImage:
         return ""
 
 
-<<<<<<< HEAD
 class OntoArmature:
-    """A motion of an armature, whose keys are set in slices while Blender's window is used."""
+    """A motion of an armature, whose keys are set in slices while Blender's window is used.
 
-    def __init__(
-        self, folder: Path, placement: motions.Placement, known: Figure | None = None
-    ) -> None:
+    One that was told, not built, is made at once when it is applied.
+    """
+
+    def __init__(self, placement: motions.Placement, steps: Slices | None = None) -> None:
         self.placement = placement
-        self._steps = motions.build(folder, placement, known)
+        self._steps = steps
         self._error = ""
         self._action = ""
 
@@ -145,6 +139,8 @@ class OntoArmature:
         """Do a slice, unless the artist is in a mode whose undo history is its own."""
         if bpy.context.mode not in ("OBJECT", "POSE"):
             return "Waiting for Object Mode"
+        if self._steps is None:
+            return ""
         begun = time.perf_counter()
         try:
             said = next(self._steps)
@@ -160,7 +156,20 @@ class OntoArmature:
             return ""
         return said
 
-    def apply(self, filepath: Path) -> str:
+    def amiss(self) -> str:
+        return "" if self.is_here() else f"{self.placement.target!r} is not in this file."
+
+    def is_here(self) -> bool:
+        try:
+            motions.target_of(self.placement)
+        except ArmatureError:
+            return False
+        return True
+
+    def told(self) -> dict[str, Any]:
+        return {"kind": "motion", "placement": self.placement.to_json()}
+
+    def apply(self, filepath: Path, *, anyway: bool = False) -> str:
         if self._error:
             return self._error
         try:
@@ -174,18 +183,20 @@ class OntoArmature:
         except RuntimeError as error:
             return sentence(error)
         return ""
-=======
+
+
 def read(told: Mapping[str, Any]) -> Result:
     """A result as it was told. Raises ValueError, KeyError or TypeError."""
     if told["kind"] == "image":
         return NewImage(told["name"])
+    if told["kind"] == "motion":
+        return OntoArmature(motions.Placement.from_json(told["placement"]))
     return OntoObjects(textures.from_json(told["targets"]), told["name"])
 
 
 def mode_of(context: bpy.types.Context) -> str:
     """The mode of the active object, as objects name it."""
     return context.object.mode if context.object is not None else "OBJECT"
->>>>>>> addon
 
 
 def sentence(error: Exception) -> str:

@@ -19,7 +19,6 @@ MINI = Path(__file__).with_name("mini.json")  # the model's own description, put
 MOST = 24
 MODELS = ("auto", "exemplar", "mini")
 WORDS = ("auto", "mini")  # models that know the words of mini
-<<<<<<< HEAD
 MOTION_MODELS = ("mime",)
 MOTIONS = (  # what mime has learned
     "a person walks",
@@ -42,13 +41,12 @@ MOTIONS = (  # what mime has learned
     "a person claps",
     "a person stretches",
     "a person stands",
-=======
+)
 HARD = ("brick", "checker", "striped", "dotted", "scaly")  # regular patterns: mini blurs them
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 # Words of English that say how others belong together.
 SMALL = re.findall(
     r"\w+", "a an the of in on at with and or by from to made under very its is like looks"
->>>>>>> addon
 )
 
 

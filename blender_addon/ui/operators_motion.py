@@ -57,7 +57,8 @@ def start(operator: Any, asked: MotionJob) -> "set[OperatorReturnItems]":
         keep_all=bool(kept),
         also=(report.FILE, motions.STATES),
     )
-    return begin(operator, request, results.OntoArmature(folder, placement, known))
+    steps = motions.build(folder, placement, known)
+    return begin(operator, request, results.OntoArmature(placement, steps))
 
 
 def poll(operator: type[bpy.types.Operator]) -> bool:
