@@ -12,6 +12,7 @@ MODULES = (
     "properties.texture",
     "properties.scene_image",
     "ui.operators",
+    "ui.operators_apply",
     "ui.operators_image",
     "ui.operators_result",
     "ui.operators_setting",
