@@ -13,6 +13,7 @@ MODULES = (
     "properties.scene_image",
     "properties.motion",
     "ui.operators",
+    "ui.operators_apply",
     "ui.operators_image",
     "ui.operators_motion",
     "ui.operators_result",
