@@ -171,7 +171,7 @@ def install_faults(folder: Path, *, in_worker: bool) -> None:
     def look(point: str) -> None:
         try:
             wanted, who, parent = (folder / FAULT_FILE).read_text().split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # or it is just being written
             return
         if wanted != point:
             return

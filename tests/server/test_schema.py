@@ -7,13 +7,20 @@ import json
 import sqlite3
 import stat
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 from syncsde_client.protocol import JobState
+=======
+from syncsde_client.protocol import JobState, make_private
+>>>>>>> engine
 from syncsde_server.errors import UnusableState
 from syncsde_server.store import schema
 from syncsde_server.store.jobs import Jobs
+
+STATES = Path(__file__).with_name("states")  # databases as they were written: never to be changed
 
 # What version 1 wrote, as it stands in files of users: never to be changed.
 VERSION_1 = """
@@ -120,3 +127,24 @@ def test_network_share_is_refused(tmp_path, kind, refused):
             schema.refuse_network_share(tmp_path / "state", mounts)
     else:
         schema.refuse_network_share(tmp_path / "state", mounts)
+
+
+@pytest.mark.parametrize("dump", sorted(STATES.glob("*.sql")), ids=lambda path: path.stem)
+def test_the_state_folder_of_every_engine_before_opens_in_this_one(starting, tmp_path, dump):
+    """Kept as it was written then: what waits is done, what was done is still there."""
+    folder = make_private(tmp_path / "state")
+    with closing(sqlite3.connect(folder / "jobs.sqlite")) as db:
+        db.executescript(dump.read_text(encoding="utf-8"))
+    engine = starting()
+    assert engine.client.status()["trouble"] is None
+    job = {number: engine.client.job(number * 32) for number in "1234"}
+    assert (job["1"].state, job["1"].owner) == (JobState.DONE, "blender")
+    assert job["1"].result == {"walk.bin": {"sha256": "a" * 64, "size": 288}}
+    assert job["4"].state == JobState.CANCELLED
+    for number in "23":
+        assert engine.finish(job[number]).state == JobState.DONE
+    assert engine.client.events("1" * 32)[-1].data["state"] == "done"
+
+
+def test_the_newest_version_has_its_dump_for_engines_to_come():
+    assert STATES / f"version-{schema.VERSION}.sql" in STATES.iterdir()
