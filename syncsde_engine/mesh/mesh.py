@@ -39,6 +39,7 @@ class Mesh:
     objects: tuple[str, ...] = ("mesh",)
     materials: tuple[str, ...] = ("material",)
     textures: tuple[str, ...] = ("texture",)
+    notes: tuple[str, ...] = ()  # sentences on what a file has and the mesh has not, for the report
 
     def owners(self, of: Literal["object", "material", "texture"]) -> Int32:
         """Which object, material or texture each face belongs to, (F,) int32."""

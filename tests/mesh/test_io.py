@@ -32,9 +32,11 @@ def test_safetensors_round_trip():
         face_material=np.array([2, 1], np.int32),
         objects=("Würfel", "ball"),
         materials=("a", "b", 'c "quoted"'),
+        notes=("2 lines are left out.",),
     )
     back = from_safetensors(to_safetensors(several))
     assert (back.objects, back.materials) == (several.objects, several.materials)
+    assert back.notes == several.notes
     np.testing.assert_array_equal(back.face_object, several.face_object)
     np.testing.assert_array_equal(back.face_material, several.face_material)
     bare = from_safetensors(to_safetensors(replace(mesh, uvs=None, uv_triangles=None)))
@@ -91,6 +93,8 @@ def header(text: str, body: bytes = b"") -> bytes:
         (named(b"\xff"), "no JSON object of objects and materials"),
         (named(b"[" * 100_000), "no JSON object of objects and materials"),
         (named(b'{"objects": ["a"]}'), "no JSON object of objects and materials"),
+        (named(b'{"objects": ["a"], "materials": ["b"], "notes": [7]}'), "no JSON object of"),
+        (named(b'{"objects": ["a"], "materials": ["b"], "notes": 7}'), "no JSON object of"),
         (named(b'{"objects": ["a"], "materials": []}'), "names of the materials"),
         (named(b'{"objects": ["a"], "materials": "b"}'), "names of the materials"),
         (named(b'{"objects": [7], "materials": ["b"]}'), "names of the objects"),

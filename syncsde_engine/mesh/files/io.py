@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import InvalidRequest
 from ..mesh import Mesh, check_form
 from .glb import textured_glb
-from .obj import read_obj
+from .obj import decoded, read_obj
 from .scene import read_scene
 from .wire import from_safetensors, to_safetensors
 
@@ -42,9 +42,6 @@ def load(path: str | Path) -> Mesh:
             hint="Check the path.",
             field="mesh",
         ) from None
-    if suffix == ".obj":
-        mesh = read_obj(content.decode("utf-8", errors="replace"), path.stem)
-    else:
-        mesh = read_scene(path)
+    mesh = read_obj(decoded(content), path.stem) if suffix == ".obj" else read_scene(path)
     check_form(mesh)
     return mesh

@@ -91,7 +91,8 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
         raise _too_many(len(atlas.textures))
     work = atlas.finish()
     without = int((~usable & np.array([group.own for group in groups])[group_of]).sum())
-    warnings = _measure(work, usable, atlas.textures) + _told(mesh, clean.defects, without)
+    warnings = [*mesh.notes, *_measure(work, usable, atlas.textures)]
+    warnings += _told(mesh, clean.defects, without)
     for warning in warnings:
         log.warning("%s", warning)
     report = {
