@@ -172,7 +172,7 @@ def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str,
     paths = input_paths(options.task, options)
     blobs = {name: read_file(path, f"inputs.{name}") for name, path in paths.items()}
     if "mesh" in paths:
-        # Imports numba and trimesh: whatever is wrong above is said sooner.
+        # Imports numba: whatever is wrong above is said sooner.
         from ..mesh.files import io
 
         blobs["mesh"] = io.to_safetensors(io.load(paths["mesh"]))

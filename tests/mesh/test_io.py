@@ -167,22 +167,6 @@ def test_a_damaged_file_is_one_sentence(suffix: str, content: bytes, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-def test_compressed_gltf_is_refused_by_name(tmp_path: Path):
-    path = tmp_path / "plain.glb"
-    trimesh.Scene([trimesh.creation.box()]).export(path)
-    content = path.read_bytes()
-    length = int.from_bytes(content[12:16], "little")
-    document = json.loads(content[20 : 20 + length])
-    document["extensionsRequired"] = ["KHR_draco_mesh_compression"]
-    (tmp_path / "draco.gltf").write_text(json.dumps(document))
-    text = json.dumps(document).encode()
-    packed = content[:12] + len(text).to_bytes(4, "little") + b"JSON" + text
-    (tmp_path / "draco.glb").write_bytes(packed + content[20 + length :])
-    for name in ("draco.glb", "draco.gltf"):
-        with pytest.raises(InvalidMesh, match="compressed"):
-            load(tmp_path / name)
-
-
 def test_truncated_files_are_one_sentence(tmp_path: Path):
     for suffix in (".glb", ".ply", ".stl"):
         mesh = icosphere(1)
@@ -317,7 +301,7 @@ def test_objects_of_a_scene_without_texture_coordinates_say_so(tmp_path: Path):
 
 
 def test_objects_and_materials_of_a_file_keep_names_and_order(tmp_path: Path):
-    """A node of two primitives is one object; nodes are in the file's order, not trimesh's."""
+    """A node of two primitives is one object; nodes are in the file's order."""
     places, count = quad(1.0).positions, 4
     accessors, views, body = [], [], b""
     for array, kind in ((places, "VEC3"), *((np.arange(3, dtype="<u4"), "SCALAR"),) * 1):

@@ -46,6 +46,11 @@ def triangulate(points: Float, vertex: Int, sizes: Int) -> Triangulation:
         outlines = points[vertex[starts[chosen, None] + np.arange(size)]]  # (P, size, 3)
         normal, convex = _shapes(outlines)
         fan = np.stack([np.zeros(size - 2, int), np.arange(1, size - 1), np.arange(2, size)], 1)
+        if size == 4:  # one diagonal or the other
+            other = chosen[~convex]
+            corners.append((starts[other, None, None] + [[0, 1, 3], [1, 2, 3]]).reshape(-1, 3))
+            polygon.append(np.repeat(other, 2))
+            chosen, convex = chosen[convex], convex[convex]
         fanned = chosen[convex]
         corners.append((starts[fanned, None, None] + fan).reshape(-1, 3))
         polygon.append(np.repeat(fanned, size - 2))
@@ -59,11 +64,17 @@ def triangulate(points: Float, vertex: Int, sizes: Int) -> Triangulation:
 
 
 def _shapes(outlines: Float) -> tuple[Float, NDArray[np.bool_]]:
-    """Newell normals (P, 3) of outlines (P, size, 3), and which may be cut as a fan (P,)."""
+    """Newell normals (P, 3) of outlines (P, size, 3), and which may be cut as a fan (P,).
+
+    Quads may as long as their halves do not face apart, as in Blender.
+    """
     if outlines.shape[1] == 3:
         return np.zeros((len(outlines), 3)), np.ones(len(outlines), bool)
     with np.errstate(over="ignore", invalid="ignore"):
         outlines = outlines - outlines[:, :1]
+        if outlines.shape[1] == 4:
+            halves = np.cross(outlines[:, 1:3], outlines[:, 2:4])
+            return halves.sum(axis=1), ~((halves[:, 0] * halves[:, 1]).sum(axis=1) < 0)
         following, before = np.roll(outlines, -1, axis=1), np.roll(outlines, 1, axis=1)
         normal = np.cross(outlines, following).sum(axis=1)
         turn = np.cross(outlines - before, following - outlines)
