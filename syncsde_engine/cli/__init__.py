@@ -24,7 +24,7 @@ from ..request import build
 from . import compare, library, models, recording, table
 from .console import Console, follow
 from .flags import Parser, add_task, parameters
-from .input_files import input_paths, naming_files, read_file
+from .input_files import OF_MESH, input_paths, naming_files, read_file
 
 CANCELLED = 5
 PARTLY_DONE = 6
@@ -175,7 +175,8 @@ def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str,
         # Imports numba: whatever is wrong above is said sooner.
         from ..mesh.files import io
 
-        blobs["mesh"] = io.to_safetensors(io.load(paths["mesh"]))
+        how = {name: vars(options)[name] for name in OF_MESH if name in options}
+        blobs["mesh"] = io.to_safetensors(io.load(paths["mesh"], **how))
     return paths, blobs
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from syncsde_engine.errors import InvalidMesh
+from syncsde_engine.errors import InvalidMesh, InvalidRequest
 from syncsde_engine.mesh.files.io import load
 from syncsde_engine.mesh.intake.uvs import corners_of
 from syncsde_engine.mesh.mesh import areas, normals
@@ -89,6 +89,21 @@ def test_a_texture_transform_turns_as_viewers_turn_it(tmp_path: Path):
     turned = np.stack([UVS[:, 1], 1 - UVS[:, 0]], axis=1)
     expected = turned[INDEX].reshape(-1, 3, 2) * [1, -1] + [0, 1]
     np.testing.assert_allclose(mesh.uvs[mesh.uv_triangles], expected, atol=1e-5)
+
+
+def test_every_set_of_coordinates_can_be_read(tmp_path: Path):
+    file = boxed()
+    file.document["accessors"][1] |= {"bufferView": file.view((4 * UVS).astype("<f4"))}
+    primitive = file.document["meshes"][0]["primitives"][0]
+    primitive["attributes"]["TEXCOORD_1"] = file.array(UVS)
+    path = file.write(tmp_path / "a.glb")
+    assert corners_of(load(path)).uvs.max() > 3
+    assert corners_of(load(path, uv_set=1)).uvs.max() < 1
+    with pytest.raises(InvalidMesh, match=r"no texture coordinates 2\. Leave uv-set out"):
+        load(path, uv_set=2)
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    with pytest.raises(InvalidRequest, match="one set of texture coordinates"):
+        load(tmp_path / "a.obj", uv_set=1)
 
 
 def test_nodes_outside_of_the_default_scene_are_told(tmp_path: Path):

@@ -184,7 +184,7 @@ def test_file_names_fit_every_file_system():
         "_CON",
         "_nul.txt",
         "_Com1",
-        "_com\u00b9",
+        "_com\u00b9-2",
         "_lpt9.a.b",
         "console",
         "_aux",

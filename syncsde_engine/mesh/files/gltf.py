@@ -277,7 +277,7 @@ def _joined(reader: Reader) -> Mesh:
     elif reader.uv_set:
         raise InvalidMesh(
             f"The mesh file {path.name!r} has no texture coordinates {reader.uv_set}.",
-            hint="Leave uv-set out for the first.",
+            hint="Leave uv-set out for those of set 0.",
         )
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and sanitise says so
         positions = np.concatenate([piece.positions for piece in pieces]).astype(np.float32)

@@ -25,11 +25,14 @@ UPWARD = {".ply": "z", ".stl": "z"}  # of what Blender takes to be z up; the oth
 AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 
 
-def load(path: str | Path, up: str | None = None, front: str | None = None) -> Mesh:
+def load(
+    path: str | Path, up: str | None = None, front: str | None = None, uv_set: int = 0
+) -> Mesh:
     """Read a mesh file; a scene's objects are put together under its transforms.
 
     `up` and `front` are axes of the file, such as "z" and "-y": they become y and z. By default
     they are what Blender takes them to be: z and -y of PLY and STL, y and z of the others.
+    `uv_set` tells which of the texture coordinates of a glTF file are read.
 
     The form is checked, not yet what is in the arrays. Raises InvalidRequest for a path that cannot
     be read, InvalidMesh for a file that is not what its name says or has no faces.
@@ -43,6 +46,12 @@ def load(path: str | Path, up: str | None = None, front: str | None = None) -> M
             hint=through_blender if suffix in BLENDER else f"Known: {', '.join(SUFFIXES)}.",
             field="mesh",
         )
+    if uv_set and suffix not in (".glb", ".gltf"):
+        raise InvalidRequest(
+            f"A {suffix} file has one set of texture coordinates, and set {uv_set} is asked for.",
+            hint="Leave uv-set out.",
+            field="mesh",
+        )
     content = _content(path)
     if suffix == ".obj":
         mesh = read_obj(decoded(content), path.stem)
@@ -51,7 +60,7 @@ def load(path: str | Path, up: str | None = None, front: str | None = None) -> M
     elif suffix == ".stl":
         mesh = read_stl(path, content)
     else:
-        mesh = read_gltf(path, content)
+        mesh = read_gltf(path, content, uv_set)
     mesh = turned(mesh, up or UPWARD.get(suffix, "y"), front)
     if up is None and suffix in UPWARD:
         note = f"A {suffix} file does not say what is up: z is taken, as in Blender (--up y turns)."

@@ -248,7 +248,8 @@ def _tiling(group: Group, found: Layout) -> InvalidMesh:
     return InvalidMesh(
         f"{found.outside} of {len(found.cell)} faces of {group.name!r} have texture coordinates "
         "outside [0, 1], laid out for a tiling texture.",
-        hint="Ask for new ones with uv unwrap (--uv unwrap), or lay it out in UDIM tiles.",
+        hint="Ask for new ones with uv unwrap (--uv unwrap), take other ones of the file "
+        "(--uv-set 1), or lay it out in UDIM tiles.",
     )
 
 
