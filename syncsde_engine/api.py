@@ -20,6 +20,7 @@ from .tasks import Progress
 if TYPE_CHECKING:
     from PIL import Image
 
+OF_MESH = ("up", "front", "uv_set")  # how the file of the mesh is read
 PICTURES = ("texture.png", "image.png", "contact_sheet.png")  # the first that there is is shown
 
 
@@ -72,7 +73,7 @@ def run(
             goes through; nothing else has to be cleaned up.
         given: parameters by the names of the Config's fields, and inputs by theirs: "mesh",
             "image", "mask", "like" and so on. An input is a path, the content of a file (bytes),
-            or an image of Pillow's.
+            or an image of Pillow's. "up", "front" and "uv_set" say how a mesh file is meant.
 
     Raises:
         InvalidRequest, InvalidMesh: a parameter or an input is wrong; `field` names it.
@@ -82,6 +83,7 @@ def run(
     if task not in CONFIGS:
         build(task, {})  # raises
     names = {*CONFIGS[task].inputs, *CONFIGS[task].optional_inputs}
+    how = {name: given.pop(name) for name in OF_MESH if name in given and "mesh" in names}
     parameters = {name: value for name, value in given.items() if name not in names}
     if config is None:
         config = build(task, parameters)
@@ -92,6 +94,8 @@ def run(
             hint="dataclasses.replace(config, ...) makes a changed one.",
             field=wrong,
         )
-    blobs = {name: inputs.read(name, value) for name, value in given.items() if name in names}
+    blobs = {
+        name: inputs.read(name, value, **how) for name, value in given.items() if name in names
+    }
     watchers = [on_progress] if on_progress else []
     return Result(task, config, tasks.follow(tasks.run(task, config, blobs), *watchers))

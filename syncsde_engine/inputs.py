@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidRequest
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 MOST_BYTES = 2**31  # of one input file
 
 
-def read(name: str, value: str | Path | bytes | Image.Image) -> bytes:
-    """The blob of the input `name`. Raises InvalidRequest or InvalidMesh."""
+def read(name: str, value: str | Path | bytes | Image.Image, **how: Any) -> bytes:
+    """The blob of the input `name`; `how` a mesh file is read, as `mesh.files.io.load` takes it.
+
+    Raises InvalidRequest or InvalidMesh.
+    """
     if isinstance(value, bytes):
         return value
     if isinstance(value, str | Path):
-        return (
-            read_mesh(Path(value)) if name == "mesh" else read_file(Path(value), f"inputs.{name}")
-        )
+        path = Path(value)
+        return read_mesh(path, **how) if name == "mesh" else read_file(path, f"inputs.{name}")
     if not callable(getattr(value, "save", None)):
         raise InvalidRequest(
             f"An input is a path, bytes or an image of Pillow's, not a {type(value).__name__}.",
@@ -33,12 +35,12 @@ def read(name: str, value: str | Path | bytes | Image.Image) -> bytes:
     return content.getvalue()
 
 
-def read_mesh(path: Path) -> bytes:
+def read_mesh(path: Path, **how: Any) -> bytes:
     """A mesh file as the safetensors blob that runs take. Raises InvalidRequest or InvalidMesh."""
-    # Imports numba and trimesh: whatever else is wrong is said sooner.
+    # Imports numba: whatever else is wrong is said sooner.
     from .mesh.files import io as meshes
 
-    return meshes.to_safetensors(meshes.load(path))
+    return meshes.to_safetensors(meshes.load(path, **how))
 
 
 def read_file(path: Path, field: str | None) -> bytes:

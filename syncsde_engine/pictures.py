@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,38 +13,96 @@ from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .errors import InvalidRequest
-from .formats import FORMATS, MOST_PIXELS, NAMES, OURS, UNREADABLE, kind, too_many
+from .formats import (
+    FORMATS,
+    MOST_ASPECT,
+    MOST_PIXELS,
+    NAMES,
+    OURS,
+    UNREADABLE,
+    kind,
+    too_many,
+    without_comments,
+)
+from .profiles import in_srgb
 
 RESAMPLING = Image.Resampling
+LONGEST_ASPECT = 16  # of what a network makes or changes
+PLAIN = 0.02  # by which the colors of a mask may differ and are one
 
 
 def read(content: bytes, field: str) -> Tensor:
     """Decode a picture to (3, H, W) float32 in [0, 1], turned as its camera says.
 
-    What is transparent becomes white; of an animation the first picture counts. Raises
-    InvalidRequest naming `field` for another format, a damaged file, and, before decoding, for
-    more than MOST_PIXELS.
+    Colors of another space than sRGB become sRGB, what is transparent becomes white; of an
+    animation the first picture counts. Raises InvalidRequest naming `field` for another format, a
+    damaged file, and, before decoding, for more than MOST_PIXELS or MOST_ASPECT.
     """
-    return _read(content, field, _decoded)
+    layer = _read(content, field)
+    return layer[:3] * layer[3:] + (1 - layer[3:])
 
 
-def read_layer(content: bytes, field: str) -> Tensor:
+def read_layer(content: bytes, field: str, *, is_color: bool = True) -> Tensor:
     """Decode a picture to (4, H, W) float32 in [0, 1]; the last channel is its opacity.
 
-    Raises InvalidRequest as `read` does.
+    What is no color, such as normals, stays as it is. Raises InvalidRequest as `read` does.
     """
-    return _read(content, field, _decoded_layer)
+    return _read(content, field, is_color=is_color)
 
 
-def _read(content: bytes, field: str, decoded: Callable[[Image.Image], np.ndarray]) -> Tensor:
+def read_mask(content: bytes, field: str) -> Tensor:
+    """Decode a mask to (H, W) float32 in [0, 1]: how white it is, times how opaque.
+
+    One that is drawn in a single color on a transparent ground is its opacity alone, whatever the
+    color: it has no luminance that could tell anything. Raises InvalidRequest as `read` does.
+    """
+    layer = _read(content, field, is_color=False)
+    seen = layer[:3, layer[3] > 0.5]
+    is_plain = seen.shape[1] > 0 and bool((seen.amax(1) - seen.amin(1) < PLAIN).all())
+    if is_plain and (layer[3] < 0.5).any():
+        return layer[3]
+    return layer[:3].mean(0) * layer[3]
+
+
+def require_aspect(image: Tensor, field: str, what: str) -> None:
+    """Raise InvalidRequest for an image (..., H, W) that is too long for a network."""
+    tall, across = image.shape[-2:]
+    if max(tall, across) > LONGEST_ASPECT * min(tall, across):
+        raise InvalidRequest(
+            f"The {what} has {across} x {tall} pixels, and the image would have that shape: one "
+            f"side is more than {LONGEST_ASPECT} times the other.",
+            hint=f"Cut the {what}.",
+            field=field,
+        )
+
+
+def _read(content: bytes, field: str, *, is_color: bool = True) -> Tensor:
+    """(4, H, W) float32 in [0, 1]; colors are not premultiplied."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is wrong we say the part that matters
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            if picture.width * picture.height > MOST_PIXELS:
-                raise Image.DecompressionBombError(picture.width * picture.height)
-            pixels = decoded(ImageOps.exif_transpose(picture))
+            plain, profile = without_comments(content)
+            picture = Image.open(io.BytesIO(plain), formats=FORMATS)
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                raise Image.DecompressionBombError(width * height)
+            if max(width, height) > MOST_ASPECT * min(width, height):
+                raise InvalidRequest(
+                    f"The picture has {width} x {height} pixels: one side is more than "
+                    f"{MOST_ASPECT} times the other.",
+                    hint="Cut it.",
+                    field=field,
+                )
+            if picture.mode in ("I", "F"):
+                raise InvalidRequest(
+                    "The picture has 32 bits a channel, and only 8 and 16 are taken.",
+                    hint="Save it with 8 or 16 bits.",
+                    field=field,
+                )
+            profile = profile or picture.info.get("icc_profile")
+            picture = ImageOps.exif_transpose(picture)
+            pixels = _decoded(picture, profile if is_color else None)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InvalidRequest(
                 f"The picture {too_many(error)}.", hint="Scale it down.", field=field
@@ -65,26 +123,25 @@ def _read(content: bytes, field: str, decoded: Callable[[Image.Image], np.ndarra
     return torch.from_numpy(pixels).movedim(-1, 0)
 
 
-def _decoded(picture: Image.Image) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1]."""
+def _decoded(picture: Image.Image, profile: bytes | None) -> np.ndarray:
+    """(H, W, 4) float32 in [0, 1]."""
     if picture.mode.startswith("I;16"):
         gray = np.asarray(picture).astype(np.float32) / 65535
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if picture.mode in ("I", "F"):
-        raise ValueError("it has 32 bits a channel, and only 8 and 16 are taken")
+        return np.stack([gray, gray, gray, np.ones_like(gray)], axis=2)
+    alpha = None
     if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Image.new("RGBA", layer.size, "white")
-        picture.alpha_composite(layer)
-    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-
-
-def _decoded_layer(picture: Image.Image) -> np.ndarray:
-    """(H, W, 4) float32 in [0, 1]; colours are not premultiplied."""
-    if picture.has_transparency_data:
-        return np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
-    pixels = _decoded(picture)
-    return np.concatenate([pixels, np.ones_like(pixels[:, :, :1])], axis=2)
+        picture = picture.convert("RGBA")
+        alpha = picture.getchannel("A")
+    elif picture.mode == "P":
+        picture = picture.convert("RGB")
+    color = picture if alpha is None else picture.convert("RGB")
+    if profile is not None:
+        color = in_srgb(color, profile)
+    colors = np.asarray(color.convert("RGB"), dtype=np.float32) / 255
+    opacity = np.ones(colors.shape[:2], np.float32)
+    if alpha is not None:
+        opacity = np.asarray(alpha, dtype=np.float32) / 255
+    return np.concatenate([colors, opacity[:, :, None]], axis=2)
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -31,11 +31,11 @@ def find(name: str) -> bpy.types.Image:
     return image
 
 
-def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
+def read(image: bpy.types.Image) -> np.ndarray:
     """Read an image as seen without view transform: (H, W, 1, 3 or 4) uint8, row 0 at the top.
 
-    Bytes of an 8-bit image stay as they are; floats become sRGB unless they are no colours. In a
-    mask, what is transparent is black. Raises ImageError.
+    Bytes of an 8-bit image stay as they are; floats become sRGB unless they are no colours. What
+    transparency means in a mask is the engine's to say, for all who send one. Raises ImageError.
     """
     if image.source not in ("FILE", "GENERATED"):
         raise ImageError(
@@ -57,27 +57,23 @@ def read(image: bpy.types.Image, *, is_mask: bool = False) -> np.ndarray:
     colors = channels - 1 if channels in (2, 4) else channels
     covers = image.alpha_mode not in OPAQUE and not (pixels[..., colors:] == 1).all()
     blocks = [
-        _bytes(image, pixels[row : row + ROWS], colors, covers, is_mask)
+        _bytes(image, pixels[row : row + ROWS], colors, covers)
         for row in range(0, height, ROWS)  # a block stays in the processor's cache
     ]
     return np.concatenate(blocks)
 
 
-def _bytes(
-    image: bpy.types.Image, pixels: np.ndarray, colors: int, covers: bool, is_mask: bool
-) -> np.ndarray:
+def _bytes(image: bpy.types.Image, pixels: np.ndarray, colors: int, covers: bool) -> np.ndarray:
     """Some rows of an image as `read` returns them; its alpha counts if it `covers`."""
     color, alpha = pixels[..., :colors], pixels[..., colors:] if covers else pixels[..., :0]
     if image.is_float:
         color = np.nan_to_num(color, posinf=1.0)
-        if alpha.size and not is_mask:  # Blender's floats are multiplied by their alpha
+        if alpha.size:  # Blender's floats are multiplied by their alpha
             color = color / np.maximum(alpha, 1e-6)
-    elif alpha.size and is_mask:
-        color = color * alpha
     space = image.colorspace_settings
     if not space.is_data and (image.is_float or space.name in LINEAR):
         color = to_srgb(color)
-    if alpha.size and not is_mask:
+    if alpha.size:
         if color.shape[2] == 1:
             color = color.repeat(3, axis=2)
         color = np.concatenate((color, alpha), axis=2)
@@ -88,11 +84,8 @@ def _bytes(
 
 
 def read_named(names: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The pixels of Blender's images, by the engine's names for them. Raises ImageError.
-
-    What has "mask" in its name is read as one.
-    """
-    return {each: read(find(name), is_mask="mask" in each) for each, name in names.items()}
+    """The pixels of Blender's images, by the engine's names for them. Raises ImageError."""
+    return {each: read(find(name)) for each, name in names.items()}
 
 
 def paths_of(names: Mapping[str, str]) -> dict[str, Path]:

@@ -27,7 +27,7 @@ from ..launch.logs import LOG_FILE, OLD_FILES, redact
 from ..models import Models
 
 NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "scipy", "pillow", "numba",
-          "trimesh", "xatlas", "pydantic", "fastapi", "uvicorn")  # fmt: skip
+          "mapbox-earcut", "plyfile", "xatlas", "pydantic", "fastapi", "uvicorn")  # fmt: skip
 OPTIONAL = {
     "nvdiffrast": "a faster rasteriser on CUDA; its licence is for non-commercial use only",
     "sentencepiece": "DeepFloyd IF: pip install 'syncsde[deepfloyd]'",

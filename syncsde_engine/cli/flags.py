@@ -22,6 +22,7 @@ from .input_files import (
     LIKE_FOR_MASK,
     LIKE_MAP,
     MASKS,
+    OF_MESH,
     read_job,
     read_list,
 )
@@ -129,6 +130,9 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
         if not name.startswith(("mask_", "like_")):
             told = LIKE_BACKGROUND if (task, name) == ("mask", "like") else FILES[name]
             files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=told)
+    if "mesh" in config.inputs:
+        for name, (told, options) in OF_MESH.items():
+            files.add_argument(f"--{flag(name)}", help=told, **options)
     files.add_argument("--job", type=Path, metavar="FILE.json", help="fields as JSON; flags win")
     command.usage = usage(command.prog, task)
 

@@ -35,6 +35,24 @@ LIKE_FOR_MASK = "the foreground of the N-th mask looks like this picture; may be
 MASKS = "picture, white where its foreground is; give one for each --foreground, in their order"
 
 
+AXES = [f"{sign}{axis}" for axis in "xyz" for sign in ("", "-")]
+OF_MESH: dict[str, tuple[str, dict[str, Any]]] = {  # how the file of the mesh is read
+    "up": (
+        "axis of the mesh file that points up; default: z of PLY and STL, else y",
+        {"choices": AXES, "metavar": "AXIS"},
+    ),
+    "front": (
+        "axis of the mesh file that its front looks along, as --front=-y; default: -y where z is "
+        "up, else z",
+        {"choices": AXES, "metavar": "AXIS"},
+    ),
+    "uv_set": (
+        "which texture coordinates of a glTF file: 0 for TEXCOORD_0, the default",
+        {"type": int, "choices": range(8), "metavar": "N"},
+    ),
+}
+
+
 def read_job(path: Path) -> dict[str, Any]:
     fields = read_json(path, "job")
     if not isinstance(fields, dict):

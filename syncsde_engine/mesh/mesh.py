@@ -39,6 +39,7 @@ class Mesh:
     objects: tuple[str, ...] = ("mesh",)
     materials: tuple[str, ...] = ("material",)
     textures: tuple[str, ...] = ("texture",)
+    notes: tuple[str, ...] = ()  # sentences on what a file has and the mesh has not, for the report
 
     def owners(self, of: Literal["object", "material", "texture"]) -> Int32:
         """Which object, material or texture each face belongs to, (F,) int32."""
@@ -106,10 +107,17 @@ def check(mesh: Mesh) -> None:
         _check_range("texture triangles", mesh.uv_triangles, len(mesh.uvs))
 
 
-def check_uvs(mesh: Mesh) -> None:
-    """Raise InvalidMesh unless the mesh can be painted on one texture over [0, 1] x [0, 1]."""
+def require_uvs(mesh: Mesh) -> None:
+    """Raise InvalidMesh unless the mesh has texture coordinates."""
     if mesh.uvs is None or mesh.uv_triangles is None:
         raise InvalidMesh("The mesh has no texture coordinates.", hint="Unwrap it first.")
+
+
+def check_uvs(mesh: Mesh) -> None:
+    """Raise InvalidMesh unless the mesh can be painted on one texture over [0, 1] x [0, 1]."""
+    require_uvs(mesh)
+    assert mesh.uvs is not None
+    assert mesh.uv_triangles is not None
     corners = mesh.uvs.astype(np.float64)[mesh.uv_triangles]  # (F, 3, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
     outside = (low < -UV_TOLERANCE).any(axis=1) | (high > 1 + UV_TOLERANCE).any(axis=1)

@@ -31,6 +31,7 @@ def run(config: EditConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     Raises InvalidRequest, MissingWeights, DeviceUnavailable, OutOfMemory or NumericalFailure.
     """
     image = pictures.read(inputs["image"], "inputs.image")
+    pictures.require_aspect(image, "inputs.image", "picture")
     given = read_mask(inputs["mask"], image) if "mask" in inputs else None
     rival = method(config, inputs)
     spans = [] if given is not None or rival else word_spans(config)
@@ -92,7 +93,7 @@ def synchronise(
 
 def read_mask(content: bytes, image: Tensor) -> Tensor:
     """What changes, (H, W) bool. Raises InvalidRequest if the mask is not shaped as the image."""
-    mask = pictures.read(content, "inputs.mask").mean(0) > 0.5
+    mask = pictures.read_mask(content, "inputs.mask") > 0.5
     (tall, wide), (height, width) = mask.shape, image.shape[1:]
     if abs(tall * width - wide * height) > max(tall, wide, height, width):  # a pixel of rounding
         raise InvalidRequest(

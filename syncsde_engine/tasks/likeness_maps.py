@@ -32,7 +32,7 @@ def given_maps(like: str, maps: Blobs, height: int, width: int) -> Maps:
 
 def _read(content: bytes, field: str) -> Tensor:
     """The colors (3, H, W) of a map. What its alpha holds, often another map, is left out."""
-    return pictures.read_layer(content, field)[:3]
+    return pictures.read_layer(content, field, is_color=False)[:3]
 
 
 def maps_beside(material: library.Material, given: Maps, height: int, width: int) -> Maps:

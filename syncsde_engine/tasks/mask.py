@@ -25,7 +25,6 @@ from . import Artifacts, Progress, mask_likeness
 from .session import Session
 
 PAPER_GUIDANCE = 7.5
-LONGEST_ASPECT = 16
 BOOTSTRAPPED = 0.4  # share of the steps, MultiDiffusion's 20 of 50
 # Paper: its colors are noised with the initial noise; ours with noise of their own.
 
@@ -92,15 +91,8 @@ def read_masks(config: MaskConfig, inputs: Mapping[str, bytes]) -> list[Tensor]:
             hint="Give one mask for each foreground.",
             field="foreground",
         )
-    masks = [pictures.read(inputs[name], f"inputs.{name}").mean(0) > 0.5 for name in names]
-    tall, across = masks[0].shape
-    if max(tall, across) > LONGEST_ASPECT * min(tall, across):
-        raise InvalidRequest(
-            f"The mask has {across} x {tall} pixels, and the image would have that shape: one side "
-            f"is more than {LONGEST_ASPECT} times the other.",
-            hint="Cut the mask.",
-            field="inputs.mask",
-        )
+    masks = [pictures.read_mask(inputs[name], f"inputs.{name}") > 0.5 for name in names]
+    pictures.require_aspect(masks[0], "inputs.mask", "mask")
     return masks
 
 

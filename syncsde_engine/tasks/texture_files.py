@@ -8,6 +8,7 @@ A mesh of one texture has `texture.png`. One of several has `textures/NAME.png` 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,41 +27,61 @@ from . import Artifacts
 SHEET_CELL = 160  # pixels
 ACROSS = 12  # of them, at most
 Images = Mapping[str, Sequence[np.ndarray]]  # of each map, one for each texture
-LONGEST_NAME = 100  # characters
+LONGEST_NAME = 100  # bytes of UTF-8, which leaves room for what is appended
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)  # Windows
+TILE = re.compile(r"\.\d{4}$")  # a UDIM number, by which tiles find their file
 
 
 def texture_files(names: Sequence[str]) -> list[str]:
     """The file of each texture: its name as far as every file system takes it, numbered if taken.
 
-    Letters of any script, digits, dots, hyphens and underscores stay.
+    Letters of any script, digits, dots, hyphens and underscores stay, in at most LONGEST_NAME
+    bytes. No name is a device of Windows, or differs from another by case or accents' form alone.
     """
     if len(names) == 1:
         return ["texture.png"]
     files: list[str] = []
     taken: set[str] = set()
     for name in names:
-        stem = re.sub(r"[^\w.-]", "_", name).strip(".")[:LONGEST_NAME] or "texture"
+        stem = _stem(name)
+        tile = TILE.search(stem)
+        begin, end = (stem[: tile.start()], tile[0]) if tile else (stem, "")
         free, number = stem, 2
-        while free.casefold() in taken:
-            free, number = f"{stem}-{number}", number + 1
-        taken.add(free.casefold())
+        while _alike(free) in taken:
+            free, number = f"{begin}-{number}{end}", number + 1
+        taken.add(_alike(free))
         files.append(f"textures/{free}.png")
     return files
 
 
+def _stem(name: str) -> str:
+    """A name that every file system takes, without its suffix; a UDIM number stays."""
+    plain = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", name)).strip(".") or "texture"
+    plain = f"_{plain}" if RESERVED.match(plain) else plain
+    tile = TILE.search(plain)
+    end = tile[0] if tile else ""
+    room = LONGEST_NAME - len(end)
+    return plain.removesuffix(end).encode()[:room].decode(errors="ignore").rstrip(".") + end
+
+
+def _alike(name: str) -> str:
+    """Equal for names that some file system takes to be one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", name).casefold())
+
+
 def map_files(images: Images, textures: Sequence[str]) -> dict[str, list[str]]:
     """The file of each map of each texture, beside the texture's: texture_normal.png."""
-    taken = {file.casefold() for file in textures}
+    taken = {_alike(file) for file in textures}
     found: dict[str, list[str]] = {}
     for name in images:
         found[name] = []
         for texture in textures:
             stem, number = texture.removesuffix(".png"), 1
             file = f"{stem}_{name}.png"
-            while file.casefold() in taken:
+            while _alike(file) in taken:
                 number += 1
                 file = f"{stem}_{name}-{number}.png"
-            taken.add(file.casefold())
+            taken.add(_alike(file))
             found[name].append(file)
     return found
 

@@ -142,14 +142,15 @@ def read_lock(inputs: Mapping[str, bytes], textures: Sequence[Texture], size: in
     _require_size(layer, size, "inputs.keep", "texture to keep")
     kept = layer[3] > 0.5
     if "keep_mask" in inputs:
-        mask = pictures.read(inputs["keep_mask"], "inputs.keep_mask")
+        mask = pictures.read_mask(inputs["keep_mask"], "inputs.keep_mask")
         _require_size(mask, size, "inputs.keep_mask", "mask")
-        kept &= mask.mean(0) > 0.5
+        kept &= mask > 0.5
     if kept.all():
+        given = "keep_mask" in inputs
         raise InvalidRequest(
             "All of the texture would be kept.",
-            hint="Give keep_mask, black where it is to be painted anew.",
-            field="inputs.keep",
+            hint=f"{'Paint' if given else 'Give'} keep_mask black where it is to be painted anew.",
+            field="inputs.keep_mask" if given else "inputs.keep",
         )
     if not kept.any():
         raise InvalidRequest(
@@ -161,7 +162,7 @@ def read_lock(inputs: Mapping[str, bytes], textures: Sequence[Texture], size: in
 
 
 def _require_size(picture: Tensor, size: int, field: str, what: str) -> None:
-    height, width = picture.shape[1:]
+    height, width = picture.shape[-2:]
     if (height, width) != (size, size):
         raise InvalidRequest(
             f"The {what} has {width} x {height} pixels, and the new texture {size} x {size}.",

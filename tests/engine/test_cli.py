@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syncsde_engine.cli import main, parser
+from syncsde_engine.cli import main, parser, read_inputs
 from syncsde_engine.config import CONFIGS
 from syncsde_engine.errors import InvalidRequest
+from syncsde_engine.mesh.files.io import from_safetensors
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from syncsde_engine.request import build
 from tests import meshes
@@ -490,3 +491,29 @@ def test_a_name_given_twice_in_a_job_file_is_refused(tmp_path, capsys):
 def test_a_result_folder_has_a_name(capsys):
     assert main(["wide", "--prompt", "a", "--output", ""]) == 2
     assert "the folder has no name" in capsys.readouterr().err
+
+
+def test_flags_say_how_a_mesh_file_is_read(tmp_path):
+    """A triangle whose last corner is up in the file's z, which PLY has up by default."""
+    path = tmp_path / "a.ply"
+    path.write_text(
+        "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\n"
+        "property float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n"
+        "0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n"
+    )
+
+    def top(*flags):
+        given = ["texture", str(path), "--output", str(tmp_path / "out"), *flags]
+        _, blobs = read_inputs(parser().parse_args(given))
+        mesh = from_safetensors(blobs["mesh"])
+        return mesh.positions[2].tolist(), len(mesh.notes)
+
+    assert top() == ([0, 1, 0], 1)
+    assert top("--up", "z") == ([0, 1, 0], 0)
+    assert top("--up", "y") == ([0, 0, 1], 0)
+    assert top("--up=-z") == ([0, -1, 0], 0)
+    assert top("--front=z", "--up=y") == ([0, 0, 1], 0)
+    with pytest.raises(InvalidRequest, match="one set of texture coordinates"):
+        top("--uv-set", "1")
+    with pytest.raises(InvalidRequest, match="--up: invalid choice: 'w'"):
+        top("--up", "w")

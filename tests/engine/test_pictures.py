@@ -202,8 +202,128 @@ def test_sixteen_bits_of_the_other_byte_order():
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_thirty_two_bits_have_no_known_range(dtype):
     content = encoded(Image.fromarray(np.ones((4, 4), dtype)), "TIFF")
-    with pytest.raises(InvalidRequest, match="32 bits"):
+    with pytest.raises(InvalidRequest, match=r"32 bits .* Save it with 8 or 16 bits"):
         pictures.read(content, "inputs.image")
+
+
+@pytest.mark.parametrize("size", [(1, 2**26), (2**26, 1), (4, 20_000)])
+def test_a_line_is_refused_before_it_is_decoded(size):
+    content = png_of(*size)
+    assert len(content) < 100
+    with pytest.raises(InvalidRequest, match=f"has {size[0]} x {size[1]} pixels: one side is more"):
+        pictures.read(content, "inputs.image")
+
+
+def with_chunk(content, name, data):
+    """The PNG with one more chunk after its header."""
+    chunk = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return content[:33] + chunk + content[33:]
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"tEXt", b"iTXt"])
+def test_a_long_comment_does_no_harm(name):
+    note = b"x" * (5 << 20)
+    packed = {b"zTXt": b"a\0\0" + zlib.compress(note), b"tEXt": b"a\0" + note}
+    packed[b"iTXt"] = b"a\0\1\0\0\0" + zlib.compress(note)
+    content = with_chunk(encoded(Image.fromarray(picture()), "PNG"), name, packed[name])
+    np.testing.assert_allclose(read(content), picture(), atol=1e-4)
+
+
+def profile(white, red, green, blue, gamma=2.2):
+    """A color profile (ICC, version 2) of these primaries, X Y Z under D50."""
+
+    def fixed(value):
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(values):
+        return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    note = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + bytes(79)
+    tags = {b"desc": note, b"wtpt": xyz(white), b"cprt": b"text\0\0\0\0free\0"}
+    tags |= {b"rXYZ": xyz(red), b"gXYZ": xyz(green), b"bXYZ": xyz(blue)}
+    tags |= {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    head = struct.pack(">I4xI4s4s4s12x4s28x", 0, 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    head += b"".join(map(fixed, (0.9642, 1, 0.8249))) + bytes(48)
+    whole = head + table + body
+    return struct.pack(">I", len(whole)) + whole[4:]
+
+
+# Adobe RGB (1998), section 4.3.6.1, adapted to D50.
+ADOBE = profile(
+    (0.9642, 1, 0.8249),
+    (0.60974, 0.31111, 0.01947),
+    (0.20528, 0.62567, 0.06087),
+    (0.14919, 0.06322, 0.74457),
+    563 / 256,
+)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_colors_of_another_space_become_srgb(format):
+    """(60, 180, 70) of Adobe RGB is out of sRGB's red: (0, 181, 57), as lcms and browsers say."""
+    options = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"quality": 100}}[format]
+    image = Image.new("RGB", (16, 16), (60, 180, 70))
+    content = encoded(image, format, icc_profile=ADOBE, **options)
+    np.testing.assert_allclose(read(content)[8, 8], (0, 181, 57), atol=3)
+    layer = pictures.read_layer(content, "inputs.like_normal", is_color=False)
+    np.testing.assert_allclose(layer[:3, 8, 8] * 255, (60, 180, 70), atol=3)
+
+
+def test_a_profile_and_transparency_go_together():
+    pixels = np.array([[(60, 180, 70, 255), (60, 180, 70, 51), (255, 255, 255, 0)]], np.uint8)
+    content = encoded(Image.fromarray(pixels), "PNG", icc_profile=ADOBE)
+    layer = pictures.read_layer(content, "inputs.like").movedim(0, -1)[0] * 255
+    np.testing.assert_allclose(layer[:2, :3], [(0, 181, 57)] * 2, atol=2)
+    np.testing.assert_allclose(layer[:, 3], (255, 51, 0), atol=1e-3)
+
+
+@pytest.mark.parametrize("packed", [ADOBE + bytes(3 << 20), b"no profile", ADOBE[:200]])
+def test_a_large_or_damaged_profile_does_no_harm(packed):
+    content = encoded(Image.fromarray(picture()), "PNG")
+    content = with_chunk(content, b"iCCP", b"a\0\0" + zlib.compress(packed))
+    assert read(content).shape == picture().shape
+    if packed.startswith(ADOBE):
+        assert np.abs(read(content) - picture()).max() > 10
+
+
+DISC = np.hypot(*np.mgrid[-8:8, -8:8]) < 5
+
+
+@pytest.mark.parametrize(
+    ("color", "ground"),
+    [
+        ("white", "white"),
+        ("white", "black"),
+        ("red", "black"),
+        ("black", "white"),
+        ("black", "black"),
+    ],
+)
+def test_a_mask_of_one_color_on_a_transparent_ground_is_its_opacity(color, ground):
+    """Whatever is painted there, and whatever color hides in what is transparent."""
+    image = Image.new("RGBA", (16, 16), (*Image.new("RGB", (1, 1), ground).getpixel((0, 0)), 0))
+    image.paste(color, mask=Image.fromarray(DISC))
+    mask = pictures.read_mask(encoded(image, "PNG"), "inputs.mask").numpy()
+    np.testing.assert_array_equal(mask, DISC)
+
+
+def test_a_mask_with_light_and_opacity_is_their_product():
+    light = np.array([[255, 0, 255, 128]], np.uint8)
+    opacity = np.array([[255, 255, 0, 128]], np.uint8)
+    layer = np.stack([light, light, light, opacity], axis=2)
+    mask = pictures.read_mask(encoded(Image.fromarray(layer), "PNG"), "inputs.mask").numpy()
+    np.testing.assert_allclose(mask, [[1, 0, 0, (128 / 255) ** 2]], atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_mask_without_transparency_is_its_light(value):
+    mask = pictures.read_mask(encoded(Image.new("L", (4, 4), value), "PNG"), "inputs.mask")
+    assert (mask == value / 255).all()
 
 
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from syncsde_engine.errors import InvalidMesh
+from syncsde_engine.mesh.files.io import textured_glb
 from syncsde_engine.mesh.intake.sanitize import first_alike, sanitise
 from syncsde_engine.mesh.intake.take_in import take_in
-from syncsde_engine.mesh.mesh import Mesh, check, check_uvs, weld
+from syncsde_engine.mesh.intake.uvs import doubled_areas
+from syncsde_engine.mesh.mesh import Mesh, areas, check, check_uvs, weld
+from syncsde_engine.pictures import png
 from tests.mesh.shapes import icosphere, join, lumpy, quad
 
 
@@ -206,3 +209,57 @@ def test_weld_takes_minus_zero_for_zero():
 def test_first_alike_finds_faces_in_any_order():
     faces = np.array([[1, 2, 3], [3, 1, 2], [4, 5, 6], [2, 1, 3]])
     assert first_alike(faces).tolist() == [0, 0, 2, 0]
+
+
+def test_what_leaves_the_unit_square_a_little_is_wrapped():
+    """One face of two reaches over the border, where nothing else is: the texture repeats there."""
+    mesh = quad(0.5, (0.6, 0.1, 1.3, 0.9))
+    taken = take_in(mesh, "auto", 64)
+    (texture,) = taken.textures
+    assert (texture.uv, texture.tile) == ("own", None)
+    assert taken.report["warnings"] == [
+        "2 faces have texture coordinates outside [0, 1], where the texture repeats."
+    ]
+    work = taken.work
+    check_uvs(work)
+    assert len(work.triangles) > 2
+    assert areas(work).sum() * taken.normalization.scale**2 == pytest.approx(1, rel=1e-5)
+    # Where a point of the square lies in the texture: u is 0.95 + 0.7 x, modulo 1.
+    centers = work.positions[work.triangles].mean(axis=1) * taken.normalization.scale
+    uvs = work.uvs[work.uv_triangles].mean(axis=1)
+    np.testing.assert_allclose(uvs[:, 0], (0.95 + 0.7 * centers[:, 0]) % 1, atol=1e-5)
+    np.testing.assert_allclose(uvs[:, 1], 0.5 + 0.8 * centers[:, 1], atol=1e-5)
+    whole = taken.whole
+    np.testing.assert_array_equal(whole.uvs[whole.uv_triangles], mesh.uvs[mesh.uv_triangles])
+    glb = textured_glb(whole, [png(np.zeros((4, 4, 3), np.uint8))])
+    assert b'"wrapS": 10497' in glb
+
+
+def test_pieces_cover_what_their_faces_do_and_meet_at_the_border():
+    """Over a corner of four tiles; the cut edges of neighbours have the same vertices."""
+    mesh = quad(0.5, (0.8, 0.6, 1.2, 1.3))
+    work = take_in(mesh, "auto", 64).work
+    corners = work.uvs[work.uv_triangles].astype(float)
+    assert np.abs(doubled_areas(corners)).sum() / 2 == pytest.approx(0.4 * 0.7, rel=1e-5)
+    assert (doubled_areas(corners) > 0).all()
+    edges = np.sort(weld(work.positions)[work.triangles][:, [[0, 1], [1, 2], [2, 0]]], axis=-1)
+    _, count = np.unique(edges.reshape(-1, 2), axis=0, return_counts=True)
+    border = np.unique(np.round(work.positions[np.unique(work.triangles)], 5), axis=0)
+    on_border = (np.abs(border[:, :2]) == np.abs(border[:, :2]).max()).any(axis=1).sum()
+    assert (count == 1).sum() == on_border
+    assert count.max() == 2
+
+
+def test_a_layout_in_the_tile_beside_is_moved_in():
+    taken = take_in(quad(0.5, (-2, 0, -1, 1)), "auto", 64)
+    assert len(taken.work.triangles) == 2
+    check_uvs(taken.work)
+
+
+def test_real_tiling_tells_how_much_would_be_shared():
+    with pytest.raises(InvalidMesh, match="tiling") as caught:
+        take_in(quad(0.5, (0, 0, 3, 1)), "auto", 64)
+    assert caught.value.hint.startswith("Wrapped around, 100% of the texture would be shared")
+    with pytest.raises(InvalidMesh, match="tiling") as caught:
+        take_in(quad(0.5, (0, 0, 900, 1)), "auto", 64)
+    assert caught.value.hint.startswith("Wrapped around, most of the texture")

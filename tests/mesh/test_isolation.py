@@ -2,6 +2,7 @@
 """Several objects and textures in one run: nothing of one object is ever painted on another."""
 
 import io
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -168,6 +169,29 @@ def test_file_names_are_safe_and_distinct():
         f"textures/{'x' * 100}.png",
     ]
     assert texture_files(["anything/"]) == ["texture.png"]
+
+
+def test_file_names_fit_every_file_system():
+    """Bytes count, not letters; devices of Windows and forms of one letter are no names."""
+    long = ["\u6728" * 100, "\u6728" * 100, "y" * 300 + ".1001", "y" * 300 + ".1002"]
+    devices = ["CON", "nul.txt", "Com1", "com\u00b9", "lpt9.a.b", "console", "aux."]
+    forms = ["e\u0301", "\u00e9", "\u00c9", "\ufb01", "fi", "A.1001", "a.1001"]
+    files = texture_files([*long, *devices, *forms])
+    stems = [file.removeprefix("textures/").removesuffix(".png") for file in files]
+    assert max(len(stem.encode()) for stem in stems) <= 110
+    assert stems[2:4] == ["y" * 95 + ".1001", "y" * 95 + ".1002"]
+    assert stems[4:11] == [
+        "_CON",
+        "_nul.txt",
+        "_Com1",
+        "_com\u00b9-2",
+        "_lpt9.a.b",
+        "console",
+        "_aux",
+    ]
+    assert stems[-2:] == ["A.1001", "a-2.1001"]
+    folded = {unicodedata.normalize("NFKC", stem).casefold() for stem in stems}
+    assert len(folded) == len(stems)
 
 
 def test_one_texture_of_one_object_needs_no_arrays():

@@ -11,11 +11,7 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
-from syncsde_client.protocol import JobState
-=======
 from syncsde_client.protocol import JobState, make_private
->>>>>>> engine
 from syncsde_server.errors import UnusableState
 from syncsde_server.store import schema
 from syncsde_server.store.jobs import Jobs

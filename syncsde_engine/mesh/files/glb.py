@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mesh import Mesh, check_uvs
+from ..mesh import UV_TOLERANCE, Mesh, require_uvs
 from .shading import corner_normals
 
 FLOAT, UNSIGNED_INT = 5126, 5125
 VERTICES, INDICES = 34962, 34963
-LINEAR, MIPMAPPED, CLAMP = 9729, 9987, 33071
+LINEAR, MIPMAPPED, CLAMP, REPEAT = 9729, 9987, 33071, 10497
 
 
 def textured_glb(
@@ -35,7 +35,7 @@ def textured_glb(
     each of its textures.
     Faces that glTF cannot hold, of missing or infinite vertices, are left out.
     """
-    check_uvs(mesh)
+    require_uvs(mesh)
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
     file = _File()
@@ -51,7 +51,9 @@ def textured_glb(
         faces = by_object[first:last]
         faces = faces[valid[faces]]
         _add_object(file, mesh, faces, mesh.objects[number], shown)
-    sampler = {"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": CLAMP, "wrapT": CLAMP}
+    leaves = np.abs(mesh.uvs[mesh.uv_triangles[valid]] - 0.5).max() > 0.5 + UV_TOLERANCE
+    wrap = REPEAT if leaves else CLAMP
+    sampler = {"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": wrap, "wrapT": wrap}
     file.document["samplers"] = [sampler]
     for k in shown:
         own = {name: images[k] for name, images in (maps or {}).items()}

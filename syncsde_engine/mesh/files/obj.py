@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A reader for Wavefront OBJ that keeps the order of vertices and faces, separate UV indices,
-objects and materials."""
+objects and materials. A line that cannot be read is left out, counted and told."""
 
 from __future__ import annotations
 
+import codecs
+import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidMesh
 from ..mesh import Mesh
+from .names import unique
+from .polygons import triangulate
 
 MOST = 2**31 - 1
 LONGEST_NAME = 255
 CHUNK = 50_000  # lines at once, which bounds the memory
 
+Bools = NDArray[np.bool_]
+Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-T = TypeVar("T")
 
 
 @dataclass
@@ -34,9 +37,13 @@ class Lines:
         self.rows.append(row)
         self.numbers.append(number)
 
+    def told(self, bad: Bools) -> list[tuple[int, str]]:
+        """The bad ones among the lines (L,), each with its number."""
+        return [(self.numbers[k], self.rows[k]) for k in np.flatnonzero(bad)]
+
 
 class Runs:
-    """Names that hold from a face on, as `usemtl` and `o` give them."""
+    """Names that hold from a face on, as `usemtl`, `o` and `g` give them."""
 
     def __init__(self, first: str) -> None:
         self.names = [first]
@@ -46,20 +53,38 @@ class Runs:
         self.names.append(" ".join(name.split())[:LONGEST_NAME] or self.names[0])
         self.starts.append(face)
 
-    def ids(self, count: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-        """Numbers (count,) of the faces, and the names that have faces."""
-        lengths = np.diff([*self.starts, count])
-        used = dict.fromkeys(n for n, length in zip(self.names, lengths, strict=True) if length)
-        number = {name: k for k, name in enumerate(used)}
-        ids = [number.get(name, 0) for name in self.names]
-        return np.repeat(ids, lengths).astype(np.int32), tuple(used)
+    def ids(self, kept: Bools, *, apart: bool) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """Numbers (K,) of the kept of the faces (F,), and the names that have such faces.
+
+        What has the same name is one, unless each begins anew: `apart`.
+        """
+        run = np.repeat(np.arange(len(self.names)), np.diff([*self.starts, len(kept)]))[kept]
+        used, number = np.unique(run, return_inverse=True)
+        names = [self.names[k] for k in used]
+        if apart:
+            return number.astype(np.int32), unique(names, LONGEST_NAME)
+        distinct = {name: k for k, name in enumerate(dict.fromkeys(names))}
+        ids = np.array([distinct[name] for name in names], np.int32)
+        return ids[number], tuple(distinct)
+
+
+def decoded(content: bytes) -> str:
+    """The text of a file in UTF-8, or in UTF-16 as its first bytes tell."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content[:4]:  # half of the bytes of plain letters in UTF-16
+        bare = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+        return content.decode(bare, errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def read_obj(text: str, name: str) -> Mesh:
-    """Read `v`, `vt`, `f`, `usemtl` and `o` (or `g`) lines. Raises InvalidMesh naming the line.
+    """Read `v`, `vt`, `f`, `usemtl` and `o` (or `g`) lines. Raises InvalidMesh if no face is left.
 
-    Polygons are triangulated in place: convex ones as a fan, others by cutting ears. Faces without
-    texture coordinates get the texture triangle (-1, -1, -1).
+    Every `o` begins an object, as in Blender; parts of a group or material are one. Polygons are
+    triangulated in place. Faces without texture coordinates get the texture triangle (-1, -1, -1).
+    The mesh's notes tell how many lines could not be read: such a face is left out, such a vertex
+    or coordinate is not a number, so that the others keep theirs.
     """
     vertices, uvs, faces = Lines(), Lines(), Lines()
     objects, groups, materials = Runs(name or "mesh"), Runs(name or "mesh"), Runs("material")
@@ -68,7 +93,7 @@ def read_obj(text: str, name: str) -> Mesh:
         key, _, rest = line.strip().replace("\t", " ").partition(" ")
         if key == "f":
             if "-" in rest:
-                rest = _counted_from_the_start(rest, number, len(vertices.rows), len(uvs.rows))
+                rest = _counted_from_the_start(rest, len(vertices.rows), len(uvs.rows))
             faces.add(rest, number)
         elif key == "v":
             vertices.add(rest, number)
@@ -80,14 +105,22 @@ def read_obj(text: str, name: str) -> Mesh:
             objects.begin(rest, len(faces.rows))
         elif key == "g":
             groups.begin(rest, len(faces.rows))
-    points, coordinates = _floats(vertices, 3), _floats(uvs, 2)
     if not faces.rows:
         raise InvalidMesh("The OBJ file has no faces.", hint="Export an object with faces.")
+    (points, bad), (coordinates, bad_uvs) = _floats(vertices, 3), _floats(uvs, 2)
     vertex, uv, sizes = _corners(faces)
-    corners = _triangulate(points, vertex, sizes)
-    triangle_of = np.repeat(np.arange(len(sizes)), sizes - 2)
-    face_object, object_names = (objects if len(objects.names) > 1 else groups).ids(len(sizes))
-    face_material, material_names = materials.ids(len(sizes))
+    kept = sizes > 0
+    notes = _told(vertices.told(bad) + uvs.told(bad_uvs) + faces.told(~kept))
+    if not kept.any():
+        raise InvalidMesh(
+            f"No face of the OBJ file can be read. {' '.join(notes)}", hint="Export the mesh again."
+        )
+    corners, polygon = triangulate(points, vertex, sizes[kept])
+    if len(objects.names) > 1:
+        face_object, object_names = objects.ids(kept, apart=True)
+    else:
+        face_object, object_names = groups.ids(kept, apart=False)
+    face_material, material_names = materials.ids(kept, apart=False)
     has_uvs = bool((uv >= 0).any())
     flat = np.where(np.all(uv[corners] >= 0, axis=1, keepdims=True), uv[corners], -1)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `sanitise` says so
@@ -98,34 +131,58 @@ def read_obj(text: str, name: str) -> Mesh:
         coordinates if has_uvs else None,
         flat.astype(np.int32) if has_uvs else None,
         name,
-        face_object=face_object[triangle_of],
-        face_material=face_material[triangle_of],
+        face_object=face_object[polygon],
+        face_material=face_material[polygon],
         objects=object_names,
         materials=material_names,
+        notes=notes,
     )
 
 
-def _floats(lines: Lines, columns: int) -> NDArray[np.float64]:
-    """The first numbers of every line, (lines, columns) float64; a missing v is 0."""
+def _told(bad: list[tuple[int, str]]) -> tuple[str, ...]:
+    if not bad:
+        return ()
+    number, row = min(bad)
+    count = "1 line" if len(bad) == 1 else f"{len(bad)} lines"
+    return (
+        f"{count} of the OBJ file cannot be read and left out (first: line {number}, "
+        f"{row.strip()[:60]!r}).",
+    )
 
-    def read(row: str) -> list[float]:
-        words = row.partition("#")[0].split()
-        if columns == 2 and len(words) == 1:
-            words.append("0")
-        if len(words) < columns:
-            raise ValueError("too few entries")
-        return [float(word) for word in words[:columns]]
 
+def _floats(lines: Lines, columns: int) -> tuple[Float, Bools]:
+    """The first numbers of every line, (L, columns), and which lines (L,) cannot be read.
+
+    Those are not a number; a missing v is 0.
+    """
+    bad = np.zeros(len(lines.rows), bool)
     if not lines.rows:
-        return np.zeros((0, columns))
+        return np.zeros((0, columns)), bad
     try:
-        return np.loadtxt(lines.rows, usecols=range(columns), ndmin=2)
-    except ValueError:  # one by one: to find the bad line, or for what is unusual
-        return np.array(_each(lines, read))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lines without numbers, which it passes over
+            numbers = np.loadtxt(lines.rows, usecols=range(columns), ndmin=2)
+    except ValueError:
+        numbers = np.zeros((0, columns))
+    if len(numbers) == len(lines.rows):
+        return numbers, bad
+    # One by one: to find the bad lines, or for what is unusual.
+    numbers = np.full((len(lines.rows), columns), np.nan)
+    for k, row in enumerate(lines.rows):
+        words = row.partition("#")[0].split()[:columns]
+        words += ["0"] * (columns == 2 and len(words) == 1)
+        try:
+            numbers[k] = np.array([float(word) for word in words]).reshape(columns)
+        except ValueError:  # no numbers, or too few of them
+            bad[k] = True
+    return numbers, bad
 
 
 def _corners(lines: Lines) -> tuple[Int, Int, Int]:
-    """Vertex and texture index (-1: none) of the corners of all faces, and corners per face."""
+    """Vertex and texture index (-1: none) of the corners of all faces, and corners per face.
+
+    A face that cannot be read has none.
+    """
     parts = [
         _corners_at_once(Lines(lines.rows[k : k + CHUNK], lines.numbers[k : k + CHUNK]))
         for k in range(0, len(lines.rows), CHUNK)
@@ -162,113 +219,32 @@ def _corners_at_once(lines: Lines) -> tuple[Int, Int, Int]:
 
 
 def _corners_one_by_one(lines: Lines) -> tuple[Int, Int, Int]:
-    def read(row: str) -> list[tuple[int, int]]:
+    flat: list[tuple[int, int]] = []
+    sizes = np.zeros(len(lines.rows), np.int64)
+    for k, row in enumerate(lines.rows):
         words = row.partition("#")[0].split()
-        if len(words) < 3:
-            raise ValueError("too few entries")
-        corners = []
-        for word in words:
-            vertex, uv = (int(part or 0) for part in [*word.split("/"), "0"][:2])
-            if vertex < 1 or uv < 0:
-                raise ValueError(f"index {min(vertex, uv)}")
-            corners.append((min(vertex - 1, MOST), min(uv - 1, MOST)))
-        return corners
-
-    faces = _each(lines, read)
-    flat = np.array([corner for face in faces for corner in face], np.int64)
-    return flat[:, 0], flat[:, 1], np.array([len(face) for face in faces])
-
-
-def _each(lines: Lines, read: Callable[[str], T]) -> list[T]:
-    """Read line by line. Raises InvalidMesh naming the first that cannot be read."""
-    read_ = []
-    for row, number in zip(lines.rows, lines.numbers, strict=True):
         try:
-            read_.append(read(row))
-        except ValueError as error:
-            raise _unreadable(number, row, error) from None
-    return read_
+            corners = [[int(part or 0) for part in [*word.split("/"), "0"][:2]] for word in words]
+        except ValueError:
+            continue
+        if len(corners) >= 3 and all(vertex > 0 and uv >= 0 for vertex, uv in corners):
+            flat += [(min(vertex - 1, MOST), min(uv - 1, MOST)) for vertex, uv in corners]
+            sizes[k] = len(corners)
+    pairs = np.array(flat, np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1], sizes
 
 
-def _counted_from_the_start(row: str, number: int, vertices: int, uvs: int) -> str:
-    """Make negative indices, which count backwards from the entries above, ordinary ones."""
+def _counted_from_the_start(row: str, vertices: int, uvs: int) -> str:
+    """Make negative indices, which count backwards from the entries above, ordinary ones.
+
+    Those that lead nowhere stay as they are.
+    """
     words = []
     for word in row.partition("#")[0].split():
-        parts = word.split("/")
-        for place, count in enumerate((vertices, uvs)):
-            if place < len(parts) and parts[place].startswith("-"):
-                try:
-                    index = int(parts[place])
-                    if index < -count:
-                        raise ValueError(f"index {index} of {count}")
-                except ValueError as error:
-                    raise _unreadable(number, row, error) from None
-                parts[place] = str(count + 1 + index)
-        words.append("/".join(parts[:2]))
+        parts = word.split("/")[:2]
+        for place, count in enumerate((vertices, uvs)[: len(parts)]):
+            if re.fullmatch(r"-\d+", parts[place]) and len(parts[place]) < 20:
+                index = int(parts[place])
+                parts[place] = str(count + 1 + index if index >= -count else index)
+        words.append("/".join(parts))
     return " ".join(words)
-
-
-def _unreadable(number: int, row: str, error: ValueError) -> InvalidMesh:
-    return InvalidMesh(
-        f"Line {number} of the OBJ file, {row.strip()[:60]!r}, cannot be read ({error}).",
-        hint="Export the mesh again.",
-    )
-
-
-def _triangulate(points: NDArray[np.float64], flat: Int, sizes: Int) -> Int:
-    """Triangles of all polygons in order, (T, 3) places among the corners `flat` of all faces."""
-    # What leads nowhere has no shape to respect.
-    points = np.concatenate([points, np.zeros((1, 3))])
-    flat = np.minimum(flat, len(points) - 1)
-    starts = np.cumsum(sizes) - sizes
-    first = np.cumsum(sizes - 2) - (sizes - 2)  # triangle at which each polygon starts
-    corners = np.empty((int((sizes - 2).sum()), 3), np.int64)
-    for size in np.unique(sizes):
-        chosen = np.flatnonzero(sizes == size)
-        polygons = points[flat[starts[chosen, None] + np.arange(size)]]  # (P, size, 3)
-        fan = np.stack([np.zeros(size - 2, int), np.arange(1, size - 1), np.arange(2, size)], 1)
-        local = np.repeat(fan[None], len(chosen), axis=0)
-        if size > 3:
-            normal, turns = _turns(polygons)
-            for p in np.flatnonzero((turns < 0).any(axis=1)):
-                local[p] = _cut_ears(polygons[p], normal[p])
-        rows = first[chosen, None] + np.arange(size - 2)
-        corners[rows] = starts[chosen, None, None] + local
-    return corners
-
-
-def _turns(polygons: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Newell normals (P, 3) and at every corner how far it turns left about them (P, size)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        following, before = np.roll(polygons, -1, axis=1), np.roll(polygons, 1, axis=1)
-        origin = polygons[:, :1]
-        normal = np.cross(polygons - origin, following - origin).sum(axis=1)
-        turn = np.cross(polygons - before, following - polygons)
-        return normal, np.einsum("pkc,pc->pk", turn, normal)
-
-
-def _cut_ears(polygon: NDArray[np.float64], normal: NDArray[np.float64]) -> list[list[int]]:
-    """Triangulate one simple polygon (size, 3) that is not convex."""
-    axis = int(np.abs(normal).argmax())
-    flat = np.delete(polygon, axis, axis=1) * [1, 1 if (normal[axis] > 0) == (axis != 1) else -1]
-    left = list(range(len(flat)))
-    triangles = []
-    while len(left) > 3:
-        ear = next((k for k in range(len(left)) if _is_ear(flat, left, k)), 0)
-        triangles.append([left[ear - 1], left[ear], left[(ear + 1) % len(left)]])
-        del left[ear]
-    return [*triangles, left]
-
-
-def _is_ear(flat: NDArray[np.float64], left: list[int], k: int) -> bool:
-    corners = [left[k - 1], left[k], left[(k + 1) % len(left)]]
-    a, b, c = flat[corners]
-    if _side(a, b, c) <= 0:
-        return False
-    others = flat[[i for i in left if i not in corners]]
-    inside = (_side(a, b, others) >= 0) & (_side(b, c, others) >= 0) & (_side(c, a, others) >= 0)
-    return not inside.any()
-
-
-def _side(a: NDArray, b: NDArray, p: NDArray) -> NDArray:
-    return (b[0] - a[0]) * (p[..., 1] - a[1]) - (b[1] - a[1]) * (p[..., 0] - a[0])

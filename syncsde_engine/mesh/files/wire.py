@@ -28,15 +28,21 @@ TENSORS = {  # name -> dtype on the wire, columns; 0 for one number each
 NAMES = "names"  # the tensor of bytes with the names as JSON
 NAMED = ("objects", "materials")
 MOST_NAMES = 100_000
+MOST_NOTES, LONGEST_NOTE = 100, 1000
 DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "U8": np.dtype("u1")}
 
 
 def to_safetensors(mesh: Mesh) -> bytes:
-    """The arrays of a mesh by their names in `Mesh`, and `names` of its objects and materials."""
+    """The arrays of a mesh by their names in `Mesh`, and `names` of its objects and materials.
+
+    With the names are its notes, if it has any.
+    """
     arrays = {name: getattr(mesh, name) for name in TENSORS}
     present = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
-    names = json.dumps({kind: list(getattr(mesh, kind)) for kind in NAMED})
-    present[NAMES] = np.frombuffer(names.encode(), np.uint8)
+    names = {kind: list(getattr(mesh, kind)) for kind in NAMED}
+    if mesh.notes:
+        names["notes"] = [note[:LONGEST_NOTE] for note in mesh.notes[:MOST_NOTES]]
+    present[NAMES] = np.frombuffer(json.dumps(names).encode(), np.uint8)
     return safetensors.numpy.save(present)
 
 
@@ -85,10 +91,17 @@ def _array(key: str, tensor: Mapping[str, Any], dtype: str, columns: int) -> NDA
 
 
 def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
-    """Read {"objects": [...], "materials": [...]}, each name once. Raises InvalidMesh."""
+    """Read {"objects": [...], "materials": [...]}, each name once, and perhaps "notes".
+
+    Raises InvalidMesh.
+    """
     try:
         given = json.loads(content.tobytes())
     except (ValueError, RecursionError):
+        given = None
+    notes: Any = given.pop("notes", []) if isinstance(given, dict) else []
+    fine = isinstance(notes, list) and len(notes) <= MOST_NOTES
+    if not fine or not all(isinstance(note, str) and len(note) <= LONGEST_NOTE for note in notes):
         given = None
     if not isinstance(given, dict) or sorted(given) != sorted(NAMED):
         raise InvalidMesh(
@@ -105,4 +118,4 @@ def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InvalidMesh(f"Two {kind} are called {twice!r}.", hint="Rename one.")
-    return {kind: tuple(given[kind]) for kind in NAMED}
+    return {**{kind: tuple(given[kind]) for kind in NAMED}, "notes": tuple(notes)}

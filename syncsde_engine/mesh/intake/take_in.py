@@ -22,12 +22,14 @@ from .atlas import Atlas, Texture
 from .sanitize import Defects, Sanitised, first_alike, part, sanitise
 from .unwrap import SECONDS, unwrap
 from .uvs import Corners, Layout, corners_of, flat_cells, layout, owners_of_texels, sharing
+from .wrap import LITTLE, Pieces, pieces_of, wrapped
 
 log = logging.getLogger(__name__)
 
 MAX_TEXTURES = 64
 USABLE = 0.5  # of an object's surface: with fewer texture coordinates it counts as having none
 TOUCHING = 8  # texels that charts of two objects may share by rounding
+WRAPPED = "{} faces have texture coordinates outside [0, 1], where the texture repeats."
 WORTH_TELLING = 0.5  # percent of a texture that is shared or mirrored
 
 UvPolicy = Literal["auto", "keep", "unwrap"]
@@ -68,8 +70,15 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
     work, normalization = normalise(clean.mesh)
     places = weld(work.positions)[work.triangles]
     corners = corners_of(work)
-    usable = corners.usable
     groups, group_of = _groups(work, policy, corners)
+    pieces = _wrapped(groups, group_of, corners, None if policy == "keep" else places)
+    is_piece = np.zeros(len(work.triangles), bool)
+    if pieces is not None:
+        work, owner, is_piece = wrapped(work, pieces)
+        clean = replace(clean, faces=clean.faces[owner])
+        places, corners = weld(work.positions)[work.triangles], corners_of(work)
+        groups, group_of = _groups(work, policy, corners)
+    usable = corners.usable
     atlas = Atlas(work)
     deadline = time.monotonic() + seconds
     for number, group in enumerate(groups):
@@ -78,7 +87,7 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
             painted, flat = faces[usable[faces]], faces[(corners.there & ~usable)[faces]]
             found = layout(corners.uvs[painted], None if policy == "keep" else places[painted])
             if found.kind == "tiling":
-                raise _tiling(group, found)
+                raise _tiling(group, found, pieces_of(corners.uvs[painted]))
             inside, cell = flat_cells(corners.uvs[flat], found)
             kept = np.concatenate([painted, flat[inside]])
             cells = np.concatenate([found.cell, cell[inside]])
@@ -91,7 +100,13 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
         raise _too_many(len(atlas.textures))
     work = atlas.finish()
     without = int((~usable & np.array([group.own for group in groups])[group_of]).sum())
-    warnings = _measure(work, usable, atlas.textures) + _told(mesh, clean.defects, without)
+    moved = len(np.unique(clean.faces[is_piece]))
+    warnings = [
+        *mesh.notes,
+        *([WRAPPED.format(moved)] if moved else []),
+        *_measure(work, usable, atlas.textures),
+    ]
+    warnings += _told(mesh, clean.defects, without)
     for warning in warnings:
         log.warning("%s", warning)
     report = {
@@ -103,7 +118,7 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
         "defects": {**clean.defects._asdict(), "without_uvs": without},
         "warnings": warnings,
     }
-    whole = _with_all_faces(mesh, work, clean)
+    whole = _with_all_faces(mesh, work, clean, is_piece)
     return Intake(whole, work, normalization, atlas.textures, report)
 
 
@@ -182,15 +197,43 @@ def _unwrap(atlas: Atlas, group: Group, faces: Int, places: Int, size: int, seco
     return by
 
 
-def _with_all_faces(mesh: Mesh, work: Mesh, clean: Sanitised) -> Mesh:
+def _wrapped(
+    groups: list[Group], group_of: Int, corners: Corners, places: Int | None
+) -> Pieces | None:
+    """The pieces of faces of groups whose coordinates leave the unit square a little."""
+    found = []
+    for number, group in enumerate(groups):
+        faces = np.flatnonzero((group_of == number) & corners.usable)
+        if not group.own or not len(faces):
+            continue
+        uvs = corners.uvs[faces]
+        if layout(uvs, None if places is None else places[faces]).kind == "tiling":
+            pieces = pieces_of(uvs)
+            if pieces is not None and pieces.shared <= LITTLE:
+                found.append(pieces._replace(face=faces[pieces.face]))
+    if not found:
+        return None
+    return Pieces(
+        np.concatenate([pieces.face for pieces in found]),
+        np.concatenate([pieces.weights for pieces in found]),
+        np.concatenate([pieces.uvs for pieces in found]),
+        max(pieces.shared for pieces in found),
+    )
+
+
+def _with_all_faces(mesh: Mesh, work: Mesh, clean: Sanitised, is_piece: Bools) -> Mesh:
     """The artist's mesh with the coordinates and textures of the work.
 
-    Faces that were left out get a texture triangle without area.
+    Faces that were left out get a texture triangle without area, those that were cut into pieces
+    their own: the texture repeats.
     """
     assert work.uvs is not None
     assert work.uv_triangles is not None
     uv_triangles = np.full((len(mesh.triangles), 3), len(work.uvs), np.int32)
     uv_triangles[clean.faces] = work.uv_triangles
+    if mesh.uv_triangles is not None:
+        cut = clean.faces[is_piece]
+        uv_triangles[cut] = mesh.uv_triangles[cut]
     texture = np.zeros(len(mesh.triangles), np.int32)
     texture[clean.faces] = work.owners("texture")
     return replace(
@@ -243,11 +286,14 @@ def _told(mesh: Mesh, defects: Defects, without: int) -> list[str]:
     return told
 
 
-def _tiling(group: Group, found: Layout) -> InvalidMesh:
+def _tiling(group: Group, found: Layout, pieces: Pieces | None) -> InvalidMesh:
+    share = "most" if pieces is None else f"{pieces.shared:.0%}"
     return InvalidMesh(
         f"{found.outside} of {len(found.cell)} faces of {group.name!r} have texture coordinates "
         "outside [0, 1], laid out for a tiling texture.",
-        hint="Ask for new ones with uv unwrap (--uv unwrap), or lay it out in UDIM tiles.",
+        hint=f"Wrapped around, {share} of the texture would be shared: ask for new ones with uv "
+        "unwrap (--uv unwrap), take other ones of the file (--uv-set 1), or lay it out in UDIM "
+        "tiles.",
     )
 
 

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""glTF as a viewer shows it when it is opened: the default scene, with every node in its place,
+default morph weights, skins as their joints stand, and instances drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InvalidMesh
+from ..mesh import MAX_FACES, Mesh
+from .gltf_file import (
+    MESHOPT,
+    Broken,
+    Entry,
+    GltfFile,
+    extensions,
+    is_index,
+    items,
+    member,
+    numbers,
+    open_gltf,
+)
+from .gltf_parts import DRACO, TRANSFORM, Part, read_part
+from .names import unique
+
+INSTANCING = "EXT_mesh_gpu_instancing"
+# Extensions that a file may require: they are read, or change neither shape nor coordinates.
+KNOWN = (INSTANCING, TRANSFORM, DRACO, *MESHOPT, "KHR_mesh_quantization", "KHR_node_visibility")
+HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_texture_", "KHR_xmp", "KHR_animation_pointer")
+HARMLESS += ("EXT_texture_", "EXT_lights_", "MSFT_texture_", "KHR_audio", "KHR_techniques_webgl")
+MOVED = "The texture transform of a material is applied to the coordinates."
+LONGEST_NAME = 255
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+class Piece(NamedTuple):
+    """Faces of one object and one material in the scene."""
+
+    positions: Float  # (V, 3)
+    triangles: Int  # (F, 3), wound outwards
+    uvs: Float | None  # (V, 2)
+    object: int
+    material: int | None
+
+
+@dataclass
+class Reader:
+    """What was read of a file so far."""
+
+    file: GltfFile
+    uv_set: int = 0
+    parts: dict[tuple[int, tuple[float, ...]], list[Part]] = field(default_factory=dict)
+    pieces: list[Piece] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    faces: int = 0
+
+
+def read_gltf(path: Path, content: bytes, uv_set: int = 0) -> Mesh:
+    """Read all faces of the default scene with the coordinates TEXCOORD_`uv_set`.
+
+    Every node with a mesh is an object, and every instance of it; materials are told apart by
+    their number, whatever they are called. Faces without coordinates, in a scene where others have
+    some, get (-1, -1, -1). Raises InvalidMesh.
+    """
+    try:
+        reader = Reader(open_gltf(path, content), uv_set)
+        _require_known(reader.file)
+        _read_scene(reader)
+        return _joined(reader)
+    except Broken as error:
+        reason = str(error)
+    except (TypeError, KeyError, IndexError, AttributeError, OverflowError, ValueError):
+        reason = "an entry of it is of another type than glTF says"
+    raise InvalidMesh(
+        f"The mesh file {path.name!r} is not a readable {path.suffix} file ({reason}).",
+        hint="Export the mesh again.",
+    )
+
+
+def _require_known(file: GltfFile) -> None:
+    for name in file.entries("extensionsRequired"):
+        if name not in KNOWN and not str(name).startswith(HARMLESS):
+            raise InvalidMesh(
+                f"The mesh file {file.path.name!r} requires {str(name)[:60]!r}, which is not read.",
+                hint="Export it without that extension.",
+            )
+
+
+def _read_scene(reader: Reader) -> None:
+    file = reader.file
+    nodes, scenes = file.entries("nodes"), file.entries("scenes")
+    child = [c for node in nodes if isinstance(node, dict) for c in items(node, "children")]
+    roots = sorted(set(range(len(nodes))) - {c for c in child if isinstance(c, int)})
+    shown = roots
+    if scenes:
+        shown = items(file.entry("scenes", file.document.get("scene", 0)), "nodes")
+    worlds = np.tile(np.eye(4), (len(nodes), 1, 1))
+    order = _walk(reader, shown, worlds)
+    elsewhere = _walk(reader, [root for root in roots if root not in set(order)], worlds, order)
+    if any("mesh" in nodes[node] for node in elsewhere):
+        reader.notes["Objects outside of the default scene of the file are left out."] = None
+    for node in order:
+        if "mesh" in nodes[node]:
+            _add_node(reader, node, worlds)
+
+
+def _walk(
+    reader: Reader, roots: Iterable[Any], worlds: Float, seen: Iterable[int] = ()
+) -> list[int]:
+    """The nodes below `roots`, parents first, in the file's order; fills in their `worlds`."""
+    order: list[int] = []
+    met, waiting = set(seen), [(root, np.eye(4)) for root in reversed(list(roots))]
+    while waiting:
+        index, above = waiting.pop()
+        node = reader.file.entry("nodes", index)
+        if index in met:
+            raise Broken(f"node {index} has two parents")
+        met.add(index)
+        if member(extensions(node), "KHR_node_visibility").get("visible") is False:
+            reader.notes["Objects that the file hides are left out."] = None
+            continue
+        worlds[index] = above @ _matrix(node)
+        order.append(index)
+        waiting += [(c, worlds[index]) for c in reversed(items(node, "children"))]
+    return order
+
+
+def _matrix(node: Entry) -> Float:
+    if "matrix" in node:
+        return numbers(node, "matrix", 16, []).reshape(4, 4).T
+    parts = (
+        numbers(node, "translation", 3, [0, 0, 0]),
+        numbers(node, "rotation", 4, [0, 0, 0, 1]),
+        numbers(node, "scale", 3, [1, 1, 1]),
+    )
+    return _placed(*(part[None] for part in parts))[0]
+
+
+def _placed(translation: Float, rotation: Float, scale: Float) -> Float:
+    """Matrices (N, 4, 4) of translations (N, 3), quaternions x y z w (N, 4) and scales (N, 3)."""
+    length = np.linalg.norm(rotation, axis=1, keepdims=True)
+    x, y, z, w = np.where(length > 0, rotation, [0, 0, 0, 1]).T / np.where(length > 0, length, 1).T
+    turn = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    matrices = np.tile(np.eye(4), (len(translation), 1, 1))
+    matrices[:, :3, :3] = np.moveaxis(turn, 2, 0) * scale[:, None]
+    matrices[:, :3, 3] = translation
+    return matrices
+
+
+def _add_node(reader: Reader, index: int, worlds: Float) -> None:
+    node = reader.file.entry("nodes", index)
+    mesh = reader.file.entry("meshes", node["mesh"])
+    parts = _parts(reader, node["mesh"], node)
+    name = str(node.get("name") or mesh.get("name") or reader.file.path.stem)
+    if "skin" in node:
+        matrices = _joint_matrices(reader.file, node["skin"], worlds)
+        reader.objects.append(name)
+        for part in parts:
+            positions = _skinned(part, matrices)
+            mirrored = np.linalg.det(matrices[:, :3, :3]).sum() < 0
+            _add_piece(reader, part, positions, mirrored)
+        return
+    for matrix in _instances(reader.file, node, worlds[index]):
+        reader.objects.append(name)
+        for part in parts:
+            positions = part.positions @ matrix[:3, :3].T + matrix[:3, 3]
+            _add_piece(reader, part, positions, np.linalg.det(matrix[:3, :3]) < 0)
+
+
+def _add_piece(reader: Reader, part: Part, positions: Float, mirrored: bool) -> None:
+    reader.faces += len(part.triangles)
+    if reader.faces > MAX_FACES:
+        raise InvalidMesh(
+            f"The mesh file {reader.file.path.name!r} has more than {MAX_FACES} triangles.",
+            hint="Decimate it first.",
+        )
+    triangles = part.triangles[:, ::-1] if mirrored else part.triangles
+    number = len(reader.objects) - 1
+    reader.pieces.append(Piece(positions, triangles, part.uvs, number, part.material))
+
+
+def _instances(file: GltfFile, node: Entry, world: Float) -> Float:
+    """Where a node's mesh is drawn, matrices (N, 4, 4)."""
+    if INSTANCING not in extensions(node):
+        return world[None]
+    attributes = member(extensions(node)[INSTANCING], "attributes")
+    kinds = {"TRANSLATION": "VEC3", "ROTATION": "VEC4", "SCALE": "VEC3"}
+    given = {
+        name: file.array(attributes[name], (kind,)).astype(np.float64)
+        for name, kind in kinds.items()
+        if name in attributes
+    }
+    counts = {len(array) for array in given.values()}
+    if len(counts) != 1:
+        raise Broken(f"the instances of a node are {sorted(counts)}")
+    count = counts.pop()
+    return world @ _placed(
+        given.get("TRANSLATION", np.zeros((count, 3))),
+        given.get("ROTATION", np.tile([0.0, 0, 0, 1], (count, 1))),
+        given.get("SCALE", np.ones((count, 3))),
+    )
+
+
+def _joint_matrices(file: GltfFile, index: Any, worlds: Float) -> Float:
+    """What the joints of a skin do to its vertices, from bind space to the scene, (J, 4, 4)."""
+    skin = file.entry("skins", index)
+    joints = items(skin, "joints")
+    if not joints or not all(is_index(joint, len(worlds)) for joint in joints):
+        raise Broken(f"skin {index} has joints that are not there")
+    if "inverseBindMatrices" not in skin:
+        return worlds[joints]
+    bind = file.array(skin["inverseBindMatrices"], ("MAT4",)).astype(np.float64)
+    if len(bind) < len(joints):
+        raise Broken(f"skin {index} has {len(joints)} joints and {len(bind)} matrices")
+    return worlds[joints] @ bind[: len(joints)].reshape(-1, 4, 4).swapaxes(1, 2)
+
+
+def _skinned(part: Part, matrices: Float) -> Float:
+    if part.joints is None or part.weights is None:
+        return part.positions @ matrices[0, :3, :3].T + matrices[0, :3, 3]
+    total = part.weights.sum(axis=1, keepdims=True)
+    weights = part.weights / np.where(total > 0, total, 1)
+    moved = np.where(total > 0, 0, part.positions)
+    for joints, weight in zip(part.joints.T, weights.T, strict=True):
+        each = matrices[np.clip(joints, 0, len(matrices) - 1)]
+        by = np.einsum("vij,vj->vi", each[:, :3, :3], part.positions) + each[:, :3, 3]
+        moved = moved + weight[:, None] * by
+    return moved
+
+
+def _parts(reader: Reader, index: Any, node: Entry) -> list[Part]:
+    """The primitives of a mesh that have faces, morphed as the node or the mesh says."""
+    mesh = reader.file.entry("meshes", index)
+    weights = items(node, "weights") or items(mesh, "weights")
+    weights = numbers({"weights": weights}, "weights", len(weights), [])
+    key = index, tuple(weights)
+    if key not in reader.parts:
+        primitives = items(mesh, "primitives")
+        found = [read_part(reader.file, p, weights, reader.uv_set) for p in primitives]
+        reader.parts[key] = [part for part in found if part is not None]
+        if any(part.moved_uvs for part in reader.parts[key]):
+            reader.notes[MOVED] = None
+    return reader.parts[key]
+
+
+def _joined(reader: Reader) -> Mesh:
+    pieces, path = reader.pieces, reader.file.path
+    if not pieces:
+        raise InvalidMesh(
+            f"The mesh file {path.name!r} has no faces.", hint="Export an object with faces."
+        )
+    counts = [len(piece.triangles) for piece in pieces]
+    offsets = np.cumsum([0, *(len(piece.positions) for piece in pieces)])[:-1]
+    triangles = np.concatenate([piece.triangles for piece in pieces])
+    triangles = np.where(triangles < 0, -1, triangles + offsets.repeat(counts)[:, None])
+    uvs = uv_triangles = None
+    if any(piece.uvs is not None for piece in pieces):
+        known = [np.zeros((len(p.positions), 2)) if p.uvs is None else p.uvs for p in pieces]
+        uvs = np.concatenate(known).astype(np.float32)
+        has = np.repeat([piece.uvs is not None for piece in pieces], counts)
+        uv_triangles = np.where(has[:, None], triangles, -1).astype(np.int32)
+    elif reader.uv_set:
+        raise InvalidMesh(
+            f"The mesh file {path.name!r} has no texture coordinates {reader.uv_set}.",
+            hint="Leave uv-set out for those of set 0.",
+        )
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and sanitise says so
+        positions = np.concatenate([piece.positions for piece in pieces]).astype(np.float32)
+    shown = sorted({piece.object for piece in pieces})
+    objects = np.repeat(np.searchsorted(shown, [piece.object for piece in pieces]), counts)
+    numbers_ = list(dict.fromkeys(piece.material for piece in pieces))
+    materials = np.repeat([numbers_.index(piece.material) for piece in pieces], counts)
+    return Mesh(
+        positions,
+        triangles.astype(np.int32),
+        uvs,
+        uv_triangles,
+        path.stem,
+        face_object=objects.astype(np.int32),
+        face_material=materials.astype(np.int32),
+        objects=unique((reader.objects[k] for k in shown), LONGEST_NAME),
+        materials=unique(_material_names(reader.file, numbers_), LONGEST_NAME),
+        notes=tuple(reader.notes),
+    )
+
+
+def _material_names(file: GltfFile, indices: Iterable[int | None]) -> Iterator[str]:
+    for index in indices:
+        if index is None:
+            yield Mesh.materials[0]
+        else:
+            yield str(file.entry("materials", index).get("name") or f"Material_{index}")
