@@ -135,7 +135,7 @@ class SYNCSDE_OT_texture(
             if "repaint_mask" in pictures:  # the engine has it the other way round
                 if self.keep_mask:
                     raise images.ImageError("Give Keep Mask or Repaint Mask, not both.")
-                pictures["keep_mask"] = 255 - pictures.pop("repaint_mask")
+                pictures["keep_mask"] = inverted(pictures.pop("repaint_mask"))
                 named["keep_mask"] = named.pop("repaint_mask")
             if self.like_material:
                 pictures |= like_material.read(like_material.find(self.like_material))
@@ -191,6 +191,13 @@ class SYNCSDE_OT_texture(
         like = self.like or self.like_material
         title = images.shorten(images.title(self.prompt, self.material, like))
         return begin(self, request, results.OntoObjects(targets, title))
+
+
+def inverted(mask: np.ndarray) -> np.ndarray:
+    """White where a mask (H, W, 1, 3 or 4) uint8 is black or transparent; without alpha."""
+    if mask.shape[2] == 4:
+        mask = (mask[..., :3] * (mask[..., 3:] / np.float32(255)) + 0.5).astype(np.uint8)
+    return 255 - mask
 
 
 def shown_name(context: bpy.types.Context) -> str:
