@@ -71,6 +71,10 @@ class Client:
             self._tls = ssl.create_default_context(cadata=connection.certificate)
             self._tls.check_hostname = False
 
+    def is_alive(self) -> bool:
+        """Whether the engine's process still runs, as far as this machine tells; asks nothing."""
+        return _alive(self.connection.pid)
+
     def healthz(self, timeout: float | None = None) -> dict[str, Any]:
         """Return instance, protocol and how many seconds ago each part gave a sign of life."""
         return self._json("GET", "/healthz", timeout=timeout)

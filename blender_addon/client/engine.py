@@ -21,6 +21,7 @@ START_SECONDS = 120.0
 
 models_dir = ""  # where the engine that is started next finds models by their names
 _process: subprocess.Popen[bytes] | None = None
+_reached: Client | None = None  # the engine that the last job went to
 
 
 class NotInstalled(Exception):
@@ -53,7 +54,7 @@ def reach(program: str) -> Generator[None, None, Client]:
 
     Yields while the engine starts. Raises EngineError if it does not.
     """
-    global _process
+    global _process, _reached
     folder = protocol.state_dir()
     deadline = time.monotonic() + START_SECONDS
     started, log_begin = False, 0
@@ -69,6 +70,7 @@ def reach(program: str) -> Generator[None, None, Client]:
         if time.monotonic() > deadline:
             raise EngineError("engine_failed", f"The engine is not ready after {START_SECONDS} s.")
         yield
+    _reached = client
     return client
 
 
@@ -84,6 +86,11 @@ def _start(program: str, folder: Path) -> subprocess.Popen[bytes]:
 def is_ours() -> bool:
     """Whether an engine process that we started runs."""
     return _process is not None and _process.poll() is None
+
+
+def is_there() -> bool:
+    """Whether an engine process runs that we started, or have reached."""
+    return is_ours() or (_reached is not None and _reached.is_alive())
 
 
 def stop() -> None:

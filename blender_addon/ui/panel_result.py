@@ -25,13 +25,15 @@ _previews: Any = None  # Blender's collection of the one picture
 def draw_engine_state(layout: bpy.types.UILayout, model: str, device: str) -> None:
     """Draw how the engine is, which model and device are asked for, and the button for it."""
     row = layout.split(factor=0.75)
+    chosen = [name for name in (model, device) if name != "auto"]
     if session.is_starting():
-        row.label(text="Starting", icon="SORTTIME")
-    elif engine.is_ours():
-        row.label(text=f"Ready, {model}, {device}", icon="RADIOBUT_ON")
-        row.operator("syncsde.stop_engine", text="Stop")
+        row.label(text="Engine Starting", icon="SORTTIME")
+    elif engine.is_there():
+        row.label(text=", ".join(["Engine Ready", *chosen]), icon="RADIOBUT_ON")
+        if engine.is_ours():
+            row.operator("syncsde.stop_engine", text="Stop")
     else:
-        row.label(text=f"Stopped, {model}, {device}", icon="RADIOBUT_OFF")
+        row.label(text=", ".join(["Engine Off", *chosen]), icon="RADIOBUT_OFF")
         row.operator("syncsde.start_engine", text="Start")
 
 

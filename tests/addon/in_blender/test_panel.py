@@ -6,7 +6,7 @@ import types
 import pytest
 
 GENERATE = ["syncsde.texture", "syncsde.copy_command"]
-ENGINE = ["Stopped, auto, auto", "syncsde.start_engine"]
+ENGINE = ["Engine Off", "syncsde.start_engine"]
 FIELDS = [*ENGINE, "prompt", "like", "library", "quality", "seed", "syncsde.new_seed", "steps"]
 
 
@@ -55,13 +55,19 @@ def test_engine_is_started_and_stopped(bpy, addon, draw, suzanne, an_engine, mon
     monkeypatch.setattr(engine, "reach", reach)
     assert not bpy.ops.syncsde.stop_engine.poll()
     assert bpy.ops.syncsde.start_engine() == {"FINISHED"}
-    assert draw()[0] == "Starting"
+    assert draw()[0] == "Engine Starting"
     assert not bpy.ops.syncsde.start_engine.poll()
     while addon.session._tick_engine() is not None:
         pass
     monkeypatch.setattr(engine, "is_ours", lambda: True)
-    assert draw()[:2] == ["Ready, auto, auto", "syncsde.stop_engine"]
+    assert draw()[:2] == ["Engine Ready", "syncsde.stop_engine"]
     assert bpy.ops.syncsde.stop_engine() == {"FINISHED"}
+    monkeypatch.setattr(engine, "is_ours", lambda: False)
+    monkeypatch.setattr(engine, "_reached", types.SimpleNamespace(is_alive=lambda: True))
+    assert draw()[0] == "Engine Ready"
+    assert "syncsde.start_engine" not in draw(), "another program has started it"
+    assert "syncsde.stop_engine" not in draw(), "and may need it"
+    monkeypatch.setattr(engine, "_reached", None)
 
     def fails(program):
         yield
