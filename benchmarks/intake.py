@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reading, sanitising and unwrapping a mesh costs, beside trimesh's readers.
+"""What reading, sanitizing and unwrapping a mesh costs, beside trimesh's readers.
 
     .venv/bin/python benchmarks/intake.py [--repeats 3]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What synchronisation costs beside the networks, at the paper's settings.
+"""What synchronization costs beside the networks, at the paper's settings.
 
     .venv/bin/python benchmarks/overhead.py [--subdivisions 6] [--steps 3]
 

@@ -4,8 +4,8 @@
     python examples/wide.py
 
 The "network" is exact: it is the denoiser of clouds, 48 x 48 pixels, that are Gaussian with a known
-covariance. It knows small patches only; synchronised, seventeen of them become one wide sky. Writes
-independent.ppm and syncsde.ppm, and prints by how much neighbouring patches disagree.
+covariance. It knows small patches only; synchronized, seventeen of them become one wide sky. Writes
+independent.ppm and syncsde.ppm, and prints by how much neighboring patches disagree.
 """
 
 from pathlib import Path

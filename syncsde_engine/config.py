@@ -68,7 +68,7 @@ class Sampling:
         Field(description="classifier-free guidance, 1 is off; default: the model's"),
     ] = None
     strategy: Annotated[
-        StrategyName, Field(description="how the trajectories are synchronised")
+        StrategyName, Field(description="how the trajectories are synchronized")
     ] = "syncsde"
     inverse_lambda: Annotated[
         float,
@@ -79,7 +79,7 @@ class Sampling:
         Field(description="clamped never overshoots; paper is the authors' arithmetic"),
     ] = "clamped"
     synchronized_share: Annotated[
-        float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
+        float, Field(ge=0, le=1, description="share of the noise range that is synchronized")
     ] = 1.0
     model: Annotated[
         str,
@@ -126,7 +126,7 @@ class Viewpoint:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TextureConfig(Sampling):
-    """Texture a mesh from synchronised views, ten by default (section 3.3.5 of the paper)."""
+    """Texture a mesh from synchronized views, ten by default (section 3.3.5 of the paper)."""
 
     inputs: ClassVar[tuple[str, ...]] = ("mesh",)
     optional_inputs: ClassVar[tuple[str, ...]] = (
@@ -179,7 +179,7 @@ class TextureConfig(Sampling):
     ] = ()
     steps: Annotated[int, Field(ge=1, le=1000, description="denoising steps")] = 30
     synchronized_share: Annotated[
-        float, Field(ge=0, le=1, description="share of the noise range that is synchronised")
+        float, Field(ge=0, le=1, description="share of the noise range that is synchronized")
     ] = 0.8
     controlnet: Annotated[
         str | None,
@@ -197,7 +197,7 @@ class TextureConfig(Sampling):
     ] = "average"
     shared_attention: Annotated[
         Literal["off", "ring"],
-        Field(description="ring: views attend to their neighbours and, early, to the front view"),
+        Field(description="ring: views attend to their neighbors and, early, to the front view"),
     ] = "off"
     view_size: Annotated[
         ViewSize | None,
@@ -356,7 +356,7 @@ class EditConfig(Sampling):
     ] = 0.3
     strategy: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         Literal[StrategyName, "ddib", "sdedit", "masactrl", "pti"],
-        Field(description="how source and target are synchronised, or a rival editing method"),
+        Field(description="how source and target are synchronized, or a rival editing method"),
     ] = "syncsde"
     strength: Annotated[
         float, Field(gt=0, le=1, description="sdedit: share of the noise range that is redone")
@@ -495,7 +495,7 @@ class MotionConfig(Sampling):
     ] = False
     strategy: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         Literal[StrategyName, "doubletake"],
-        Field(description="how the segments are synchronised"),
+        Field(description="how the segments are synchronized"),
     ] = "syncsde"
     inverse_lambda: Annotated[
         float,

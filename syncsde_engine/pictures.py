@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures as files: PNG bytes and labelled contact sheets. Images are (3, H, W) in [0, 1]."""
+"""Pictures as files: PNG bytes and labeled contact sheets. Images are (3, H, W) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def png(pixels: np.ndarray) -> bytes:
 def contact_sheet(
     rows: Sequence[Sequence[tuple[str, np.ndarray]]], title: str, cell: int = 192
 ) -> np.ndarray:
-    """Lay labelled (H, W, 3) uint8 pictures out in rows under a title. -> (H, W, 3) uint8.
+    """Lay labeled (H, W, 3) uint8 pictures out in rows under a title. -> (H, W, 3) uint8.
 
     Each one's longer side is `cell` pixels.
     """

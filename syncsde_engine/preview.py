@@ -76,7 +76,7 @@ def side_by_side(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Projection:
-    """The linear map from an autoencoder's latents to the colours that they mean."""
+    """The linear map from an autoencoder's latents to the colors that they mean."""
 
     matrix: Tensor  # (3, C) float32, on the CPU
     offset: Tensor  # (3,)
@@ -88,7 +88,7 @@ class Projection:
 
     @classmethod
     def fit(cls, encode: Callable[[Tensor], Tensor], scale: int) -> Projection:
-        """Fit the map by least squares to what an encoder makes of plain and of soft colours.
+        """Fit the map by least squares to what an encoder makes of plain and of soft colors.
 
         `encode` takes (1, 3, H, W) images in [0, 1] to latents of 1 / `scale` the size.
         """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the Blender extension: python tools/build_extension.py [--output DIR].
 
-The zip holds the manifest, the licence, the modules of blender_addon/, those of the engine's motion
+The zip holds the manifest, the license, the modules of blender_addon/, those of the engine's motion
 that figures need, the words of the embedded model, and the picture library's list and thumbnails.
 The same sources give the same bytes on every machine: names sorted, dates fixed, nothing compressed
 (each version of zlib compresses differently, and all of it is small).

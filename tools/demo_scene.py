@@ -180,7 +180,7 @@ def backdrop() -> None:
 
 
 def light(name: str, location: tuple[float, float, float], energy: float, size: float) -> None:
-    """Add an area light that shines on Suzanne; `energy` in watts, `size` in metres."""
+    """Add an area light that shines on Suzanne; `energy` in watts, `size` in meters."""
     import bpy
 
     area = bpy.data.lights.new(name, "AREA")
@@ -216,7 +216,7 @@ def render(path: Path) -> None:
     scene.render.resolution_percentage = 100
     scene.render.image_settings.file_format = "PNG"
     scene.render.filepath = str(path)
-    scene.view_settings.view_transform = "Standard"  # colours as in the texture
+    scene.view_settings.view_transform = "Standard"  # colors as in the texture
     bpy.ops.render.render(write_still=True)
 
 

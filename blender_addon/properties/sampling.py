@@ -137,7 +137,7 @@ class SamplingParameters:
     )
     synchronized_share: FloatProperty(
         name="Synchronized",
-        description="Share of the noise range that is synchronised; the rest refines freely",
+        description="Share of the noise range that is synchronized; the rest refines freely",
         default=1.0,
         min=0.0,
         max=1.0,

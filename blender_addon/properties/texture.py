@@ -29,7 +29,7 @@ class TextureParameters(SamplingParameters):
     )
     synchronized_share: FloatProperty(
         name="Synchronized",
-        description="Share of the noise range that is synchronised; the rest refines freely",
+        description="Share of the noise range that is synchronized; the rest refines freely",
         default=0.8,
         min=0.0,
         max=1.0,

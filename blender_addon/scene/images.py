@@ -16,7 +16,7 @@ LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in olde
 MOST_PIXELS = 2**26  # that the engine takes
 NAME_LENGTH = 48  # bytes of a material or image; Blender's limit was 63 before 5.0
 ROWS = 64  # of an image that are worked on at once
-PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
+PNG_COLOR = {1: 0, 3: 2, 4: 6}  # channels -> color type
 
 
 class ImageError(ValueError):
@@ -34,7 +34,7 @@ def find(name: str) -> bpy.types.Image:
 def read(image: bpy.types.Image) -> np.ndarray:
     """Read an image as seen without view transform: (H, W, 1, 3 or 4) uint8, row 0 at the top.
 
-    Bytes of an 8-bit image stay as they are; floats become sRGB unless they are no colours. What
+    Bytes of an 8-bit image stay as they are; floats become sRGB unless they are no colors. What
     transparency means in a mask is the engine's to say, for all who send one. Raises ImageError.
     """
     if image.source not in ("FILE", "GENERATED"):

@@ -18,7 +18,7 @@ from . import images, material_maps
 
 NOTE = "syncsde_before"  # custom property of the object: how to restore its slots
 ADDED = "syncsde_added"  # custom property of the mesh: what it has been given
-ROUGHNESS = 0.8  # the texture holds colour only: little gloss, so that it reads
+ROUGHNESS = 0.8  # the texture holds color only: little gloss, so that it reads
 
 
 class ChangedError(ValueError):

@@ -100,7 +100,7 @@ def parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
     def wanted(*command: str) -> bool:
         return arguments is None or tuple(arguments[: len(command)]) == command
 
-    main = Parser(prog="syncsde", description="Synchronised diffusion for meshes and images.")
+    main = Parser(prog="syncsde", description="Synchronized diffusion for meshes and images.")
     main.add_argument("--version", action="version", version=f"syncsde {__version__}")
     commands = main.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for task in CONFIGS:

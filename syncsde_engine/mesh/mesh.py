@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A triangle mesh as plain arrays, what makes one unusable, and the paper's normalisation."""
+"""A triangle mesh as plain arrays, what makes one unusable, and the paper's normalization."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Mesh:
 
 
 class Normalization(NamedTuple):
-    """What `normalise` did: normalised = (original - center) / scale."""
+    """What `normalise` did: normalized = (original - center) / scale."""
 
     center: NDArray[np.float64]  # (3,)
     scale: float
@@ -141,7 +141,7 @@ def normalise(mesh: Mesh) -> tuple[Mesh, Normalization]:
     """Scale the smallest ball around the used vertices to the unit ball (section 3.3.5).
 
     Loose vertices do not count. Computed in float64.
-    Paper: not said; the authors centre the mean of the vertices, so that a dense part pulls all out
+    Paper: not said; the authors center the mean of the vertices, so that a dense part pulls all out
     of the middle of the views and makes it small.
     """
     positions = mesh.positions.astype(np.float64)
@@ -153,9 +153,9 @@ def normalise(mesh: Mesh) -> tuple[Mesh, Normalization]:
 
 
 def _center_of_ball(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The centre (3,) of the smallest ball around points (P, 3), to a thousandth of its radius.
+    """The center (3,) of the smallest ball around points (P, 3), to a thousandth of its radius.
 
-    Few points lie on its surface: those are collected, and the centre walks towards the farthest of
+    Few points lie on its surface: those are collected, and the center walks towards the farthest of
     them in ever smaller steps (Badoiu and Clarkson, Smaller Core-Sets for Balls, 2003).
     """
     center, radius = (points.min(axis=0) + points.max(axis=0)) / 2, 0.0

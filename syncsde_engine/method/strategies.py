@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How trajectories are synchronised: everything between the network and the next state."""
+"""How trajectories are synchronized: everything between the network and the next state."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class SyncSDE:
 
     inverse_lambda: float = 5.0  # 1/lambda at the reference time; falls linearly with time
     correction: Literal["clamped", "paper"] = "clamped"
-    share: float = 1.0  # of the time range that is synchronised; the last steps are free
+    share: float = 1.0  # of the time range that is synchronized; the last steps are free
     reference: Literal["first", "training"] = "first"
 
     shares_noise = False
@@ -143,7 +143,7 @@ class Averaged:
 
 
 def is_free(step: Step, share: float) -> bool:
-    """Whether a step lies in the last part of the time range, which is not synchronised."""
+    """Whether a step lies in the last part of the time range, which is not synchronized."""
     return share < 1 and step.time + share <= 1 + 1e-9
 
 

@@ -119,10 +119,10 @@ def project(network: Any, words: Tensor) -> dict[str, KeysValues]:
 
 @dataclass(frozen=True)
 class Ring:
-    """Views attend to their neighbours and, while the noise is high, to one view for all.
+    """Views attend to their neighbors and, while the noise is high, to one view for all.
 
     SyncMVD (arXiv:2311.12891): out = (near + r * reference) / (1 + r), in every self-attention
-    layer of the UNet; near is attention to all the neighbours' tokens at once.
+    layer of the UNet; near is attention to all the neighbors' tokens at once.
 
     Paper: the authors' mesh code has it on, although a trajectory then depends on later ones and
     the chain of section 3.2 no longer holds; ours has it off unless it is asked for.

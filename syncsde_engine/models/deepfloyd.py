@@ -119,7 +119,7 @@ class DeepFloyd:
         return 2 * images.to(self.device) - 1
 
     def to_rgb(self, pixels: Tensor) -> Tensor:
-        """Its states are colours already. (N, 3, h, w) -> the same in [0, 1], on the CPU."""
+        """Its states are colors already. (N, 3, h, w) -> the same in [0, 1], on the CPU."""
         return (pixels.float() / 2 + 0.5).cpu()
 
     def decode(self, latents: Tensor) -> Tensor:

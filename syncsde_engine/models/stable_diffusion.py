@@ -253,7 +253,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def to_rgb(self, latents: Tensor) -> Tensor:
-        """What colours latents mean, one pixel a cell. (N, C, h, w) -> (N, 3, h, w) on the CPU."""
+        """What colors latents mean, one pixel a cell. (N, C, h, w) -> (N, 3, h, w) on the CPU."""
         if self._projection is None:
             self._projection = Projection.fit(
                 lambda image: self._encode(image.to(self.device)), self.scale

@@ -18,7 +18,7 @@ def decode_in_tiles(latent: Tensor, scale: int, decode: Callable[[Tensor], Tenso
     """Decode (1, C, h, w) to (1, 3, h * scale, w * scale), in one go if it is small enough.
 
     Tiles are blended linearly where they overlap. They differ a little from the whole, because
-    the decoder normalises over all that it is given.
+    the decoder normalizes over all that it is given.
     """
     height, width = latent.shape[-2:]
     if height * width <= MOST_CELLS:
@@ -47,7 +47,7 @@ def starts(length: int, tile: int) -> list[int]:
 
 
 def ramps(start: int, tile: int, length: int, scale: int) -> Tensor:
-    """The weight of a tile's pixels along one side, falling towards its neighbours. In (0, 1]."""
+    """The weight of a tile's pixels along one side, falling towards its neighbors. In (0, 1]."""
     rise = (torch.arange(tile * scale) + 0.5) / (OVERLAP * scale)
     weight = torch.ones(tile * scale)
     if start > 0:

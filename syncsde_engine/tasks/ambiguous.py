@@ -28,7 +28,7 @@ from .session import Session
 
 PAPER_GUIDANCE = 10.0
 # Of the small picture in the second stage. Paper: not said; the authors' code has 250, their rivals
-# have 50 and synchronise the second stage. Here all have the authors', and enlarge one picture.
+# have 50 and synchronize the second stage. Here all have the authors', and enlarge one picture.
 NOISE_LEVEL = 250
 SHEET_CELL = 256  # pixels
 

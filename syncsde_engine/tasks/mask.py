@@ -132,7 +132,7 @@ def layers(labels: Tensor, regions: int, whole: bool) -> Canvas:
 
 @dataclass(frozen=True)
 class Bootstrapped:
-    """Show foregrounds a plain colour outside their mask, early (arXiv:2302.08113, section 5.2)."""
+    """Show foregrounds a plain color outside their mask, early (arXiv:2302.08113, section 5.2)."""
 
     denoiser: Denoiser
     outside: Tensor  # (N, 1, h, w): 1 where a trajectory does not paint; 0 for the background

@@ -124,7 +124,7 @@ def target(session: Session, config: EditConfig) -> Denoiser:
 def resample(
     session: Session, y: Tensor, steps: Sequence[Step], denoiser: Denoiser
 ) -> Generator[Progress, None, Tensor]:
-    """Sample (N, C, h, w) without any synchronisation."""
+    """Sample (N, C, h, w) without any synchronization."""
     count, channels, height, width = y.shape
     noise = Noise(session.config.seed, (count, channels, height, width), y.device)
     nothing = Coupling(torch.zeros(0, dtype=torch.int64), ())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every task does around its own idea: open a model, synchronise, report."""
+"""What every task does around its own idea: open a model, synchronize, report."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mesh texturing: depth-controlled views, synchronised where they see the same surface.
+"""Mesh texturing: depth-controlled views, synchronized where they see the same surface.
 
 Section 3.3.5 and appendix A.5 of the paper, Eqs. 18 and 19.
 """

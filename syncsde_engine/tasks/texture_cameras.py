@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cameras of a texture run: what was asked for, in the space of the normalised mesh."""
+"""The cameras of a texture run: what was asked for, in the space of the normalized mesh."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cameras_of(
     view_size: int,
     rasterizer: Rasterizer,
 ) -> Cameras:
-    """Build the rig for a normalised mesh with texture coordinates."""
+    """Build the rig for a normalized mesh with texture coordinates."""
     lens = framed(Camera(0, 0), config.fov, config.orthographic, _aspect(config.aspect, view_size))
     rig = paper_cameras() if not config.viewpoints else ()
     if config.cameras is not None:
@@ -131,7 +131,7 @@ def _aspect(aspect: float, view_size: int) -> float:
 def _placed(
     viewpoint: Viewpoint, number: int, lens: Camera, fov: float, normalization: Normalization
 ) -> Camera:
-    """A user's camera among the normalised mesh. Raises InvalidRequest if it looks nowhere."""
+    """A user's camera among the normalized mesh. Raises InvalidRequest if it looks nowhere."""
     center, scale = normalization
 
     def inside(point: Sequence[float]) -> list[float]:

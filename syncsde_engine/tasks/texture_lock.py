@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks: what is kept of an existing texture, while the rest is painted anew.
 
-The kept part is seen from every camera and enters the synchronisation as what earlier trajectories
+The kept part is seen from every camera and enters the synchronization as what earlier trajectories
 have painted (the conditional of Eq. 10): one more trajectory for each view, whose states are known
 at every noise level, comes before all others, and paints where its view shows kept texels.
 """

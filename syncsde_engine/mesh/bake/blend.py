@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From finished views to textures: every texel gathers its colour from the views that see it.
+"""From finished views to textures: every texel gathers its color from the views that see it.
 
 Section 7.7's weights: the sixth power of the viewing cosine; and less towards the edges of what a
 view shows, so that a view fades out where another goes on.
@@ -45,9 +45,9 @@ def bake(scene: Scene, images: Tensor, texels: Texels, maps: ViewMaps | None = N
     """Blend views (N, 3, H, W) float32 in [0, 1] into the textures that have these texels.
 
     `maps` are those of the views, if they are there already.
-    A pixel counts only where it and its neighbours show the object that the texel belongs to.
+    A pixel counts only where it and its neighbors show the object that the texel belongs to.
     `disagreement` is the mean over all texels and pairs of views a < b that see them of the
-    absolute difference of their colours, averaged over the channels, each pair weighted by the
+    absolute difference of their colors, averaged over the channels, each pair weighted by the
     product of its blending weights; 0 if no texel is seen twice.
     """
     shown = clear_objects(maps or view_maps(scene, min(images.shape[-2:])))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Colours for what no view saw: the nearest trusted texels on the surface, then gutters.
+"""Colors for what no view saw: the nearest trusted texels on the surface, then gutters.
 
-Paper: fills by nearest texel in texture space (Voronoi, section 7.7), which takes colours from
+Paper: fills by nearest texel in texture space (Voronoi, section 7.7), which takes colors from
 unrelated charts that happen to lie beside. Nearest in space on the same side does not. And it
 trusts what it saw least, the last pixels before a silhouette, with all that lies behind.
 """
@@ -23,7 +23,7 @@ from .blend import Baked
 from .nearest import nearest_chosen
 from .texels import Texels
 
-# Views that are synchronised by their latents end in a halo of what lies behind. Texels of less
+# Views that are synchronized by their latents end in a halo of what lies behind. Texels of less
 # trust than this are no donors, and turn into what would be filled there.
 TRUSTED = 1 / 16
 NEIGHBORS = (1, 4, 32)  # candidates; each number for points that are refused all before
@@ -66,12 +66,12 @@ def fill(baked: Baked, how: Literal["smooth", "surface", "uv"] = "smooth") -> Te
 def fill_surface(
     color: Colors, trust: NDArray[np.float32], texels: Texels, *, smooth: bool = False
 ) -> Iterator[tuple[Index, Colors]]:
-    """Texels (W,) that are not trusted and their new colours (W, 3), one object after another.
+    """Texels (W,) that are not trusted and their new colors (W, 3), one object after another.
 
     Args:
         color: (T, 3) of all texels.
-        trust: (T,) in them. From TRUSTED on a texel gives its colour to others and keeps its own;
-            below, its own colour counts for less the less it is trusted.
+        trust: (T,) in them. From TRUSTED on a texel gives its color to others and keeps its own;
+            below, its own color counts for less the less it is trusted.
     """
     for mine in by_object(texels):
         trusted = trust[mine] >= TRUSTED
@@ -94,7 +94,7 @@ def fill_surface(
 
 
 def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Colors:
-    """Colours (W, 3) of wanted texels, from the nearest donor over into the blend of many.
+    """Colors (W, 3) of wanted texels, from the nearest donor over into the blend of many.
 
     The blend changes so little from texel to texel that every other texel of every other row is
     enough; between, it is the mean of the four around. Among four that are away from all donors the
@@ -107,7 +107,7 @@ def _smoothly(color: Colors, donors: Index, wanted: Index, texels: Texels) -> Co
         return np.divmod(place[wanted[some]], texels.size)
 
     def look(some: Index) -> tuple[Colors, Colors, Floats]:
-        """Where texels are, the colour of the nearest donor, and how far away that is."""
+        """Where texels are, the color of the nearest donor, and how far away that is."""
         here, nearest = points(texels, wanted[some]), nearest_donors(donors, wanted[some], texels)
         return here, color[nearest], np.linalg.norm(here - points(texels, nearest), axis=1)
 
@@ -267,7 +267,7 @@ def _parts(numbers: Index) -> list[Index]:
 
 
 def _cells(position: Colors, color: Colors, size: float) -> tuple[Points, Points]:
-    """Mean position and colour of all points that lie in one cell of a grid."""
+    """Mean position and color of all points that lie in one cell of a grid."""
     cell = np.floor(position / size).astype(np.int64) + 1024
     _, number = np.unique(cell @ [1, 2048, 2048**2], return_inverse=True)
     count = np.bincount(number)

@@ -98,7 +98,7 @@ def _look(
     sides: Tensor,
     j: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour (P, 3), cosine (P,) and say (P,) that view j has for a chunk of texels."""
+    """Color (P, 3), cosine (P,) and say (P,) that view j has for a chunk of texels."""
     camera, normal, owner = scene.cameras[j], texels.normal(chunk), texels.owner(chunk)
     sides = sides.index_select(0, texels.face[chunk])
 

@@ -22,8 +22,8 @@ class Seams(NamedTuple):
     """Mean absolute RGB differences; none of them shows where they are alike."""
 
     charts: float  # between the two sides of borders of charts, at the same spots of the surface
-    views: float  # between neighbouring texels of a row that different views have a say in
-    elsewhere: float  # between neighbouring texels of a row that the same views have a say in
+    views: float  # between neighboring texels of a row that different views have a say in
+    elsewhere: float  # between neighboring texels of a row that the same views have a say in
 
 
 class Density(NamedTuple):
@@ -111,7 +111,7 @@ def density(mesh: Mesh, size: int, unit: float = 1.0) -> Density:
     """How many texels of textures of `size` x `size` lie along a unit of length.
 
     `unit` is what the mesh's own unit of length is in others, as of the mesh before it was
-    normalised. On each face the root of its texels over its area; quantiles are of the area.
+    normalized. On each face the root of its texels over its area; quantiles are of the area.
     """
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None

@@ -23,18 +23,18 @@ CHUNK = 1 << 18  # texels at once, without numba
 
 @dataclass(frozen=True)
 class Texels:
-    """The used texels of all textures: those whose centre lies in a face's texture triangle."""
+    """The used texels of all textures: those whose center lies in a face's texture triangle."""
 
     textures: int  # K
     size: int  # of a texture's side
     place: Tensor  # (T,) integer, (texture * size + row) * size + column, ascending; at least one
     face: Tensor  # (T,) int32; where texture triangles overlap the lowest face
-    mesh: Mesh  # normalised
+    mesh: Mesh  # normalized
     normals: Tensor  # (F, 3) float32 of the faces, geometric, as in Scene.normals
     objects: Tensor  # (F,) int32 of the faces
 
     def position(self, texels: Tensor | slice = slice(None)) -> Tensor:
-        """Where on the surface the centres of some texels are, (., 3) float32.
+        """Where on the surface the centers of some texels are, (., 3) float32.
 
         Made anew each time: those of all texels of a large texture would take 134 MB all the time.
         """
@@ -43,7 +43,7 @@ class Texels:
     def between(
         self, values: Float32, corners: Int32, texels: Tensor | slice = slice(None)
     ) -> Tensor:
-        """Values (V, 3) of the faces' corners (F, 3) at the centres of some texels, (., 3)."""
+        """Values (V, 3) of the faces' corners (F, 3) at the centers of some texels, (., 3)."""
         place, face = self.place[texels].cpu(), self.face[texels].cpu()
         found = _between(self.mesh, self.size, place, face, values, corners)
         return found.to(self.place.device)
@@ -104,7 +104,7 @@ def used_texels(scene: Scene, size: int) -> Texels:
 def _between(
     mesh: Mesh, size: int, place: Tensor, face: Tensor, values: Float32, corners: Int32
 ) -> Tensor:
-    """Barycentric at texel centres, (T, 3) float32 on the CPU."""
+    """Barycentric at texel centers, (T, 3) float32 on the CPU."""
     position = torch.empty(len(place), 3)
     arrays = (mesh.uvs, mesh.uv_triangles, values, corners)
     if place_texels is not None:
@@ -120,7 +120,7 @@ def _between(
             [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((b, c), (c, a), (a, b))], dim=1
         )
         weight *= torch.where(weight.sum(1, keepdim=True) < 0, -1, 1)
-        weight.clamp_(min=0)  # a centre that only the snapped triangle covers is at its edge
+        weight.clamp_(min=0)  # a center that only the snapped triangle covers is at its edge
         weight /= weight.sum(1, keepdim=True).clamp(min=1e-30)
         corner = points[triangles[face[chunk]].long()].double()  # (., 3, 3)
         position[chunk] = (weight[..., None] * corner).sum(1).float()

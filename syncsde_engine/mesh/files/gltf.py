@@ -279,7 +279,7 @@ def _joined(reader: Reader) -> Mesh:
             f"The mesh file {path.name!r} has no texture coordinates {reader.uv_set}.",
             hint="Leave uv-set out for those of set 0.",
         )
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and sanitise says so
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and sanitize says so
         positions = np.concatenate([piece.positions for piece in pieces]).astype(np.float32)
     shown = sorted({piece.object for piece in pieces})
     objects = np.repeat(np.searchsorted(shown, [piece.object for piece in pieces]), counts)

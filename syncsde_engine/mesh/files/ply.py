@@ -52,7 +52,7 @@ def read_ply(path: Path, content: bytes) -> Mesh:
         uv_triangles = np.where(corners < len(uvs), corners, -1).astype(np.int32)
     elif pair is not None:
         uvs, uv_triangles = np.stack([vertices[axis] for axis in pair], axis=1), triangles
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and sanitise says so
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and sanitize says so
         return Mesh(
             points.astype(np.float32),
             triangles,

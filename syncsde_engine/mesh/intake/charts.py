@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from ..mesh import Mesh, normals, weld
 from .uvs import owners_of_texels
 
-SMOOTHING = 3  # rounds of averaging normals with the neighbours', for fewer charts
-MIN_FORESHORTENING = 0.3  # a face may be flattened along a neighbour's axis down to this cosine
+SMOOTHING = 3  # rounds of averaging normals with the neighbors', for fewer charts
+MIN_FORESHORTENING = 0.3  # a face may be flattened along a neighbor's axis down to this cosine
 OVERLAP_ROUNDS = 4
 
 Int = NDArray[np.int64]

@@ -16,7 +16,7 @@ from ...errors import InvalidMesh
 from ..mesh import NO_AREA, Mesh, areas, check_form, weld
 
 FAR = 1e5  # times the median distance from the median vertex: a stray vertex, not a shape
-SIZES = (1e-4, 1e5)  # units; beyond them somebody mixed up metres and millimetres
+SIZES = (1e-4, 1e5)  # units; beyond them somebody mixed up meters and millimeters
 OFFSET = 1e4  # times its size from the origin: single precision rounds off what is small
 
 Bools = NDArray[np.bool_]

@@ -42,7 +42,7 @@ class Intake(NamedTuple):
     """A mesh twice: as it is written to files, and as it is worked with."""
 
     whole: Mesh  # the artist's vertices and faces, with coordinates within the unit square
-    work: Mesh  # normalised, and only the faces that can be painted
+    work: Mesh  # normalized, and only the faces that can be painted
     normalization: Normalization  # from the artist's space to that of the work
     textures: list[Texture]
     report: dict[str, Any]
@@ -58,7 +58,7 @@ class Group(NamedTuple):
 
 
 def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -> Intake:
-    """Sanitise a mesh, find or make its texture coordinates, and tell which texture has what.
+    """Sanitize a mesh, find or make its texture coordinates, and tell which texture has what.
 
     `auto` keeps the artist's coordinates and makes some where there are none; `keep` never makes
     any, and takes UDIM tiles for granted; `unwrap` makes all anew. `size` is a texture's side,

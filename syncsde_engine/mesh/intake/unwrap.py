@@ -38,7 +38,7 @@ def unwrap(mesh: Mesh, texture_size: int, seconds: float = SECONDS) -> tuple[Mes
 
     Vertices and triangles stay untouched. Meshes of more than 100k faces, and those that xatlas
     fails on or does not finish within `seconds`, get the charts of `charts.chart_unwrap`. Returns
-    also which of the two it was. Raises InvalidMesh for a mesh that was not sanitised.
+    also which of the two it was. Raises InvalidMesh for a mesh that was not sanitized.
     """
     check(replace(mesh, uvs=None, uv_triangles=None))
     if len(mesh.triangles) <= MAX_XATLAS_FACES and seconds > 0:

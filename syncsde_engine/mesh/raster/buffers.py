@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Raster:
-    """B images of what is nearest at every pixel centre; conventions as in `cameras`."""
+    """B images of what is nearest at every pixel center; conventions as in `cameras`."""
 
     face: Tensor  # (B, H, W) int32, -1 where empty
     bary: Tensor  # (B, H, W, 2) float32, weights of corners 0 and 1, perspective-correct

@@ -2,7 +2,7 @@
 """The exact rasteriser of every machine: integer edge functions on the CPU.
 
 Vertices snap to 1/256 of a pixel, and from there on coverage is integer arithmetic with the
-top-left rule, so triangles that share an edge cover each pixel centre exactly once. Who owns a
+top-left rule, so triangles that share an edge cover each pixel center exactly once. Who owns a
 pixel is decided on snapped vertices; where on the face it lies comes from the exact clip-space
 vertices (2-D homogeneous coordinates), so it is perspective-correct and the same for any backend.
 """
@@ -20,7 +20,7 @@ from ...compiled import compiled, prange
 from .buffers import Raster
 
 SUBPIXEL_BITS = 8
-GUARD = 2.0**29  # sub-pixels from the centre: products of two spans stay within int64
+GUARD = 2.0**29  # sub-pixels from the center: products of two spans stay within int64
 BANDS = 16  # of rows, shared out among the cores
 BATCH = 1 << 21  # pixels of bounding boxes at once, without numba
 USABLE, OUTSIDE, BROKEN = 0, 1, 2  # vertices: outside they must be cut off, broken left out
@@ -174,7 +174,7 @@ def _cut(corners: Float, face: Index, plane: int, guard: float) -> tuple[Float, 
 
 
 def _between(inner: Float, outer: Float, inner_d: Float, outer_d: Float) -> Float:
-    """Where an edge meets the plane; always from the inside, so neighbours get the same point."""
+    """Where an edge meets the plane; always from the inside, so neighbors get the same point."""
     share = inner_d / (inner_d - outer_d)
     return inner + share[:, None] * (outer - inner)
 
@@ -260,7 +260,7 @@ def _shade_kernel(clip, triangles, face, bary, z, w) -> None:  # noqa: ANN001
             wa, wb, wc = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
             if wa + wb + wc < 0:
                 wa, wb, wc = -wa, -wb, -wc
-            # A centre that only the snapped face covers belongs to the nearest edge.
+            # A center that only the snapped face covers belongs to the nearest edge.
             wa, wb, wc = max(wa, 0.0), max(wb, 0.0), max(wc, 0.0)
             total = wa + wb + wc
             if total <= 0.0:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The optional CUDA backend over nvdiffrast, which has a non-commercial licence of its own.
+"""The optional CUDA backend over nvdiffrast, which has a non-commercial license of its own.
 
 Differences to `rasterize_builtin` that its users must allow for:
 - Vertices snap to 1/16 of a pixel (builtin: 1/256), so on dense meshes 1 to 6 % of the pixels
-  show a neighbouring face. Compare positions and depth, not ids.
+  show a neighboring face. Compare positions and depth, not ids.
 - Its row 0 is the bottom of the image; clip y is negated on the way in, which mirrors its rule
-  for pixel centres that lie exactly on an edge.
+  for pixel centers that lie exactly on an edge.
 - Of faces at equal depth either may win.
 """
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cameras around a normalised mesh, and the conventions of space for everyone.
+"""Cameras around a normalized mesh, and the conventions of space for everyone.
 
 World      right-handed, y up; azimuth 0 is the front view, which looks along -z.
 Camera     right-handed, x right, y up, looks along -z; depth is -z > 0.
 Clip       OpenGL: -w <= x, y, z <= w; z / w is -1 near and +1 far. In perspective w is the depth,
            orthographic it is 1 and z / w is linear in the depth.
-Image      (C, H, W), row 0 at the top, pixel centres at half-integers:
+Image      (C, H, W), row 0 at the top, pixel centers at half-integers:
            x / w = 2 (column + 0.5) / W - 1,  y / w = 1 - 2 (row + 0.5) / H.
-Texture    row 0 at the top, where v = 1; texel centres at u = (column + 0.5) / W,
+Texture    row 0 at the top, where v = 1; texel centers at u = (column + 0.5) / W,
            v = 1 - (row + 0.5) / H, so the texel of u is floor(u W), as in Blender and OpenGL.
 Angles     degrees in every interface.
 """

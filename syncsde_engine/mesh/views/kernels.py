@@ -108,7 +108,7 @@ pair_pixels = compiled(_pairs_kernel)
 
 
 def _place_kernel(place, face, size, uvs, corners, points, triangles, position) -> None:  # noqa: ANN001
-    """Where on the surface the centre of each texel is, (T, 3)."""
+    """Where on the surface the center of each texel is, (T, 3)."""
     for t in prange(len(place)):
         pixel, f = place[t] % (size * size), face[t]
         u, v = (pixel % size + 0.5) / size, 1 - (pixel // size + 0.5) / size
@@ -118,7 +118,7 @@ def _place_kernel(place, face, size, uvs, corners, points, triangles, position) 
         cu, cv = uvs[c, 0] - u, uvs[c, 1] - v
         wa, wb, wc = bu * cv - bv * cu, cu * av - cv * au, au * bv - av * bu
         sign = -1.0 if wa + wb + wc < 0 else 1.0
-        # A centre that only the snapped triangle covers is at its edge.
+        # A center that only the snapped triangle covers is at its edge.
         wa, wb, wc = max(sign * wa, 0.0), max(sign * wb, 0.0), max(sign * wc, 0.0)
         total = max(wa + wb + wc, 1e-30)
         i, j, k = triangles[f, 0], triangles[f, 1], triangles[f, 2]

@@ -16,7 +16,7 @@ from .scene import Scene, view_depth
 
 
 class Rays(NamedTuple):
-    """Where the pixel centres of one camera look; both broadcast to (3, H, W) float32."""
+    """Where the pixel centers of one camera look; both broadcast to (3, H, W) float32."""
 
     origin: Tensor
     direction: Tensor  # of depth 1
@@ -24,7 +24,7 @@ class Rays(NamedTuple):
 
 @dataclass(frozen=True)
 class ViewMaps:
-    """Images of the surface at pixel centres; all 0 where empty unless said otherwise."""
+    """Images of the surface at pixel centers; all 0 where empty unless said otherwise."""
 
     scene: Scene
     size: int  # of the shorter side
@@ -38,7 +38,7 @@ class ViewMaps:
 
     @cached_property
     def position(self) -> Tensor:
-        """Points of the surface, (N, 3, H, W) float32, in the space of the normalised mesh."""
+        """Points of the surface, (N, 3, H, W) float32, in the space of the normalized mesh."""
         position = torch.empty_like(self.depth[:, None].expand(-1, 3, -1, -1))
         for camera, image, depth in zip(self.scene.cameras, position, self.depth, strict=True):
             origin, direction = (part.to(image) for part in rays_of(camera, self.size))
@@ -72,7 +72,7 @@ def object_of(scene: Scene, face: Tensor) -> Tensor:
 
 
 def rays_of(camera: Camera, size: int) -> Rays:
-    """Viewing rays of the pixel centres of an image whose shorter side has `size` pixels."""
+    """Viewing rays of the pixel centers of an image whose shorter side has `size` pixels."""
     axes = torch.tensor(camera.basis, dtype=torch.float32)[:, :, None, None]
     eye = torch.tensor(camera.eye, dtype=torch.float32)[:, None, None]
     x, y = (

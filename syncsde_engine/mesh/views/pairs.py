@@ -27,7 +27,7 @@ def view_to_view(
     """Pair the (latent) pixels of all views that look at one spot; `size` is the shorter side.
 
     Pixel p of view i goes with the pixel of view j that its surface point falls into, weighted
-    by the cosine under which j sees the point, unless j does not see it or the pixel centre of j
+    by the cosine under which j sees the point, unless j does not see it or the pixel center of j
     misses the object that the point is on. Every pixel goes with itself. What earlier views paint
     is averaged by these weights, or is that of the best of them alone: the mean of several noisy
     latents has less noise in it than each of them.

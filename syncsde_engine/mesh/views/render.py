@@ -35,7 +35,7 @@ def render(scene: Scene, textures: Tensor, size: int, background: float = 0.2) -
 
 
 def sample(textures: Tensor, number: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear colours (P, 3) of textures (K, H, W, 3) at P places: which one, and where."""
+    """Bilinear colors (P, 3) of textures (K, H, W, 3) at P places: which one, and where."""
     grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
     color = textures.new_zeros(len(uv), 3)
     for k, texture in enumerate(textures):

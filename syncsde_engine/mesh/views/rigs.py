@@ -109,7 +109,7 @@ def extend(
 ) -> Extended:
     """Add up to `most` cameras, each where it shows most of what no other sees well enough.
 
-    Places are spread over the sphere around the normalised mesh, which has texture coordinates;
+    Places are spread over the sphere around the normalized mesh, which has texture coordinates;
     `lens` is what the new cameras are but for their place. Ends early once the best place would
     add less than LEAST_GAIN. Seen means better than GRAZING_COS.
     """

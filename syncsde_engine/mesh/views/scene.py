@@ -19,7 +19,7 @@ DEPTH_SIZE = 1536  # side of the depth maps that decide visibility, whatever the
 
 @dataclass(frozen=True)
 class Scene:
-    """A normalised mesh under its cameras, with what decides who sees what."""
+    """A normalized mesh under its cameras, with what decides who sees what."""
 
     mesh: Mesh
     cameras: tuple[Camera, ...]
@@ -37,7 +37,7 @@ class Scene:
 def observe(
     mesh: Mesh, cameras: tuple[Camera, ...], rasterizer: Rasterizer, size: int = DEPTH_SIZE
 ) -> Scene:
-    """Look at a normalised mesh once from everywhere: depth maps of shorter side `size`, outsides.
+    """Look at a normalized mesh once from everywhere: depth maps of shorter side `size`, outsides.
 
     Winding is not trusted: a face whose back is what views see is turned around. Faces that nobody
     sees, or both sides about equally, as those of a sheet, keep their winding.

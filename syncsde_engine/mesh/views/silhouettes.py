@@ -20,14 +20,14 @@ from .kernels import MIN_COS
 from .maps import ViewMaps, normal_map, object_of, rays_of
 from .scene import Scene
 
-JUMP = 0.01  # depth step between neighbours that is a silhouette, beyond the surface's slope
+JUMP = 0.01  # depth step between neighbors that is a silhouette, beyond the surface's slope
 FADE = 1 / 24  # of a view's side, over which it gains its full say
 
 
 class Shown(NamedTuple):
     """What the pixels of N views stand for."""
 
-    object: Tensor  # (N, H, W) int32; -1 unless all neighbours show the same piece of one object
+    object: Tensor  # (N, H, W) int32; -1 unless all neighbors show the same piece of one object
     say: Tensor  # (N, H, W) float32 in [0, 1], growing as the distance to such a pixel, squared
 
 
