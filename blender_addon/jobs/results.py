@@ -19,6 +19,7 @@ from ..scene.armatures import ArmatureError
 from ..scene.textures import Target
 
 Slices = Generator[str, None, str]  # of a motion's making; what is done, and the action's name
+OBJECT_MODE = "Waiting for Object Mode"  # what the artist must do first
 SLICE_SECONDS = 0.01  # of a tick, in which keys are set
 # Modes whose undo steps are those of Object Mode, so that a texture can come while one is there.
 OPEN_MODES = {"OBJECT", "TEXTURE_PAINT", "VERTEX_PAINT", "WEIGHT_PAINT"}
@@ -59,7 +60,7 @@ class OntoObjects:
         """Applying would throw the artist out of a mode, whose undo history is its own."""
         modes = {obj.mode for target in self.targets if (obj := target.find()) is not None}
         modes |= {mode_of(bpy.context)} if modes else set()
-        return "Waiting for Object Mode" if modes - OPEN_MODES else ""
+        return OBJECT_MODE if modes - OPEN_MODES else ""
 
     def amiss(self) -> str:
         if not any(target.find() for target in self.targets):
@@ -138,7 +139,7 @@ class OntoArmature:
     def waiting(self) -> str:
         """Do a slice, unless the artist is in a mode whose undo history is its own."""
         if bpy.context.mode not in ("OBJECT", "POSE"):
-            return "Waiting for Object Mode"
+            return OBJECT_MODE
         if self._steps is None:
             return ""
         begun = time.perf_counter()

@@ -46,6 +46,9 @@ def fail(operator: bpy.types.Operator, task: str, message: str) -> "set[Operator
 
 def about(context: bpy.types.Context, task: str) -> str:
     """What the panel asks for now, to see whether an error is still of that."""
+    if task == "motion":
+        settings = context.scene.syncsde_motion
+        return repr((settings.arguments(), settings.place()))
     if task != "texture":
         return repr(getattr(context.scene.syncsde_image, task).arguments())
     names = [obj.name for obj in chosen(context)]

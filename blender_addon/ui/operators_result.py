@@ -82,7 +82,7 @@ class SYNCSDE_OT_apply_now(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("No result waits for a mode")
-        return bool(session.waiting)
+        return session.waiting == results.OBJECT_MODE
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         if results.mode_of(context) not in results.OPEN_MODES:

@@ -13,6 +13,7 @@ import bpy.utils.previews
 
 from ..client import engine
 from ..jobs import runs, session
+from ..jobs.results import OBJECT_MODE
 from .operators import about
 from .operators_result import last_objects, shows_textures, viewports
 
@@ -39,8 +40,8 @@ def draw_engine_state(layout: bpy.types.UILayout, model: str, device: str) -> No
 
 def draw_job(context: bpy.types.Context, layout: bpy.types.UILayout, job: session.Job) -> None:
     """Draw the job that runs, or its result that waits for a mode; Cancel is below in any case."""
-    if session.waiting:
-        draw_message(context, layout, "The texture is ready and waits for Object Mode", "INFO")
+    if session.waiting == OBJECT_MODE:
+        draw_message(context, layout, "The result is ready and waits for Object Mode", "INFO")
         layout.operator("syncsde.apply_now", icon="CHECKMARK")
         layout.operator("syncsde.cancel", text="Discard", icon="TRASH")
         return
@@ -95,7 +96,7 @@ def draw_box(
         draw_message(context, box, outcome.note, "BLANK1")
     for warning in outcome.warnings:
         draw_message(context, box, warning, "ERROR")
-    if last_objects():
+    if session.last_task == "texture" and last_objects():
         column = box.column(align=True)
         if not all(shows_textures(shading) for shading in viewports(context)):
             column.operator("syncsde.show_texture", icon="SHADING_TEXTURE")

@@ -242,7 +242,7 @@ def test_operator_makes_a_mannequin_that_moves(bpy, addon, real_engine, tmp_path
     points = np.array([evaluated.matrix_world @ v.co for v in evaluated.data.vertices])
     nearest = np.linalg.norm(points[:, None] - joints[90], axis=2).min(axis=0)
     assert nearest.max() < 0.15, "the mesh is where the joints are"
-    assert addon.session.last_note.startswith("Moved by mime: procedural")
+    assert addon.session.outcome.note.startswith("Moved by mime: procedural")
 
 
 def test_a_segment_is_made_again_more_is_added_and_all_taken_back(bpy, addon, real_engine):
@@ -597,6 +597,11 @@ def test_a_linked_armature_is_refused_and_its_override_is_animated(
     assert library.read_bytes() == content
 
 
+def onto_rig(addon, folder):
+    placement = addon.motions.Placement(target="Rig")
+    return addon.results.OntoArmature(placement, addon.motions.build(folder, placement))
+
+
 def test_keys_are_set_in_slices_with_the_same_result(bpy, addon, lay, folder, offsets, monkeypatch):
     obj = an_armature(bpy, offsets, ARMATURES["SMPL-X"]["names"])
     lay("Rig")
@@ -610,7 +615,7 @@ def test_keys_are_set_in_slices_with_the_same_result(bpy, addon, lay, folder, of
 
     expected = curves()
     assert len(expected) == 22 * 4 + 3
-    result = addon.results.OntoArmature(folder, addon.motions.Placement(target="Rig"))
+    result = onto_rig(addon, folder)
     monkeypatch.setattr(addon.results, "SLICE_SECONDS", 1e-9)
     said = []
     while each := result.waiting():
@@ -624,7 +629,7 @@ def test_keys_are_set_in_slices_with_the_same_result(bpy, addon, lay, folder, of
 
 def test_what_is_undone_meanwhile_is_made_again(bpy, addon, folder, offsets, monkeypatch):
     obj = an_armature(bpy, offsets, ARMATURES["SMPL-X"]["names"])
-    result = addon.results.OntoArmature(folder, addon.motions.Placement(target="Rig"))
+    result = onto_rig(addon, folder)
     monkeypatch.setattr(addon.results, "SLICE_SECONDS", 0.0)
     while "12/91" not in result.waiting():
         pass
@@ -636,7 +641,7 @@ def test_what_is_undone_meanwhile_is_made_again(bpy, addon, folder, offsets, mon
 
 def test_waits_for_a_mode_that_shares_the_undo_history(bpy, addon, folder, offsets):
     obj = an_armature(bpy, offsets, ARMATURES["SMPL-X"]["names"])
-    result = addon.results.OntoArmature(folder, addon.motions.Placement(target="Rig"))
+    result = onto_rig(addon, folder)
     bpy.context.view_layer.objects.active = obj
     bpy.ops.object.mode_set(mode="EDIT")
     assert result.waiting() == "Waiting for Object Mode"
