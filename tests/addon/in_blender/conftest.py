@@ -195,7 +195,8 @@ def contents(obj):
         "keys": [key.name for key in mesh.shape_keys.key_blocks] if mesh.shape_keys else [],
         "modifiers": [(modifier.name, modifier.type) for modifier in obj.modifiers],
         "transform": [tuple(row) for row in obj.matrix_world],
-        "properties": sorted(obj.keys()),
+        # Blender 4.2 lists the group of our own fields from when it was first looked at.
+        "properties": [key for key in sorted(obj.keys()) if not key.startswith("syncsde")],
         "mode": obj.mode,
     }
 

@@ -180,7 +180,7 @@ def test_panel_and_script_say_the_same(bpy, photo, mask, task):
 INCOMPLETE = {
     "no prompt": ("wide", {"prompt": " "}, "Describe the image, or choose a picture that it looks"),
     "unknown like": ("wide", {"like": "Nothing"}, "no image 'Nothing': open it"),
-    "change": ("wide", {"prompt_at": "harbor"}, "'harbor' does not begin with the pixel"),
+    "change": ("wide", {"prompt_at": "harbor"}, "'harbor' must start with a pixel position"),
     "empty change": ("wide", {"prompt_at": "12"}, "shown from pixel 12 on first"),
     "extend": ("wide", {"extend": "Nothing"}, "no image 'Nothing': open it"),
     "no image": ("edit", {"image": ""}, "Choose the image to edit first"),

@@ -167,8 +167,9 @@ def run_folder(addon, folder, obj, kinds):
 
 
 def applied(bpy, addon, folder, obj):
-    target = addon.textures.Target(obj.name, obj.session_uid, obj.data.uv_layers.active.name)
-    addon.textures.apply(folder, [target], "moss")
+    _, targets = addon.operators.read_objects(bpy.context, folder, False)
+    assert [target.name for target in targets] == [obj.name]
+    addon.textures.apply(folder, targets, "moss")
     return obj.active_material
 
 

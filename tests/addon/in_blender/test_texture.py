@@ -24,7 +24,7 @@ def stages(addon, enough):
     """Pump the session's job until `enough` says so; return the stages shown on the way."""
     seen = []
     deadline = time.monotonic() + 120
-    while addon.session.current.pump() and time.monotonic() < deadline:
+    while addon.session._pump(addon.session.current) and time.monotonic() < deadline:
         seen.append(addon.session.current.stage)
         if enough(addon.session.current):
             return seen
