@@ -37,6 +37,10 @@ def read(name: str, value: str | Path | bytes | Image.Image, **how: Any) -> byte
 
 def read_mesh(path: Path, **how: Any) -> bytes:
     """A mesh file as the safetensors blob that runs take. Raises InvalidRequest or InvalidMesh."""
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error, "inputs.mesh") from None
     # Imports numba: whatever else is wrong is said sooner.
     from .mesh.files import io as meshes
 
@@ -51,10 +55,15 @@ def read_file(path: Path, field: str | None) -> bytes:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidRequest(
-            f"Cannot read {str(path)!r}: {reason}.", hint="Check the path.", field=field
-        ) from None
+        raise unreadable(path, error, field) from None
     if len(content) > MOST_BYTES:
         raise InvalidRequest(f"{str(path)!r} has more than {MOST_BYTES / 1e9:.0f} GB.", field=field)
     return content
+
+
+def unreadable(path: Path, error: Exception, field: str | None) -> InvalidRequest:
+    """What to tell of a file that the system does not give."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return InvalidRequest(
+        f"Cannot read {str(path)!r}: {reason}.", hint="Check the path.", field=field
+    )

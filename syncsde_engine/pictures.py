@@ -27,7 +27,7 @@ from .formats import (
 from .profiles import in_srgb
 
 RESAMPLING = Image.Resampling
-LONGEST_ASPECT = 16  # of what a network makes or changes
+LONGEST_ASPECT = 200  # of what a network makes or changes
 PLAIN = 0.02  # by which the colors of a mask may differ and are one
 
 
