@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import safetensors.numpy
+from safetensors import safe_open
+
 from syncsde_client.client import Client
 from syncsde_client.protocol import JobState
 from syncsde_server.store.leases import Leases
+from syncsde_server.work import checkpoint
 from tests.server.running import wait_until
 
 
@@ -88,7 +92,12 @@ def test_foreign_checkpoint_is_told_and_not_used(starting):
     path = engine.folder / "checkpoints" / f"{job.id}.safetensors"
     wait_until(path.exists)
     engine.kill()
-    path.write_bytes(path.read_bytes().replace(b"of no model", b"of another!"))
+    with safe_open(path, "numpy") as file:
+        told, y = file.metadata(), file.get_tensor("y")
+    told = {name: value for name, value in told.items() if name != checkpoint.CHECKSUM}
+    told["model"] = "of another"
+    whole = {**told, checkpoint.CHECKSUM: checkpoint._checksum(told, y)}
+    path.write_bytes(safetensors.numpy.save({"y": y}, whole))
     engine = starting()
     ended = engine.finish(job)
     assert ended.state == JobState.DONE
