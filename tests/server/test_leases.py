@@ -52,6 +52,7 @@ def test_owner_of_a_job(engine):
 def test_order_over_http(engine):
     client = engine.client
     first = engine.walk(steps=300, sleep=0.05)
+    engine.step(first, 1)  # it is in nobody's way any more
     a, b = engine.walk(), engine.walk()
     assert [client.job(job.id).place for job in (a, b)] == [1, 2]
     assert client.move(b.id, to="first").place == 1
