@@ -74,9 +74,9 @@ class Request:
     directory: Path
     file: str  # the one of the result's files that is wanted
     keep_all: bool  # the others, too
+    folder: Path  # of the run, ours alone: it is deleted with the run
     also: tuple[str, ...] = ()  # patterns of others that are wanted
     images: Mapping[str, str] = field(default_factory=dict)  # name of an input -> Blender's image
-    folder: Path | None = None  # where the run is told of, if not in the directory
     job_id: str = ""  # of a job that the engine has, to go on with
     sent: Mapping[str, str] = field(default_factory=dict)  # its inputs, by their SHA-256
     after: tuple[str, ...] = ()  # jobs that nobody waits for: they must not go first
@@ -128,7 +128,7 @@ class Job:
     @property
     def preview_path(self) -> Path:
         """The picture of what is being painted."""
-        return (self.request.folder or self.request.directory) / "preview.png"
+        return self.request.folder / "preview.png"
 
     @property
     def text(self) -> str:

@@ -143,14 +143,14 @@ def title(prompts: Sequence[str]) -> str:
     return said if len(said) <= 60 else f"{said[:57].rstrip(' ,')}..."
 
 
-def with_states(placement: Placement, directory: str) -> Placement:
+def with_states(placement: Placement, directory: Path | None) -> Placement:
     """Say where the states will be kept; old ones in the extension's folder go."""
     return replace(placement, states=_place(directory))
 
 
-def _place(directory: str) -> str:
-    if directory:
-        return str(Path(bpy.path.abspath(directory)) / motions.STATES)
+def _place(directory: Path | None) -> str:
+    if directory is not None:
+        return str(directory / motions.STATES)
     try:
         folder = Path(bpy.utils.extension_path_user(NAME, path="motions", create=True))
     except ValueError:  # it is not installed as an extension

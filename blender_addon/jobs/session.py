@@ -87,7 +87,7 @@ def start(request: Request, result: Result, about: str = "") -> None:
     left = [run.job_id for run in runs.all_runs() if run.is_left_over and run.state == runs.BEGUN]
     after = tuple(job_id for job_id in left if job_id != request.job_id)
     run = Run(
-        folder=str(request.folder or request.directory),
+        folder=str(request.folder),
         directory=str(request.directory),
         task=request.task,
         file=request.file,
@@ -114,9 +114,9 @@ def go_on(run: Run, program: str) -> None:
         Path(run.directory),
         run.file,
         keep_all=run.folder != run.directory,
+        folder=Path(run.folder),
         also=run.also,
         images=run.images,
-        folder=Path(run.folder),
         job_id=run.job_id,
         sent=run.sent,
     )

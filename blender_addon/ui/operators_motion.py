@@ -41,23 +41,24 @@ def start(operator: Any, asked: MotionJob) -> "set[OperatorReturnItems]":
             obj = armatures.find(asked.placement.target, asked.placement.uid)
             bones = asked.placement.bones or armatures.guess(obj)
             known = armatures.read(obj, bones)
+        kept = sampling.kept_folder(operator)
         program = preferences.find_engine_program()
-    except (ArmatureError, engine.NotInstalled) as error:
+    except (ArmatureError, sampling.FolderError, engine.NotInstalled) as error:
         return fail(operator, "motion", str(error))
-    kept = operator.directory
-    folder = Path(bpy.path.abspath(kept)) if kept else session.temporary_folder()
+    folder = session.temporary_folder()
     placement = motion_jobs.with_states(asked.placement, kept)
     request = Request(
         program=program,
         task="motion",
         parameters=asked.parameters,
         inputs={"states": asked.states.read_bytes} if asked.states else {},
-        directory=folder,
+        directory=kept or folder,
         file=motions.FILE,
-        keep_all=bool(kept),
+        keep_all=kept is not None,
+        folder=folder,
         also=(report.FILE, motions.STATES),
     )
-    steps = motions.build(folder, placement, known)
+    steps = motions.build(request.directory, placement, known)
     return begin(operator, request, results.OntoArmature(placement, steps))
 
 

@@ -229,14 +229,16 @@ def test_no_engine_is_one_sentence(bpy, no_engine):
 def test_one_job_at_a_time_whichever_task(bpy, addon, suzanne, real_engine):
     """As in the window: the job is left to the timer, here to `session`."""
     before = contents(bpy)
+    folder = addon.session.temporary_folder()
     request = addon.job.Request(
         program=addon.preferences.find_engine_program(),
         task="wide",
         parameters={"prompt": "hills", "model": MODEL, "steps": 900, "patch_size": 64},
         inputs={},
-        directory=addon.session.temporary_folder(),
+        directory=folder,
         file="image.png",
         keep_all=False,
+        folder=folder,
     )
     addon.session.start(request, addon.results.NewImage("Wide: hills"))
     for task in ("texture", *ASKED):

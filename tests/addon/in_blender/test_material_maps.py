@@ -212,7 +212,7 @@ def test_a_height_alone_is_a_bump(bpy, addon, suzanne, tmp_path):
 
 def test_a_refused_map_is_named(addon, tmp_path):
     request = addon.job.Request(
-        "x", "texture", {}, {}, tmp_path, "f", False, images={"like_normal": "wall_n.png"}
+        "x", "texture", {}, {}, tmp_path, "f", False, tmp_path, images={"like_normal": "wall_n.png"}
     )
     refused = addon.client.EngineError(
         "invalid_request", "No map.", "Leave it out.", "inputs.like_normal"

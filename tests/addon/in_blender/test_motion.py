@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import sys
 import time
 import types
 from pathlib import Path
@@ -305,6 +306,23 @@ def test_in_a_window_a_timer_does_it_in_slices(bpy, addon, real_engine, offsets,
     assert len(addon.actions.bag(obj.animation_data.action).fcurves) == 91
     assert len(bpy.data.actions) == 1
     assert addon.session.last_error == ""
+
+
+def test_a_folder_of_the_artists_outlives_a_job_that_fails(bpy, addon, monkeypatch, tmp_path):
+    addon.engine.stop()
+    monkeypatch.setenv("SYNCSDE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("SYNCSDE_ENGINE", sys.executable)  # has no command "serve"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("of mine")
+    with pytest.raises(RuntimeError, match="The engine did not start"):
+        bpy.ops.syncsde.motion(prompt="a person walks", directory=str(mine))
+    assert [path.name for path in mine.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_beside_a_file_that_is_not_saved_is_refused(bpy, an_engine):
+    with pytest.raises(RuntimeError, match="'//out' is beside the blend file"):
+        bpy.ops.syncsde.motion(prompt="a person walks", directory="//out")
 
 
 def test_panels_list_is_what_is_made(bpy, addon, real_engine, tmp_path):
@@ -820,12 +838,12 @@ def test_states_are_kept_beside_or_in_the_extensions_folder(bpy, addon, folder, 
     source = tmp_path / "made"
     shutil.copytree(folder, source)
     (source / "states.safetensors").write_bytes(b"states")
-    placement = addon.motion_jobs.with_states(addon.motions.Placement(), "")
+    placement = addon.motion_jobs.with_states(addon.motions.Placement(), None)
     assert Path(placement.states).parent.name == "motions"
     bpy.ops.syncsde.apply_motion(directory=str(source), placement=placement.to_json())
     assert Path(placement.states).read_bytes() == b"states"
     for _ in range(addon.motion_jobs.KEPT + 3):
-        other = addon.motion_jobs.with_states(addon.motions.Placement(), "")
+        other = addon.motion_jobs.with_states(addon.motions.Placement(), None)
         Path(other.states).write_bytes(b"more")
     assert len(list(Path(other.states).parent.glob("*"))) == addon.motion_jobs.KEPT
     Path(placement.states).unlink(missing_ok=True)

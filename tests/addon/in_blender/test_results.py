@@ -39,7 +39,9 @@ def begin(bpy, addon, picture, an_engine):
             shutil.copy(picture, folder / "texture.png")
             (folder / "report.json").write_text(json.dumps(report))
 
-        request = addon.job.Request("syncsde", "texture", {}, {}, folder, "report.json", False)
+        request = addon.job.Request(
+            "syncsde", "texture", {}, {}, folder, "report.json", False, folder
+        )
         addon.session.start(request, addon.results.OntoObjects(targets, "moss"))
         addon.session.current._steps = steps()
         return folder
@@ -210,6 +212,7 @@ def test_left_over_job_never_goes_before_the_artists_own(bpy, addon, suzanne, re
         directory=folder,
         file="report.json",
         keep_all=False,
+        folder=folder,
         also=addon.textures.FILES,
     )
     addon.session.start(request, addon.results.OntoObjects(targets, "the old one"))

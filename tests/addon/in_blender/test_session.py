@@ -23,7 +23,7 @@ class Scripted:
 
 def a_request(addon, task, file):
     folder = addon.session.temporary_folder()
-    return addon.job.Request("syncsde", task, {}, {}, folder, file, False)
+    return addon.job.Request("syncsde", task, {}, {}, folder, file, False, folder)
 
 
 @pytest.fixture

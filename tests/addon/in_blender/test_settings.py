@@ -149,7 +149,7 @@ def test_large_images_are_packed_in_slices(bpy, addon):
     slices = list(iter(addon.images.png_slices(pixels)))
     assert len(slices) == 3
     inputs = {"a": lambda: addon.images.png_slices(pixels)}
-    job = addon.job.Job(addon.job.Request("x", "texture", {}, inputs, None, "a", False))
+    job = addon.job.Job(addon.job.Request("x", "texture", {}, inputs, None, "a", False, None))
     sent = []
     job._client = types.SimpleNamespace(put_blob=lambda content: sent.append(content) or "f" * 64)
     assert len(list(job._send())) == 4

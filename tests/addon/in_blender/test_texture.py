@@ -46,6 +46,7 @@ def start(bpy, addon, **changes):
         directory=folder,
         file="report.json",
         keep_all=False,
+        folder=folder,
         also=addon.textures.FILES,
     )
     addon.session.start(request, addon.results.OntoObjects(targets, settings.prompt))
