@@ -73,7 +73,7 @@ class Client:
 
     def is_alive(self) -> bool:
         """Whether the engine's process still runs, as far as this machine tells; asks nothing."""
-        return _alive(self.connection.pid)
+        return alive(self.connection.pid)
 
     def healthz(self, timeout: float | None = None) -> dict[str, Any]:
         """Return instance, protocol and how many seconds ago each part gave a sign of life."""
@@ -290,7 +290,7 @@ def find_engine(state_dir: Path, name: str = CLIENT) -> Client | None:
         connection = Connection.read(state_dir)
     except PermissionError as error:
         raise EngineError("untrusted", str(error)) from None
-    if connection is None or connection.protocol != protocol.PROTOCOL or not _alive(connection.pid):
+    if connection is None or connection.protocol != protocol.PROTOCOL or not alive(connection.pid):
         return None
     client = Client(connection, name=name)
     try:
@@ -371,7 +371,7 @@ def _clean_environment() -> dict[str, str]:
     }
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     if sys.platform == "win32":  # os.kill would end the process there
         synchronize, timed_out = 0x00100000, 0x102
         kernel = ctypes.windll.kernel32

@@ -95,10 +95,10 @@ class Job:
         self.seconds_left: float | None = None  # of the stage
         self.preview = 0  # how many have come; the last is in the file of `preview_path`
         self.notices: list[str] = []
+        self.job_id = ""  # what the engine calls it, once it has it
         self.sent: dict[str, str] = {}
         self.began = time.monotonic()
         self._client: Client | None = None
-        self._job_id = ""
         self._preview_blob = ""
         self._steps = self._run()
 
@@ -121,11 +121,6 @@ class Job:
             return False
 
     @property
-    def job_id(self) -> str:
-        """What the engine calls it, once it has it."""
-        return self._job_id
-
-    @property
     def preview_path(self) -> Path:
         """The picture of what is being painted."""
         return self.request.folder / "preview.png"
@@ -142,9 +137,9 @@ class Job:
         self.cancelled = True
         self.error = "Cancelled."
         self._steps.close()
-        if self._client is not None and self._job_id:
+        if self._client is not None and self.job_id:
             with contextlib.suppress(EngineError):  # it ended, or its engine did
-                self._client.cancel(self._job_id)
+                self._client.cancel(self.job_id)
 
     def _run(self) -> Generator[None, None, None]:
         yield
@@ -156,7 +151,7 @@ class Job:
             request = JobRequest(
                 self.request.task, self.request.parameters, self.sent, key=uuid.uuid4().hex
             )
-            self._job_id = self._client.submit(request).id
+            self.job_id = self._client.submit(request).id
         self.stage = "Waiting for the Engine"
         yield from self._follow()
         yield from self._download()
@@ -190,7 +185,7 @@ class Job:
             return False
         if job.state == JobState.QUEUED:
             self._client.move(job.id, priority=0)
-        self._job_id, self.sent = job.id, dict(self.request.sent)
+        self.job_id, self.sent = job.id, dict(self.request.sent)
         return True
 
     def _send(self) -> Generator[None, None, None]:
@@ -219,7 +214,7 @@ class Job:
             yield
             assert self._client is not None
             try:
-                events = self._client.events(self._job_id, after)
+                events = self._client.events(self.job_id, after)
             except EngineError as error:
                 if error.code != "unreachable" or restarts == RESTARTS:
                     raise
@@ -289,7 +284,7 @@ class Job:
     def _download(self) -> Generator[None, None, None]:
         assert self._client is not None
         self.stage, self.seconds_left = "Fetching the Result", None
-        files = self._client.job(self._job_id).result or {}
+        files = self._client.job(self.job_id).result or {}
         if self.request.file not in files:
             raise EngineError("bad_answer", f"The engine's result has no {self.request.file}.")
         for name in files:

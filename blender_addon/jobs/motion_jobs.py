@@ -39,10 +39,8 @@ class MotionJob(NamedTuple):
 
 def anew(source: Any, context: bpy.types.Context) -> MotionJob:
     """Read the operator that makes a whole motion, or whatever else has its properties."""
-    prompts = split(source.prompt)
-    need(prompts, "Add a segment and describe what happens first.")
-    need(all(each.strip() for each in prompts), "Describe what happens in each segment first.")
-    parameters = to_job(source, MotionParameters) | {"prompt": [each.strip() for each in prompts]}
+    prompts = described(split(source.prompt), "Add a segment and describe what happens first.")
+    parameters = to_job(source, MotionParameters) | {"prompt": prompts}
     states = Path(bpy.path.abspath(source.states)) if source.states else None
     if states is None and source.reroll:
         raise Incomplete("Name the states of a finished motion to make a segment of it again.")
@@ -53,8 +51,6 @@ def anew(source: Any, context: bpy.types.Context) -> MotionJob:
     except ValueError as error:
         raise Incomplete(str(error)) from None
     obj = bpy.data.objects.get(source.target)
-    if source.target and obj is None:
-        raise Incomplete(f"There is no armature {source.target!r}: choose another target.")
     placement = Placement(
         target=source.target,
         uid=obj.session_uid if obj else 0,
@@ -74,9 +70,8 @@ def more(
 ) -> MotionJob:
     """More of a finished motion at its `end` or `start`; what there is stays in its frames."""
     about = finished(obj)
-    need(prompts, "Add a segment before or after those that are made, and describe it first.")
-    need(all(each.strip() for each in prompts), "Describe what happens in each segment first.")
-    changes = {"prompt": [each.strip() for each in prompts], "extend_to": end, "reroll": None}
+    nothing = "Add a segment before or after those that are made, and describe it first."
+    changes = {"prompt": described(prompts, nothing), "extend_to": end, "reroll": None}
     job = _again(obj, about, changes, end)
     if end == "start":
         stride = job.parameters["frames"] - job.parameters["overlap"]
@@ -84,6 +79,13 @@ def more(
         start = about["placement"]["start"] - earlier
         job = job._replace(placement=replace(job.placement, start=start))
     return job
+
+
+def described(prompts: Sequence[str], nothing: str) -> list[str]:
+    """What happens in each segment. Raises Incomplete; if there is none it says `nothing`."""
+    need(prompts, nothing)
+    need(all(each.strip() for each in prompts), "Describe what happens in each segment first.")
+    return [each.strip() for each in prompts]
 
 
 def again(obj: bpy.types.Object, segment: int, prompt: str, seed: int) -> MotionJob:
@@ -116,15 +118,8 @@ def _again(
         prompts += parameters["prompt"]
     else:
         prompts = [*parameters["prompt"], *prompts]
-    placement = Placement(
-        **about["placement"],
-        target=obj.name,
-        uid=obj.session_uid,
-        title=title(prompts),
-        made=made,
-    )
-    origin = placement.origin
-    placement = replace(placement, origin=tuple(origin) if origin else None)
+    new = {"target": obj.name, "uid": obj.session_uid, "title": title(prompts), "made": made}
+    placement = Placement.of(about["placement"] | new)
     return MotionJob(parameters, _there(Path(about["states"])), placement)
 
 

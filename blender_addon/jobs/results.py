@@ -63,9 +63,10 @@ class OntoObjects:
         return OBJECT_MODE if modes - OPEN_MODES else ""
 
     def amiss(self) -> str:
-        if not any(target.find() for target in self.targets):
+        there = textures.found(self.targets)
+        if not there:
             return f"{self.targets[0].name!r} is not in this file."
-        return textures.changes(self.targets)
+        return textures.changes(there)
 
     def is_here(self) -> bool:
         return any(target.is_here() for target in self.targets)
@@ -198,6 +199,12 @@ def read(told: Mapping[str, Any]) -> Result:
 def mode_of(context: bpy.types.Context) -> str:
     """The mode of the active object, as objects name it."""
     return context.object.mode if context.object is not None else "OBJECT"
+
+
+def leave_mode(context: bpy.types.Context) -> None:
+    """Go to Object Mode from a mode in which no texture can come."""
+    if mode_of(context) not in OPEN_MODES:
+        bpy.ops.object.mode_set(mode="OBJECT")
 
 
 def sentence(error: Exception) -> str:

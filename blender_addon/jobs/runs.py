@@ -22,7 +22,7 @@ import bpy
 
 from .. import NAME
 from ..client import protocol
-from ..client.client import _alive
+from ..client.client import alive
 
 FILE = "run.json"
 MOST = 20  # applied runs that are kept
@@ -71,7 +71,7 @@ class Run:
     def is_left_over(self) -> bool:
         """Whether its result was not used, and no other Blender looks after it."""
         if self.state == BEGUN:
-            return bool(self.job_id) and (self.pid == os.getpid() or not _alive(self.pid))
+            return bool(self.job_id) and (self.pid == os.getpid() or not alive(self.pid))
         return self.state == DONE
 
 

@@ -212,8 +212,7 @@ def use(run: Run, *, anyway: bool = False) -> str:
     global last_error, last_task, outcome
     _look_again()
     result = results.read(run.result)
-    if results.mode_of(bpy.context) not in results.OPEN_MODES:
-        bpy.ops.object.mode_set(mode="OBJECT")
+    results.leave_mode(bpy.context)
     error = "" if anyway else result.amiss()
     error = error or result.apply(Path(run.directory) / run.file, anyway=anyway)
     if not error:

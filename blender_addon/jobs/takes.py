@@ -72,8 +72,7 @@ def revert(context: bpy.types.Context) -> None:
     if former.made_target:
         _remove(obj)
         settings.target = None
-        for segment in settings.segments:
-            segment.made = False
+        settings.forget_made()
     else:
         actions.remove_strips(obj)
         actions.assign(obj, former.action, former.slot)
@@ -88,8 +87,7 @@ def revert(context: bpy.types.Context) -> None:
             actions.add_strips(obj, former.action)
             show(settings, obj, about, "")
         else:
-            for segment in settings.segments:
-                segment.made = False
+            settings.forget_made()
     bpy.data.actions.remove(new)
     _forget(former)
     scene.frame_set(scene.frame_current)

@@ -278,6 +278,11 @@ class SYNCSDE_PG_motion(MotionParameters, MotionPlace, bpy.types.PropertyGroup):
         """Which of the list the target's motion shows: places next to each other."""
         return [place for place, each in enumerate(self.segments) if each.made]
 
+    def forget_made(self) -> None:
+        """The list is no longer what the target's motion shows."""
+        for each in self.segments:
+            each.made = False
+
     def to_come(self) -> tuple[str, list[str]]:
         """Where the motion can go on, `end` or `start`, and with which prompts; or no prompts."""
         made = self.made()
@@ -297,13 +302,14 @@ CLASSES = (
 )
 
 
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory(CLASSES)
+
+
 def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
+    _register_classes()
     bpy.types.Scene.syncsde_motion = PointerProperty(type=SYNCSDE_PG_motion)
 
 
 def unregister() -> None:
     del bpy.types.Scene.syncsde_motion
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+    _unregister_classes()

@@ -245,13 +245,14 @@ CLASSES = (
 )
 
 
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory(CLASSES)
+
+
 def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
+    _register_classes()
     bpy.types.Scene.syncsde_image = bpy.props.PointerProperty(type=SYNCSDE_PG_image)
 
 
 def unregister() -> None:
     del bpy.types.Scene.syncsde_image
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+    _unregister_classes()

@@ -11,6 +11,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from .slices import at_once
+
 OPAQUE = ("NONE", "CHANNEL_PACKED")  # alpha modes in which the fourth channel does not cover
 LINEAR = ("Linear Rec.709", "Linear")  # the name since Blender 4.0, and in older files
 MOST_PIXELS = 2**26  # that the engine takes
@@ -106,12 +108,7 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """Encode (H, W, 1, 3 or 4) uint8, row 0 at the top (ISO/IEC 15948)."""
-    slices = png_slices(pixels)
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            return end.value
+    return at_once(png_slices(pixels))
 
 
 def png_slices(pixels: np.ndarray) -> Generator[None, None, bytes]:

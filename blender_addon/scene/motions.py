@@ -12,6 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..client.report import FILE as REPORT
 from . import actions, armatures
 from .actions import Curve
 from .armatures import Figure
@@ -43,9 +44,13 @@ class Placement:
 
     @classmethod
     def from_json(cls, text: str) -> Placement:
-        said = json.loads(text)
-        origin = said.pop("origin")
-        return cls(**said, origin=tuple(origin) if origin else None)
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Placement:
+        """Of its fields as JSON has them."""
+        origin = said["origin"]
+        return cls(**{**said, "origin": tuple(origin) if origin else None})
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def about(
         for prompt, begin, end in zip(motion.prompts, begins, [*begins[1:], last], strict=True)
     ]
     parameters: dict[str, Any] = {}
-    report = folder / "report.json"
+    report = folder / REPORT
     if report.is_file():
         parameters = json.loads(report.read_text(encoding="utf-8"))["parameters"]
     kept = asdict(placement) | {"sole": motion.clip.sole()}

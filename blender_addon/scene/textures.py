@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,13 +94,17 @@ def from_json(text: str) -> list[Target]:
     ]
 
 
-def changes(targets: Sequence[Target]) -> str:
+def found(targets: Sequence[Target]) -> dict[Target, bpy.types.Object]:
+    """Those of the objects that are there, in their order."""
+    return {each: obj for each in targets if (obj := each.find()) is not None}
+
+
+def changes(there: Mapping[Target, bpy.types.Object]) -> str:
     """Say in one sentence what of the objects has changed since, or nothing if they fit."""
-    for each in targets:
-        obj = each.find()
-        found = obj and contract.changes(obj, each.uv_layer, each.contract, each.slots)
-        if found:
-            what = " and ".join(found)
+    for each, obj in there.items():
+        changed = contract.changes(obj, each.uv_layer, each.contract, each.slots)
+        if changed:
+            what = " and ".join(changed)
             return f"{obj.name!r} is not as it was when its texture was begun: {what} changed."
     return ""
 
@@ -112,10 +116,10 @@ def apply(folder: Path, targets: Sequence[Target], name: str, *, anyway: bool = 
     not as it was, unless it is to be done `anyway`.
     """
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    there = {each: obj for each in targets if (obj := each.find()) is not None}
+    there = found(targets)
     if not there:
         raise MeshError(f"{targets[0].name!r} is gone; its texture is in {folder}.")
-    if not anyway and (changed := changes(list(there))):
+    if not anyway and (changed := changes(there)):
         raise ChangedError(changed)
     covers = [cover for each in there.items() for cover in _covers(folder, report, *each, name)]
     new_uvs = {t: np.load(t.uv_filepath) if t.uv_filepath else None for t in there}

@@ -86,12 +86,4 @@ def shows_tab(area: bpy.types.Area) -> bool:
 
 CLASSES = (SYNCSDE_OT_like_file, SYNCSDE_FH_like)
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -28,6 +28,15 @@ BUSY = "One job at a time: wait for it, or cancel it"
 NOTHING = "Describe the surface in the prompt, or choose a picture that it looks like, first."
 
 
+class WhenIdle:
+    """Operators that cannot be called while a job runs."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set(BUSY)
+        return not session.is_running()
+
+
 def begin(
     operator: bpy.types.Operator, request: Request, result: results.Result
 ) -> "set[OperatorReturnItems]":
@@ -303,12 +312,4 @@ CLASSES = (
     SYNCSDE_OT_cancel,
 )
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

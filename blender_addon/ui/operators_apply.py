@@ -101,8 +101,7 @@ class SYNCSDE_OT_apply_run(bpy.types.Operator):
     )
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        if results.mode_of(context) not in results.OPEN_MODES:
-            bpy.ops.object.mode_set(mode="OBJECT")
+        results.leave_mode(context)
         try:
             targets = textures.from_json(self.targets)
             textures.apply(Path(self.directory), targets, self.name, anyway=self.anyway)
@@ -135,12 +134,4 @@ class SYNCSDE_OT_remove_texture(bpy.types.Operator):
 
 CLASSES = (SYNCSDE_OT_apply_texture, SYNCSDE_OT_apply_run, SYNCSDE_OT_remove_texture)
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

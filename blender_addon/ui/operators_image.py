@@ -36,7 +36,7 @@ from ..properties.image import (
 )
 from ..scene import images
 from . import preferences
-from .operators import BUSY, begin, fail
+from .operators import WhenIdle, begin, fail
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -54,13 +54,6 @@ def shown_image(context: bpy.types.Context) -> bpy.types.Image | None:
     """The image that the Image Editor shows, if that is where this happens."""
     area = context.area
     return area.spaces.active.image if area is not None and area.type == "IMAGE_EDITOR" else None
-
-
-def poll(operator: type[bpy.types.Operator]) -> bool:
-    """What every image operator asks before it can be called."""
-    if session.is_running():
-        operator.poll_message_set(BUSY)
-    return not session.is_running()
 
 
 def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[OperatorReturnItems]":
@@ -119,6 +112,7 @@ class SYNCSDE_OT_mask(
     MaskLines,
     sampling.LikeImage,
     sampling.KeptFiles,
+    WhenIdle,
     bpy.types.Operator,
 ):
     """Generate an image from descriptions of its background and of masked regions"""
@@ -133,10 +127,6 @@ class SYNCSDE_OT_mask(
         default="",
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
-
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
@@ -147,7 +137,7 @@ class SYNCSDE_OT_mask(
         return generate(self, context, "mask")
 
 
-class SYNCSDE_OT_edit(EditParameters, sampling.KeptFiles, bpy.types.Operator):
+class SYNCSDE_OT_edit(EditParameters, sampling.KeptFiles, WhenIdle, bpy.types.Operator):
     """Generate a changed copy of an image from descriptions of what it shows and shall show"""
 
     bl_idname = "syncsde.edit"
@@ -166,10 +156,6 @@ class SYNCSDE_OT_edit(EditParameters, sampling.KeptFiles, bpy.types.Operator):
         default="",
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
-
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
@@ -185,6 +171,7 @@ class SYNCSDE_OT_wide(
     WideLines,
     sampling.LikeImage,
     sampling.KeptFiles,
+    WhenIdle,
     bpy.types.Operator,
 ):
     """Generate a wide or tall image, more of an image, or a seamless one like a picture"""
@@ -198,10 +185,6 @@ class SYNCSDE_OT_wide(
         description="Name of an image that grows; it stays as it is. Empty makes all anew",
         default="",
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
 
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
@@ -217,6 +200,7 @@ class SYNCSDE_OT_ambiguous(
     AmbiguousParameters,
     AmbiguousLines,
     sampling.KeptFiles,
+    WhenIdle,
     bpy.types.Operator,
 ):
     """Generate an image that shows something else when it is turned"""
@@ -224,10 +208,6 @@ class SYNCSDE_OT_ambiguous(
     bl_idname = "syncsde.ambiguous"
     bl_label = "Generate Ambiguous Image"
     bl_options = {"REGISTER"}  # noqa: RUF012
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
 
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
@@ -276,12 +256,4 @@ CLASSES = (
     SYNCSDE_OT_add_image,
 )
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -24,8 +24,9 @@ from ..properties import sampling
 from ..properties.motion import MotionLines, MotionParameters, MotionTarget, guess_bones
 from ..scene import armatures, motions
 from ..scene.armatures import ArmatureError
+from ..scene.slices import at_once
 from . import preferences
-from .operators import BUSY, begin, fail
+from .operators import WhenIdle, begin, fail
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -62,15 +63,13 @@ def start(operator: Any, asked: MotionJob) -> "set[OperatorReturnItems]":
     return begin(operator, request, results.OntoArmature(placement, steps))
 
 
-def poll(operator: type[bpy.types.Operator]) -> bool:
-    """What every operator of motion asks before it can be called."""
-    if session.is_running():
-        operator.poll_message_set(BUSY)
-    return not session.is_running()
-
-
 class SYNCSDE_OT_motion(
-    MotionParameters, MotionLines, MotionTarget, sampling.KeptFiles, bpy.types.Operator
+    MotionParameters,
+    MotionLines,
+    MotionTarget,
+    sampling.KeptFiles,
+    WhenIdle,
+    bpy.types.Operator,
 ):
     """Generate one long motion from a prompt for each segment, on an armature or a mannequin"""
 
@@ -86,10 +85,6 @@ class SYNCSDE_OT_motion(
         default="",
         options={"SKIP_SAVE"},
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
 
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
@@ -124,7 +119,7 @@ def target_of(operator: Any, context: bpy.types.Context) -> bpy.types.Object | N
     return context.scene.syncsde_motion.chosen_target()
 
 
-class SYNCSDE_OT_motion_extend(OfTarget, bpy.types.Operator):
+class SYNCSDE_OT_motion_extend(OfTarget, WhenIdle, bpy.types.Operator):
     """Go on with the target's motion: the new segments of the list. What there is stays as it is"""
 
     bl_idname = "syncsde.motion_extend"
@@ -146,10 +141,6 @@ class SYNCSDE_OT_motion_extend(OfTarget, bpy.types.Operator):
         default="end",
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
-
     def invoke(
         self, context: bpy.types.Context, event: bpy.types.Event
     ) -> "set[OperatorReturnItems]":
@@ -169,7 +160,7 @@ class SYNCSDE_OT_motion_extend(OfTarget, bpy.types.Operator):
         return start(self, asked)
 
 
-class SYNCSDE_OT_motion_reroll(OfTarget, bpy.types.Operator):
+class SYNCSDE_OT_motion_reroll(OfTarget, WhenIdle, bpy.types.Operator):
     """Make one segment of the target's motion again, with the next seed. The rest stays"""
 
     bl_idname = "syncsde.motion_reroll"
@@ -193,10 +184,6 @@ class SYNCSDE_OT_motion_reroll(OfTarget, bpy.types.Operator):
         default=NEXT,
         min=NEXT,
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return poll(cls)
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         settings = context.scene.syncsde_motion
@@ -243,7 +230,7 @@ class SYNCSDE_OT_apply_motion(bpy.types.Operator):
                 bpy.ops.object.mode_set(mode="OBJECT")
             name = self.action if self.action in bpy.data.actions else ""
             if not name:
-                name = all_of(motions.build(folder, placement))
+                name = at_once(motions.build(folder, placement))
             takes.apply(context, folder, placement, bpy.data.actions[name])
         except (ArmatureError, KeyError, ValueError, OSError, RuntimeError) as error:
             self.report({"ERROR"}, results.sentence(error))
@@ -251,22 +238,12 @@ class SYNCSDE_OT_apply_motion(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def all_of(steps: Any) -> str:
-    """Do all slices at once; the name of the action."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-class Answer:
+class Answer(WhenIdle):
     """What the operators after a motion ask before they can be called."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.is_running():
-            cls.poll_message_set(BUSY)
+        if not super().poll(context):
             return False
         cls.poll_message_set("There is no new motion")
         return takes.is_open(context.scene.syncsde_motion)
@@ -336,9 +313,8 @@ class SYNCSDE_OT_remove_segment(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         settings = context.scene.syncsde_motion
-        if settings.segments[settings.active].made:  # the list no longer is the motion's
-            for segment in settings.segments:
-                segment.made = False
+        if settings.segments[settings.active].made:
+            settings.forget_made()
         settings.segments.remove(settings.active)
         settings.active = max(0, min(settings.active, len(settings.segments) - 1))
         return {"FINISHED"}
@@ -367,8 +343,7 @@ class SYNCSDE_OT_move_segment(bpy.types.Operator):
         settings.segments.move(settings.active, place)
         settings.active = place
         if all(each.made for each in pair):
-            for segment in settings.segments:
-                segment.made = False
+            settings.forget_made()
         return {"FINISHED"}
 
 
@@ -385,12 +360,4 @@ CLASSES = (
     SYNCSDE_OT_move_segment,
 )
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

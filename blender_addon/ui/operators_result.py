@@ -12,6 +12,7 @@ from ..client import engine
 from ..jobs import results, runs, session
 from ..scene import material
 from . import preferences
+from .operators import WhenIdle
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -85,8 +86,7 @@ class SYNCSDE_OT_apply_now(bpy.types.Operator):
         return session.waiting == results.OBJECT_MODE
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
-        if results.mode_of(context) not in results.OPEN_MODES:
-            bpy.ops.object.mode_set(mode="OBJECT")
+        results.leave_mode(context)
         session.use_now()
         return {"FINISHED"}
 
@@ -109,7 +109,7 @@ class OfRun:
         return found
 
 
-class SYNCSDE_OT_use_run(OfRun, bpy.types.Operator):
+class SYNCSDE_OT_use_run(OfRun, WhenIdle, bpy.types.Operator):
     """Put the result of this run on its objects, or go on with it if it was not done"""
 
     bl_idname = "syncsde.use_run"
@@ -122,11 +122,6 @@ class SYNCSDE_OT_use_run(OfRun, bpy.types.Operator):
         default=False,
         options={"SKIP_SAVE"},
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("One job at a time: wait for it, or cancel it")
-        return not session.is_running()
 
     def execute(self, context: bpy.types.Context) -> "set[OperatorReturnItems]":
         if (run := self.run()) is None:
@@ -182,12 +177,4 @@ CLASSES = (
     SYNCSDE_OT_copy_text,
 )
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

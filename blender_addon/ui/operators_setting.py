@@ -56,12 +56,4 @@ class SYNCSDE_OT_new_seed(bpy.types.Operator):
 
 CLASSES = (SYNCSDE_OT_own_setting, SYNCSDE_OT_new_seed)
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -156,12 +156,4 @@ def draw_add(layout: bpy.types.UILayout, task: str, settings: bpy.types.Property
 DRAW = {"mask": draw_mask, "edit": draw_edit, "wide": draw_wide, "ambiguous": draw_ambiguous}
 CLASSES = (SYNCSDE_PT_image, SYNCSDE_PT_image_sampling)
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

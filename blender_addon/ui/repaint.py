@@ -70,12 +70,4 @@ class SYNCSDE_PT_repaint(bpy.types.Panel):
 
 CLASSES = (SYNCSDE_OT_new_mask, SYNCSDE_PT_repaint)
 
-
-def register() -> None:
-    for each in CLASSES:
-        bpy.utils.register_class(each)
-
-
-def unregister() -> None:
-    for each in reversed(CLASSES):
-        bpy.utils.unregister_class(each)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

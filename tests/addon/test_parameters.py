@@ -53,7 +53,7 @@ def read_classes():
         ).body:
             if isinstance(node, ast.AnnAssign):
                 constants[node.target.id] = ast.literal_eval(node.value)
-            if isinstance(node, ast.Assign) and node.targets[0].id == "TRANSFORMS":
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TRANSFORMS":
                 constants["TRANSFORMS"] = ast.literal_eval(node.value)
             if isinstance(node, ast.ClassDef):
                 properties = {}

@@ -182,7 +182,7 @@ def test_nodes_that_make_mesh_and_uvs_are_taken_with_their_layer(bpy, addon, emp
     assert len(exported.tensors["triangles"]) == 12
     target = addon.textures.target(empty, exported)
     assert target.contract.corners == 24
-    assert addon.textures.changes([target]) == ""
+    assert addon.textures.changes(addon.textures.found([target])) == ""
 
 
 def test_nodes_that_make_a_mesh_without_uvs_are_refused(bpy, addon, empty, with_nodes):

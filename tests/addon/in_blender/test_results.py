@@ -158,7 +158,7 @@ def as_if_blender_had_died(addon):
 
 def test_job_of_a_dead_blender_is_offered(bpy, addon, suzanne, begin, draw):
     begin()
-    addon.session.current._job_id = "0" * 32
+    addon.session.current.job_id = "0" * 32
     addon.session._tick()
     as_if_blender_had_died(addon)
     assert "'moss' was not done when Blender ended" in " ".join(draw())
@@ -178,7 +178,7 @@ def test_left_over_job_that_the_engine_has_lost_is_one_sentence(
 
     client = types.SimpleNamespace(has_blob=lambda _: False, job=job)
     folder = begin()
-    addon.session.current._job_id = "0" * 32
+    addon.session.current.job_id = "0" * 32
     addon.session.current.sent = {"mesh": "f" * 64}
     addon.session._tick()
     as_if_blender_had_died(addon)
@@ -190,7 +190,7 @@ def test_left_over_job_that_the_engine_has_lost_is_one_sentence(
 
 def test_job_of_another_blender_is_left_alone(bpy, addon, suzanne, begin):
     begin()
-    addon.session.current._job_id = "0" * 32
+    addon.session.current.job_id = "0" * 32
     addon.session._tick()
     run = as_if_blender_had_died(addon)
     run.pid = os.getppid()

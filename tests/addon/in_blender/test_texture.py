@@ -127,9 +127,9 @@ def test_cancel_leaves_the_object_as_it_was(bpy, addon, suzanne, real_engine, co
     assert not bpy.ops.syncsde.cancel.poll()
     assert contents_of(suzanne) == before
     deadline = time.monotonic() + 60
-    while not job._client.job(job._job_id).state.ended and time.monotonic() < deadline:
+    while not job._client.job(job.job_id).state.ended and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert job._client.job(job._job_id).state == "cancelled"
+    assert job._client.job(job.job_id).state == "cancelled"
 
 
 def test_progress_only_grows_over_many_short_steps(bpy, addon, suzanne, real_engine):
