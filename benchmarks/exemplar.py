@@ -28,7 +28,7 @@ from syncsde_engine.exemplar.picture import scale_of
 from syncsde_engine.exemplar.sites import PATCH
 from syncsde_engine.mesh.bake.seams import density
 from syncsde_engine.mesh.files import io as meshes
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views.cameras import Camera
 from syncsde_engine.mesh.views.frames import surface_ground
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="parameters")
     options = parser.parse_args()
     given = {name: json.loads(value) for name, value in (one.split("=", 1) for one in options.set)}
-    source = normalise(meshes.load(options.mesh))[0] if options.mesh else lumpy_ball(4)
+    source = normalize(meshes.load(options.mesh))[0] if options.mesh else lumpy_ball(4)
     mesh = meshes.to_safetensors(source)
     for material in options.material or ("stone brick", "planks", "gravel"):
         like = by_name(material, "")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from syncsde_engine import pictures, tasks
 from syncsde_engine.mesh.files import io as meshes
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views.cameras import Camera
 from syncsde_engine.mesh.views.render import render
@@ -48,7 +48,7 @@ def painted(mesh: bytes, parameters: dict) -> tuple[Mesh, Tensor, dict]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "textured.glb")
         path.write_bytes(files["textured.glb"])
-        found, _ = normalise(meshes.load(path))
+        found, _ = normalize(meshes.load(path))
     texture = np.asarray(Image.open(io.BytesIO(files["texture.png"])).convert("RGB")) / 255
     return found, torch.from_numpy(texture).float()[None], json.loads(files["report.json"])
 

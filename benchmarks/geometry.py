@@ -26,7 +26,7 @@ from syncsde_engine.memory import give_back
 from syncsde_engine.mesh.bake.blend import bake
 from syncsde_engine.mesh.bake.fill import fill
 from syncsde_engine.mesh.bake.texels import used_texels
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views.cameras import clip_positions, paper_cameras
 from syncsde_engine.mesh.views.control import depth_control
@@ -39,7 +39,7 @@ VIEW, LATENT, TEXTURE = 768, 96, 2048
 LARGEST = 4096  # texture at which the memory is measured
 CYCLES_SECONDS = 600
 TARGETS = {  # wall seconds on two idle cores
-    ("70k", "rasterise"): 0.3,
+    ("70k", "rasterize"): 0.3,
     ("70k", "coupling"): 0.1,
     ("70k", "bake"): 1.0,
     ("70k", "fill"): 1.5,
@@ -88,7 +88,7 @@ def bumpy_ball(rows: int) -> Mesh:
     triangles = np.stack([a, b, b + 1, a, b + 1, a + 1], -1).reshape(-1, 3).astype(np.int32)
     # Two thirds of the texture are used, as by the usual atlas.
     uvs = np.stack([u, 5 / 6 - v * 2 / 3], -1).reshape(-1, 2).astype(np.float32)
-    return normalise(Mesh(positions.astype(np.float32), triangles, uvs, triangles))[0]
+    return normalize(Mesh(positions.astype(np.float32), triangles, uvs, triangles))[0]
 
 
 def run(mesh: Mesh, size: int, measure: Callable[[str, Callable[[], Any]], Any]) -> None:
@@ -117,7 +117,7 @@ class Watch:
         backend = rasterizer("builtin")
         clip = clip_positions(torch.tensor(mesh.positions), paper_cameras())
         triangles = torch.tensor(mesh.triangles)
-        self.measure("rasterise", lambda: backend.rasterize(clip, triangles, (VIEW, VIEW)))
+        self.measure("rasterize", lambda: backend.rasterize(clip, triangles, (VIEW, VIEW)))
         self.wall = self.cpu = 0.0
         run(mesh, TEXTURE, self.measure)
         self.tell("all geometry", self.wall, self.cpu)
@@ -146,7 +146,7 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, float, float]:
 
 
 def beside_embree(mesh: Mesh, repeats: int) -> None:
-    """trimesh and Embree: the depth maps that `rasterise` makes."""
+    """trimesh and Embree: the depth maps that `rasterize` makes."""
     try:
         import trimesh
         from trimesh.ray.ray_pyembree import RayMeshIntersector
@@ -163,7 +163,7 @@ def beside_embree(mesh: Mesh, repeats: int) -> None:
             caster.intersects_id(origins, rays, multiple_hits=False, return_locations=True)
 
     _, wall, cpu = timed(cast, repeats)
-    print(f"{'  trimesh + Embree rays':24}{wall:8.2f}{cpu:8.2f}{'':>8}  as `rasterise`", flush=True)
+    print(f"{'  trimesh + Embree rays':24}{wall:8.2f}{cpu:8.2f}{'':>8}  as `rasterize`", flush=True)
 
 
 def beside_cycles(mesh: Mesh, blender: Path) -> None:

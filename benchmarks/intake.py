@@ -52,9 +52,9 @@ def stages(mesh: Mesh, obj: Path, glb: Path) -> dict[str, Callable[[], Any]]:
         "read OBJ, trimesh": lambda: trimesh.load(obj, process=False),
         "read GLB": lambda: load(glb),
         "read GLB, trimesh": lambda: trimesh.load(glb, process=False),
-        "sanitise, own UVs": lambda: take_in(mesh, "auto", SIZE),
-        "sanitise, unwrap in charts": lambda: take_in(mesh, "unwrap", SIZE, 0.0),
-        "sanitise, unwrap as by default": lambda: take_in(mesh, "unwrap", SIZE),
+        "sanitize, own UVs": lambda: take_in(mesh, "auto", SIZE),
+        "sanitize, unwrap in charts": lambda: take_in(mesh, "unwrap", SIZE, 0.0),
+        "sanitize, unwrap as by default": lambda: take_in(mesh, "unwrap", SIZE),
     }
 
 

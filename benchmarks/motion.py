@@ -22,7 +22,7 @@ from syncsde_engine.method.coupling import disagreement
 from syncsde_engine.method.noise import Noise
 from syncsde_engine.method.sampler import sample
 from syncsde_engine.method.strategies import strategy
-from syncsde_engine.models import catalogue
+from syncsde_engine.models import catalog
 from syncsde_engine.models.motion import MotionModel, load_motion
 from syncsde_engine.motion import metrics
 from syncsde_engine.motion.features import decode, path
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("singles", "sequences", "speed"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = load_motion(catalogue.locate(options.model), CPU)
+    model = load_motion(catalog.locate(options.model), CPU)
     if options.only in (None, "speed"):
         speed(model)
     if options.only in (None, "singles"):

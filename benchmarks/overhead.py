@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import trimesh
 
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views.cameras import paper_cameras
 from syncsde_engine.mesh.views.control import depth_control
@@ -31,7 +31,7 @@ from syncsde_engine.method.coupling import Overlap, earlier
 from syncsde_engine.method.noise import Noise
 from syncsde_engine.method.sampler import sample
 from syncsde_engine.method.strategies import Independent, SyncSDE
-from syncsde_engine.models import catalogue
+from syncsde_engine.models import catalog
 from syncsde_engine.models.loading import load
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from syncsde_engine.tasks.mask import layers
@@ -64,7 +64,7 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 def lumpy_ball(subdivisions: int) -> Mesh:
     ball = trimesh.creation.icosphere(subdivisions=subdivisions)
     ball.vertices *= 1 + 0.2 * np.sin(3 * ball.vertices[:, :1])
-    mesh, _ = normalise(Mesh(ball.vertices.astype(np.float32), ball.faces.astype(np.int32)))
+    mesh, _ = normalize(Mesh(ball.vertices.astype(np.float32), ball.faces.astype(np.int32)))
     return mesh
 
 
@@ -99,7 +99,7 @@ def main() -> None:
     build = seconds(lambda: earlier(view_to_view(scene, VIEW)), 3)
     print(f"{len(mesh.triangles)} faces: ten depth maps {look:.2f} s, coupling {build:.2f} s, once")
 
-    model = load(catalogue.locate("mini"), CPU, control=True)
+    model = load(catalog.locate("mini"), CPU, control=True)
     print("task       N  cells  ms a step: network  outside  correction   outside / network")
     for task, problem in problems(scene).items():
         print(f"{task:9} {row(model, problem, options.steps)}", flush=True)

@@ -55,7 +55,7 @@ def run(config: Config, inputs: Mapping[str, bytes]) -> Generator[Progress, None
 
     count = len(places)
     denoiser = session.guided([config.prompt] * count, [config.negative_prompt or ""] * count, 7.5)
-    y = yield from session.synchronise(
+    y = yield from session.synchronize(
         denoiser, canvas.overlap(), (side, side), inputs, shared_noise=True, picture=canvas.composed
     )
     yield Progress("write", 0, 1)

@@ -64,7 +64,7 @@ def main() -> None:
             y = state.y
         header = f"P6 {WIDTH} {SIDE} 255\n".encode()
         Path(f"{name}.ppm").write_bytes(header + colored(canvas.composed(y)))
-        print(f"{name:12} neighbours disagree by {disagreement(y, overlap):.4f}")
+        print(f"{name:12} neighbors disagree by {disagreement(y, overlap):.4f}")
 
 
 if __name__ == "__main__":

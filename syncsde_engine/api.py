@@ -20,7 +20,6 @@ from .tasks import Progress
 if TYPE_CHECKING:
     from PIL import Image
 
-OF_MESH = ("up", "front", "uv_set")  # how the file of the mesh is read
 PICTURES = ("texture.png", "image.png", "contact_sheet.png")  # the first that there is is shown
 
 
@@ -83,7 +82,7 @@ def run(
     if task not in CONFIGS:
         build(task, {})  # raises
     names = {*CONFIGS[task].inputs, *CONFIGS[task].optional_inputs}
-    how = {name: given.pop(name) for name in OF_MESH if name in given and "mesh" in names}
+    how = {name: given.pop(name) for name in inputs.OF_MESH if name in given and "mesh" in names}
     parameters = {name: value for name, value in given.items() if name not in names}
     if config is None:
         config = build(task, parameters)

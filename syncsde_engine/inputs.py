@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_BYTES = 2**31  # of one input file
+OF_MESH = ("up", "front", "uv_set")  # how a mesh file is meant: see `mesh.files.io.load`
 
 
 def read(name: str, value: str | Path | bytes | Image.Image, **how: Any) -> bytes:

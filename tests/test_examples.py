@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_wide_example_synchronises_and_uses_only_torch_and_the_method(tmp_path):
+def test_wide_example_synchronizes_and_uses_only_torch_and_the_method(tmp_path):
     script = ROOT / "examples" / "wide.py"
     code = f"import runpy, sys; runpy.run_path({str(script)!r}, run_name='__main__'); "
     code += "sys.exit(any(m in sys.modules for m in ('diffusers', 'transformers', 'PIL')))"

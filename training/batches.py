@@ -137,11 +137,11 @@ class Batches:
         """Show a part of the batch in states that only a sampler comes through.
 
         At the schedule's end 7 % of a picture are left in its noise, and over a hundred cells that
-        tells the colour, and where each stripe is. A network that has always seen it trusts it
-        more than the caption. But a sampler starts from noise alone, in which there is no colour
-        and only by chance a little of any pattern, and goes on with a first guess whose colour is
-        right and whose pattern is weak. So `first_steps` of the samples show no colour and too
-        little of their pattern, and `faint` show their colour and too little of their pattern.
+        tells the color, and where each stripe is. A network that has always seen it trusts it
+        more than the caption. But a sampler starts from noise alone, in which there is no color
+        and only by chance a little of any pattern, and goes on with a first guess whose color is
+        right and whose pattern is weak. So `first_steps` of the samples show no color and too
+        little of their pattern, and `faint` show their color and too little of their pattern.
         """
         plan, several = self._plan, (-1, 1, 1, 1)
         count = len(batch.timesteps)

@@ -35,7 +35,7 @@ from .wording import words
 log = logging.getLogger(__name__)
 
 _FRESH = 9_000_000_000  # seeds no run's data set reaches
-_EDGE = 0.06  # step of depth, or of a picture's grey, that is an edge
+_EDGE = 0.06  # step of depth, or of a picture's gray, that is an edge
 _NEAR = 3  # pixels within which an edge counts as found
 DEPTH_EDGE_SIZE = 128  # pixels at which edges are compared
 
@@ -48,7 +48,7 @@ class Figure(NamedTuple):
 
 
 class Views(NamedTuple):
-    """Objects of held-out shapes: every pair of material and colour that a prompt can name."""
+    """Objects of held-out shapes: every pair of material and color that a prompt can name."""
 
     pairs: list[tuple[str, str]]
     prompts: list[str]
@@ -104,14 +104,14 @@ def real_views(size: int, repeats: int, seed: int) -> Views:
 
 
 def judged(judge: Judge, asked: Views, drawn: Tensor) -> list[Figure]:
-    """Accuracy of colour and material, by whether runs of the present data leave a pair out."""
+    """Accuracy of color and material, by whether runs of the present data leave a pair out."""
     figures = []
     held_out = [pair in HELD_OUT_PAIRS for pair in asked.pairs]
     for kind, wanted in (("pairs that are trained on", False), ("held-out pairs", True)):
         rows = [row for row, held in enumerate(held_out) if held == wanted]
         both = [answers(judge, asked.pairs, views, rows) for views in (drawn, asked.real)]
         for what, index, chance in (
-            ("colour", 1, 1 / len(COLORS)),
+            ("color", 1, 1 / len(COLORS)),
             ("material", 0, 1 / len(MATERIALS)),
         ):
             figures.append(Figure(f"judge: {what}, {kind}", both[0][index], both[1][index], chance))
@@ -121,7 +121,7 @@ def judged(judge: Judge, asked: Views, drawn: Tensor) -> list[Figure]:
 def answers(
     judge: Judge, pairs: Sequence[tuple[str, str]], views: Tensor, rows: Sequence[int]
 ) -> tuple[float, float]:
-    """Accuracy of material and, where there is one to choose, of colour."""
+    """Accuracy of material and, where there is one to choose, of color."""
     materials, colors = read(judge, views[list(rows)])
     colored = [number for number, row in enumerate(rows) if pairs[row][0] in COLORABLE]
     return (
@@ -131,7 +131,7 @@ def answers(
 
 
 def by_material(judge: Judge, pairs: Sequence[tuple[str, str]], drawn: Tensor) -> dict[str, float]:
-    """How often each material is recognised."""
+    """How often each material is recognized."""
     seen, _ = read(judge, drawn)
     return {
         name: share([s for s, pair in zip(seen, pairs, strict=True) if pair[0] == name],
@@ -170,7 +170,7 @@ def edges_found(depths: Tensor, views: Tensor) -> float:
     """Share of the edges of depth (N, H, W) within 3 pixels of an edge of views, at 128 pixels."""
     side = (DEPTH_EDGE_SIZE, DEPTH_EDGE_SIZE)
     known = steps_of(F.interpolate(depths[:, None], side, mode="area")) > _EDGE
-    # The largest step of the three channels: colours of one grey have edges, too.
+    # The largest step of the three channels: colors of one gray have edges, too.
     seen = steps_of(F.interpolate(views, side, mode="area")).amax(1, keepdim=True) > _EDGE
     near = F.max_pool2d(seen.float(), 2 * _NEAR + 1, 1, _NEAR) > 0
     return float((known & near).sum() / known.sum())
@@ -200,7 +200,7 @@ def silhouette_iou(views: Tensor, depths: Tensor) -> float:
 
 
 def backdrop_error(views: Tensor, depths: Tensor) -> float:
-    """Mean absolute difference between the backdrop and neutral grey."""
+    """Mean absolute difference between the backdrop and neutral gray."""
     outside = ~covered(depths)
     errors = [
         float((view[:, around] - NEUTRAL).abs().mean())

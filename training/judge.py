@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small network that reads colour and material from a view, trained on fresh renders alone.
+"""A small network that reads color and material from a view, trained on fresh renders alone.
 
-It has seen every pair of material and colour on the training shapes, and no picture of the model it
+It has seen every pair of material and color on the training shapes, and no picture of the model it
 judges.
 """
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 SIZE = 128  # pixels at which it looks
 _SEEDS = 8_000_000_000  # no run's data set and no measurement has these
-_UNKNOWN = -100  # the colour of materials that have none to choose; cross entropy leaves it out
+_UNKNOWN = -100  # the color of materials that have none to choose; cross entropy leaves it out
 _BATCH = 32
 
 
@@ -88,7 +88,7 @@ def load_judge(path: Path | None) -> Judge:
 
 
 def objects(first_seed: int, count: int) -> list[Scene]:
-    """Scenes with one object, every material and colour equally often."""
+    """Scenes with one object, every material and color equally often."""
     pairs = [(m, c) for m in MATERIALS for c in COLORS]
     rng, scenes = Random(first_seed), []
     for number in range(count):
@@ -116,7 +116,7 @@ def _disturbed(images: Tensor) -> Tensor:
 
 
 def read(judge: Judge, views: Tensor) -> tuple[list[str], list[str]]:
-    """What the judge sees in views (N, 3, H, W) in [0, 1]: names of materials and of colours."""
+    """What the judge sees in views (N, 3, H, W) in [0, 1]: names of materials and of colors."""
     parts = [judge(part) for part in views.split(16)]
     material, color = (torch.cat(part).argmax(1).tolist() for part in zip(*parts, strict=True))
     return [list(MATERIALS)[m] for m in material], [list(COLORS)[c] for c in color]

@@ -84,7 +84,7 @@ def make_controlnet(plan: Plan, unet: UNet2DConditionModel, depths: Tensor) -> C
     """Copy the convolutions of the UNet's encoder, with a depth input that is strong at once.
 
     The copy leaves out attention: depth says where things are, not what they are, and a step is
-    cheaper without. With the default initialisation the depth signal shrinks to about 0.03 on its
+    cheaper without. With the default initialization the depth signal shrinks to about 0.03 on its
     way in, and 200 to 400 steps pass before it has any effect. Scaling every layer to unit variance
     on real depth maps costs nothing; the zero convolutions at the outputs stay, so that the UNet is
     undisturbed at first.

@@ -60,5 +60,5 @@ def cell_value(*indices: Tensor) -> Tensor:
 
 
 def soft_step(x: Tensor, width: float) -> Tensor:
-    """A linear ramp from 0 to 1 of the given width, centred on x = 0."""
+    """A linear ramp from 0 to 1 of the given width, centerd on x = 0."""
     return (x / width + 0.5).clamp(0, 1)

@@ -15,7 +15,7 @@ PAINTS = 6  # pictures of one view, each in another material
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps count optimiser steps; each stage ends with a cool-down of its learning rate."""
+    """Steps count optimizer steps; each stage ends with a cool-down of its learning rate."""
 
     seed: int = 1
     # data
@@ -58,7 +58,7 @@ class Plan:
     batch: int = 16
     rate: float = 1e-3
     control_rate: float = 2.0  # times `rate`
-    first_steps: float = 0.1  # share of samples without colour, as samplers begin
+    first_steps: float = 0.1  # share of samples without color, as samplers begin
     faint: float = 0.0  # and of those that show too little of their pattern
     depth_dropped: float = 0.08
     background_weight: float = 0.7

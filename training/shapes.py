@@ -290,7 +290,7 @@ ROUND = frozenset({"sphere", "cylinder", "cone", "capsule", "vase", "bowl", "mug
 
 
 def make_shape(name: str, rng: Random) -> Sdf:
-    """Draw a shape of the named family, centred and scaled as the engine normalises meshes."""
+    """Draw a shape of the named family, centerd and scaled as the engine normalizes meshes."""
     families = SIMPLE | FREE_FORM | HELD_OUT
     sdf = families[name](rng)
     if name in ("cube", "torus"):

@@ -103,7 +103,7 @@ class TextureParameters(SamplingParameters):
         description="Whether views look at each other inside the network",
         items=(
             ("off", "Off", "Each view sees itself alone"),
-            ("ring", "Ring", "Views see their neighbours and, early, the front view"),
+            ("ring", "Ring", "Views see their neighbors and, early, the front view"),
         ),
         default="off",
     )

@@ -29,7 +29,7 @@ from ..models import Models
 NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "scipy", "pillow", "numba",
           "mapbox-earcut", "plyfile", "xatlas", "pydantic", "fastapi", "uvicorn")  # fmt: skip
 OPTIONAL = {
-    "nvdiffrast": "a faster rasteriser on CUDA; its licence is for non-commercial use only",
+    "nvdiffrast": "a faster rasterizer on CUDA; its licence is for non-commercial use only",
     "sentencepiece": "DeepFloyd IF: pip install 'syncsde[deepfloyd]'",
     "prometheus-client": "serve --metrics: pip install 'syncsde[metrics]'",
 }

@@ -28,7 +28,7 @@ from ..request import build
 from . import compare, library, models, recording, table
 from .console import Console
 from .flags import Parser, add_task, parameters
-from .input_files import OF_MESH, input_paths, naming_files
+from .input_files import input_paths, naming_files
 
 CANCELLED = 5
 PARTLY_DONE = 6
@@ -229,7 +229,7 @@ def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str,
     """Where a task's inputs are, and what is in them. Raises InvalidRequest or InvalidMesh."""
     paths = input_paths(options.task, options)
     last = sorted(paths.items(), key=lambda entry: entry[0] == "mesh")  # takes longest to refuse
-    how = {name: vars(options)[name] for name in OF_MESH if name in options}
+    how = {name: vars(options)[name] for name in inputs.OF_MESH if name in options}
     return paths, {name: inputs.read(name, path, **how) for name, path in last}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from .. import inputs
 from ..config import CONFIGS, Sampling
 from ..errors import InvalidRequest
 from ..library.map_names import KINDS
@@ -131,7 +132,8 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             told = LIKE_BACKGROUND if (task, name) == ("mask", "like") else FILES[name]
             files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=told)
     if "mesh" in config.inputs:
-        for name, (told, options) in OF_MESH.items():
+        for name in inputs.OF_MESH:
+            told, options = OF_MESH[name]
             files.add_argument(f"--{flag(name)}", help=told, **options)
     files.add_argument("--job", type=Path, metavar="FILE.json", help="fields as JSON; flags win")
     command.usage = usage(command.prog, task)

@@ -36,7 +36,7 @@ MASKS = "picture, white where its foreground is; give one for each --foreground,
 
 
 AXES = [f"{sign}{axis}" for axis in "xyz" for sign in ("", "-")]
-OF_MESH: dict[str, tuple[str, dict[str, Any]]] = {  # how the file of the mesh is read
+OF_MESH: dict[str, tuple[str, dict[str, Any]]] = {  # help and more of the flags of inputs.OF_MESH
     "up": (
         "axis of the mesh file that points up; default: z of PLY and STL, else y",
         {"choices": AXES, "metavar": "AXIS"},

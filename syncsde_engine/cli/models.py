@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from .. import output
-from ..models import catalogue
+from ..models import catalog
 from .console import Console
 
 CARD = "README.md"
@@ -44,7 +44,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def list_models(options: argparse.Namespace, console: Console) -> int:
-    found = {name: str(folder) for name, folder in catalogue.EMBEDDED.items()}
+    found = {name: str(folder) for name, folder in catalog.EMBEDDED.items()}
     console.event("models", models=found)
     for name, folder in found.items():
         console.say(f"{name}  {folder}")
@@ -53,11 +53,11 @@ def list_models(options: argparse.Namespace, console: Console) -> int:
 
 def show_model(options: argparse.Namespace, console: Console) -> int:
     """Print the card without its header; for a model that has none, the settings it gets."""
-    folder = catalogue.locate(options.model)
-    settings = dataclasses.asdict(catalogue.settings(folder))
+    folder = catalog.locate(options.model)
+    settings = dataclasses.asdict(catalog.settings(folder))
     card = folder / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    vocabulary = catalogue.vocabulary(folder)
+    vocabulary = catalog.vocabulary(folder)
     console.event("model", folder=str(folder), settings=settings, vocabulary=vocabulary, card=text)
     console.say(without_header(text) or json.dumps(settings, indent=2))
     return 0

@@ -37,10 +37,10 @@ TELLS = {
 }
 COLOR = (
     "color",
-    "colour",
+    "color",
     "albedo",
     "basecolor",
-    "basecolour",
+    "basecolor",
     "diffuse",
     "diff",
     "col",

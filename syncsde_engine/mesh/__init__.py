@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Meshes: reading, unwrapping, cameras, rasterising, projecting, baking, filling."""
+"""Meshes: reading, unwrapping, cameras, rasterizing, projecting, baking, filling."""

@@ -48,7 +48,7 @@ class Mesh:
 
 
 class Normalization(NamedTuple):
-    """What `normalise` did: normalized = (original - center) / scale."""
+    """What `normalize` did: normalized = (original - center) / scale."""
 
     center: NDArray[np.float64]  # (3,)
     scale: float
@@ -57,7 +57,7 @@ class Normalization(NamedTuple):
 def check_form(mesh: Mesh) -> None:
     """Raise InvalidMesh unless the arrays have their shapes and types and there are faces.
 
-    What is in them may be anything: `sanitise` finds out what can be painted.
+    What is in them may be anything: `sanitize` finds out what can be painted.
     """
     _check_array("vertices", mesh.positions, np.float32, 3)
     _check_array("triangles", mesh.triangles, np.int32, 3)
@@ -92,7 +92,7 @@ def check_form(mesh: Mesh) -> None:
 def check(mesh: Mesh) -> None:
     """Raise InvalidMesh in one sentence unless every face can be looked at and painted.
 
-    That is what `sanitise` makes of any mesh with a surface.
+    That is what `sanitize` makes of any mesh with a surface.
     """
     check_form(mesh)
     _check_finite("vertices", mesh.positions)
@@ -137,7 +137,7 @@ def check_uvs(mesh: Mesh) -> None:
         )
 
 
-def normalise(mesh: Mesh) -> tuple[Mesh, Normalization]:
+def normalize(mesh: Mesh) -> tuple[Mesh, Normalization]:
     """Scale the smallest ball around the used vertices to the unit ball (section 3.3.5).
 
     Loose vertices do not count. Computed in float64.

@@ -128,7 +128,7 @@ class Ring:
     the chain of section 3.2 no longer holds; ours has it off unless it is asked for.
     """
 
-    neighbours: Sequence[Sequence[int]]  # of every view, usually with itself among them
+    neighbors: Sequence[Sequence[int]]  # of every view, usually with itself among them
     reference: int  # the view that all look at
     weight: float = 1.0  # r
     above: float = 0.8  # of the noise range: below that the reference is left out
@@ -140,13 +140,13 @@ class Ring:
     ) -> Tensor:
         if layer.cross:
             return scaled_dot_product_attention(query, key, value)
-        count = len(self.neighbours)
+        count = len(self.neighbors)
         query, key, value = (part.unflatten(0, (-1, count)) for part in (query, key, value))
         weight = self.weight if step.time > self.above else 0.0
         mixed = []
         # One view at a time: the keys and values gathered for all at once need several times the
         # memory of the layer.
-        for view, near in enumerate(self.neighbours):
+        for view, near in enumerate(self.neighbors):
             looking = query[:, view]
             seen = scaled_dot_product_attention(looking, _gather(key, near), _gather(value, near))
             if weight:

@@ -26,7 +26,7 @@ from ..exemplar.picture import Floats, Picture, scaled, scales
 from ..exemplar.sites import Ground
 from ..method.schedule import Schedule
 from ..usage import Usage
-from .catalogue import Settings
+from .catalog import Settings
 
 NOISIEST, CLEANEST = 24.0, 0.05  # noise over signal
 BACKDROP = 1.0  # what finished pictures show beside the material

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import DeviceUnavailable
-from . import catalogue
+from . import catalog
 from . import folder as parts
 from .deepfloyd import DeepFloyd
 from .stable_diffusion import Precision, StableDiffusion
@@ -21,8 +21,8 @@ FAMILIES: dict[str, type[Model]] = {"IFPipeline": DeepFloyd}
 
 class Loaded(NamedTuple):
     asked: tuple[object, ...]
-    files: tuple[catalogue.WeightsFile, ...]
-    control_files: tuple[catalogue.WeightsFile, ...]
+    files: tuple[catalog.WeightsFile, ...]
+    control_files: tuple[catalog.WeightsFile, ...]
     model: Model
 
 
@@ -48,8 +48,8 @@ def load(
     DeviceUnavailable if there is nothing to compile with.
     """
     asked = (folder, device, precision, compile)
-    files = catalogue.weights(folder)
-    control_files = catalogue.weights(folder, controlnet, control=True)[len(files) :]
+    files = catalog.weights(folder)
+    control_files = catalog.weights(folder, controlnet, control=True)[len(files) :]
     for last in _last:
         same = last.asked == asked and last.files == files
         controlled = control_files and last.control_files == control_files

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidRequest
-from . import catalogue
+from . import catalog
 from .motion import MEAN, STD, WEIGHTS, build, require_parameters
 
 CHANNELS = 263
@@ -142,7 +142,7 @@ def describe(weights: Mapping[str, Tensor], given: Mapping[str, Any], file: Path
         if (found := re.match(r"seqTransEncoder\.layers\.(\d+)\.", name))
     }
     return {
-        "_class_name": catalogue.MOTION,
+        "_class_name": catalog.MOTION,
         "network": "mdm",
         "channels": CHANNELS,
         "width": given.get("latent_dim", pose.shape[0]),

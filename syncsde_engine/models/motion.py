@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..errors import InvalidRequest
 from ..method.schedule import Schedule, Step
 from ..usage import Usage
-from . import catalogue
+from . import catalog
 from .folder import missing_weights
 from .motion_networks import Mdm, Mime, MotionNetwork
 from .words_known import KnownWords
@@ -199,7 +199,7 @@ def load_motion(
 
     Raises MissingWeights or DeviceUnavailable.
     """
-    asked = (folder, device, precision, compile, catalogue.weights(folder))
+    asked = (folder, device, precision, compile, catalog.weights(folder))
     for last, model in _last:
         if last == asked:
             return model
@@ -245,7 +245,7 @@ def _clip(folder: Path, config: Mapping[str, Any], device: torch.device) -> Clip
 
     place = folder
     if not (folder / "text_encoder").is_dir():
-        place = catalogue.locate(config["text_encoder"], "text_encoder")
+        place = catalog.locate(config["text_encoder"], "text_encoder")
     inside = (place / "text_encoder").is_dir()
     encoder, tokenizer = (
         place / name if inside else place for name in ("text_encoder", "tokenizer")

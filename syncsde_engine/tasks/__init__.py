@@ -128,6 +128,6 @@ def devices() -> list[str]:
 
 def offer_models(folders: Mapping[str, Path]) -> None:
     """Let configs name the models, ControlNets and upscalers in these folders."""
-    from ..models import catalogue
+    from ..models import catalog
 
-    catalogue.OFFERED.update(folders)
+    catalog.OFFERED.update(folders)

@@ -21,7 +21,7 @@ from ..method.schedule import Step
 from ..method.sparse import Coupling
 from ..method.strategies import Independent
 from ..method.transforms import turned
-from ..models import catalogue
+from ..models import catalog
 from ..models.deepfloyd import DeepFloyd, GuidedPixels, Upscaler
 from . import Artifacts, Progress
 from .session import Session
@@ -52,7 +52,7 @@ def run(
     unwanted = [config.negative_prompt or ""] * len(config.prompt)
     denoiser = session.guided(config.prompt, unwanted, PAPER_GUIDANCE)
     overlap = turned(config.transform, side).overlap()
-    y = yield from session.synchronise(
+    y = yield from session.synchronize(
         denoiser, overlap, (side, side), inputs, picture=lambda y: y[-1]
     )
     last = y[-1:]
@@ -79,11 +79,11 @@ def load_upscaler(session: Session, name: str | None) -> Upscaler | None:
             hint="Use it with the first stage of DeepFloyd IF, or leave it out.",
             field="upscaler",
         )
-    folder = catalogue.locate(name, "upscaler")
+    folder = catalog.locate(name, "upscaler")
     config = session.config
     upscaler = Upscaler.load(folder, session.model, config.precision, config.compile)
-    files = catalogue.weights_in(folder / "unet")
-    session.results["upscaler_sha256"] = catalogue.fingerprint(files)
+    files = catalog.weights_in(folder / "unet")
+    session.results["upscaler_sha256"] = catalog.fingerprint(files)
     return upscaler
 
 

@@ -61,13 +61,13 @@ def run(config: EditConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
         edited = yield from rival(session, config, path)
     else:
         assert mask is not None
-        edited = yield from synchronise(session, config, inputs, path, mask)
+        edited = yield from synchronize(session, config, inputs, path, mask)
     yield Progress("write", 0, 1)
     files = draw(session, config, image, mask, edited)
     return session.finish(files, size=max(height, width))
 
 
-def synchronise(
+def synchronize(
     session: Session, config: EditConfig, inputs: Mapping[str, bytes], path: Tensor, mask: Tensor
 ) -> Generator[Progress, None, Edited]:
     """The source, the target in the mask, the target everywhere: the last is the result.
@@ -79,7 +79,7 @@ def synchronise(
     negative = config.negative_prompt
     unwanted = ["", config.source_prompt] if negative is None else [negative] * 2
     denoiser = session.guided([config.prompt] * 2, unwanted, PAPER_GUIDANCE)
-    y = yield from session.synchronise(
+    y = yield from session.synchronize(
         denoiser,
         canvas.overlap(),
         (mask.shape[0], mask.shape[1]),

@@ -17,7 +17,7 @@ from ..errors import InvalidRequest
 from ..exemplar.borders import joined, margins
 from ..exemplar.lattice import periods_of
 from ..exemplar.picture import Picture
-from ..models.catalogue import AUTO, EXEMPLAR
+from ..models.catalog import AUTO, EXEMPLAR
 from .likeness_maps import NAMES, Blobs, given_maps, maps_beside, maps_in
 
 OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1

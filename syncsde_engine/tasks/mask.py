@@ -65,7 +65,7 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
         whole = canvas.composed(y)
         return whole if exemplar is None else mask_likeness.colored(exemplar, labels, whole)
 
-    y = yield from session.synchronise(denoiser, canvas.overlap(), size, inputs, picture=composed)
+    y = yield from session.synchronize(denoiser, canvas.overlap(), size, inputs, picture=composed)
 
     yield Progress("write", 0, 1)
     with session.clock.measure("decode"):

@@ -14,7 +14,7 @@ from ..exemplar.denoiser import ExemplarDenoiser
 from ..exemplar.lattice import flat_lattice
 from ..exemplar.picture import Picture, levels_of, sized
 from ..exemplar.sites import flat_points, region_ground
-from ..models.catalogue import AUTO, EXEMPLAR
+from ..models.catalog import AUTO, EXEMPLAR
 from ..models.exemplar import Exemplar, Part, near
 from .likeness import Likeness, by_words, from_input, takes_pictures
 from .wide_likeness import scale_of, tile_of

@@ -21,7 +21,7 @@ from ..method.canvas import Canvas
 from ..method.coupling import disagreement
 from ..method.noise import Noise
 from ..method.strategies import strategy
-from ..models import catalogue
+from ..models import catalog
 from ..motion.features import decode, path
 from ..motion.place import begin_of, detour, placed
 from ..motion.sequence import Layout, compose
@@ -91,7 +91,7 @@ def run(config: MotionConfig, inputs: Mapping[str, bytes]) -> Generator[Progress
     session = Session("motion", config)
     model = session.motion
     model.require_frames(config.frames)
-    weights = catalogue.fingerprint(model_weights(config))
+    weights = catalog.fingerprint(model_weights(config))
     if past is not None:
         past.require(config, weights)
     work = planned(config, past)
@@ -115,7 +115,7 @@ def run(config: MotionConfig, inputs: Mapping[str, bytes]) -> Generator[Progress
         return whole(config, model.features(y), layout, work, past)
 
     states, y = yield from kept(
-        session.synchronise(
+        session.synchronize(
             denoiser,
             overlap,
             (1, config.frames),

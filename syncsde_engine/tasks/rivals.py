@@ -111,7 +111,7 @@ def method(config: EditConfig, inputs: Mapping[str, bytes]) -> Method | None:
     if found is not None and "noise" in inputs:
         raise InvalidRequest(
             f"{config.strategy} does not start from given noise, but from the image.",
-            hint="Leave out noise, or take a strategy that synchronises.",
+            hint="Leave out noise, or take a strategy that synchronizes.",
             field="inputs.noise",
         )
     return found

@@ -23,8 +23,8 @@ from ..method.sampler import Denoiser, sample
 from ..method.schedule import Schedule, Step
 from ..method.sparse import Coupling
 from ..method.strategies import Strategy, strategy
-from ..models import catalogue
-from ..models.catalogue import Settings
+from ..models import catalog
+from ..models.catalog import Settings
 from ..models.devices import pick_device
 from ..models.exemplar import SETTINGS as EXEMPLAR_SETTINGS
 from ..models.exemplar import Exemplar
@@ -84,11 +84,11 @@ class Session:
             return
         with self.clock.measure("load"):
             self.device = pick_device(config.device)
-            self.folder = catalogue.locate(config.model)
+            self.folder = catalog.locate(config.model)
             require_kind(task, config.model, self.folder)
             named = getattr(config, "controlnet", None)
-            self.controlnet: Path | None = catalogue.locate(named, "controlnet") if named else None
-            self.settings: Settings = catalogue.settings(self.folder)
+            self.controlnet: Path | None = catalog.locate(named, "controlnet") if named else None
+            self.settings: Settings = catalog.settings(self.folder)
             if task == "motion":
                 from ..models.motion import load_motion
 
@@ -157,7 +157,7 @@ class Session:
         self.results["guidance_scale"] = scale
         return self.model.guided(prompts, unwanted, scale, self.config.batch_size, **options)
 
-    def synchronise(
+    def synchronize(
         self,
         denoiser: Denoiser,
         overlap: Overlap,
@@ -272,7 +272,7 @@ class Session:
                 self.space.usage,
                 model_sha256=self.exemplar.sha256
                 if self.exemplar
-                else catalogue.fingerprint(model_weights(self.config)),
+                else catalog.fingerprint(model_weights(self.config)),
                 **self.results,
             )
         }
@@ -284,12 +284,12 @@ class Session:
 
 def require_kind(task: str, name: str, folder: Path) -> None:
     """Raise InvalidRequest where a model of pictures is to make motion, or the other way round."""
-    moves = catalogue.makes_motion(folder)
+    moves = catalog.makes_motion(folder)
     if moves != (task == "motion"):
         made, wanted = ("motion", "pictures") if moves else ("pictures", "motion")
         raise InvalidRequest(
             f"The model {name!r} makes {made}, and this task makes {wanted}.",
-            hint=f"Set model to {catalogue.DEFAULT if moves else 'mime'}, or to another that does.",
+            hint=f"Set model to {catalog.DEFAULT if moves else 'mime'}, or to another that does.",
             field="model",
         )
 
@@ -297,27 +297,27 @@ def require_kind(task: str, name: str, folder: Path) -> None:
 def model_name(config: TaskConfig, exemplar: Exemplar | None) -> str:
     """What "auto" has become."""
     if exemplar is not None:
-        return catalogue.EXEMPLAR
-    return catalogue.DEFAULT if config.model == catalogue.AUTO else config.model
+        return catalog.EXEMPLAR
+    return catalog.DEFAULT if config.model == catalog.AUTO else config.model
 
 
 def preload(task: str, config: TaskConfig) -> None:
     """Load a model with all that its first run would spend time on."""
-    if config.model == catalogue.EXEMPLAR:
+    if config.model == catalog.EXEMPLAR:
         return  # there is nothing to load
     session = Session(task, config, control=hasattr(config, "controlnet"))
     if task != "motion":
         session.model.to_rgb(torch.zeros(1, session.model.channels, 1, 1))
 
 
-def model_weights(config: TaskConfig) -> tuple[catalogue.WeightsFile, ...]:
+def model_weights(config: TaskConfig) -> tuple[catalog.WeightsFile, ...]:
     """The files of the model and, where the task has one, of its ControlNet."""
     named = getattr(config, "controlnet", None)
-    if config.model == catalogue.EXEMPLAR:
+    if config.model == catalog.EXEMPLAR:
         return ()
-    return catalogue.weights(
-        catalogue.locate(config.model),
-        catalogue.locate(named, "controlnet") if named else None,
+    return catalog.weights(
+        catalog.locate(config.model),
+        catalog.locate(named, "controlnet") if named else None,
         control=hasattr(config, "controlnet"),
     )
 
@@ -327,8 +327,8 @@ def weights_sha256(config: TaskConfig) -> str:
     files = model_weights(config)
     upscaler = getattr(config, "upscaler", None)
     if upscaler:
-        files += catalogue.weights_in(catalogue.locate(upscaler, "upscaler") / "unet")
-    return catalogue.fingerprint(files)
+        files += catalog.weights_in(catalog.locate(upscaler, "upscaler") / "unet")
+    return catalog.fingerprint(files)
 
 
 def read_noise(content: bytes, shape: Sequence[int]) -> Tensor:

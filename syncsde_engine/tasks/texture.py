@@ -22,9 +22,9 @@ from ..mesh.intake.take_in import take_in
 from ..mesh.raster.rasterize import rasterizer
 from ..mesh.views.maps import view_maps
 from ..mesh.views.pairs import view_to_view
-from ..mesh.views.rigs import front, neighbours
+from ..mesh.views.rigs import front, neighbors
 from ..mesh.views.scene import observe
-from ..models.catalogue import Settings
+from ..models.catalog import Settings
 from ..models.exemplar import Exemplar
 from ..preview import side_by_side
 from . import Artifacts, Progress
@@ -84,7 +84,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         from ..models.attention import Ring  # imports diffusers
 
         shared = config.shared_attention == "ring"
-        attend = Ring(neighbours(cameras), front(cameras)) if shared else None
+        attend = Ring(neighbors(cameras), front(cameras)) if shared else None
         denoiser = denoiser_of(config, settings, session.model, scene, maps, attend)
         decode, paint = session.model.decode, None
     options: dict[str, Any] = {"reference": "training"}
@@ -96,7 +96,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
             )
         options["picture"] = lambda states: side_by_side(states[-len(cameras) :])
         inputs = {}  # the noise in it is taken
-    y = yield from session.synchronise(denoiser, overlap, size, inputs, **options)
+    y = yield from session.synchronize(denoiser, overlap, size, inputs, **options)
     y = y[-len(cameras) :]
 
     yield Progress("bake", 0, 1)

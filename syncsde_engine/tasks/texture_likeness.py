@@ -71,12 +71,12 @@ def parts_of(
         if not chosen.any():
             continue
         unit, extent = unit_of(config, likeness)
-        least = SMALLEST * pixel * extent[1]
-        if unit < SMALLEST * pixel:
-            width = f"{unit * extent[1]:.3g}"
-            own = f"The width of {likeness.words} on the mesh, {width},"
+        width, least = unit * extent[1], SMALLEST * pixel * extent[1]
+        if width < least:
+            own = f"The width of {likeness.words} on the mesh, {width:.3g},"
+            what = f"tile_size {width:.3g}" if config.tile_size else own
             raise InvalidRequest(
-                f"{f'tile_size {width}' if config.tile_size else own} is too small for the views.",
+                f"{what} is too small for the views.",
                 hint=f"Set tile_size to {least:.2g} or more, or raise view_size.",
                 field="tile_size",
             )

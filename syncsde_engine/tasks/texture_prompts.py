@@ -21,7 +21,7 @@ from ..mesh.views.maps import ViewMaps
 from ..mesh.views.scene import Scene
 from ..method.regions import RegionalDenoiser, Regions, guided_rows, regions
 from ..method.sampler import Denoiser
-from ..models.catalogue import Settings
+from ..models.catalog import Settings
 
 if TYPE_CHECKING:
     from ..models.attention import Attend

@@ -79,7 +79,7 @@ def run(config: WideConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     else:
         denoiser = session.guided(alive, unwanted, PAPER_GUIDANCE)
         decoded = partial(decode, session, canvas, config.wrap)
-    y = yield from session.synchronise(
+    y = yield from session.synchronize(
         denoiser,
         canvas.overlap(),
         (side, side),

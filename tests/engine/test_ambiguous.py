@@ -102,7 +102,7 @@ class Views:
 
 
 @pytest.mark.parametrize(("strategy", "agree"), [(SyncSDE(), True), (Independent(), False)])
-def test_synchronised_views_show_the_same_picture(strategy, agree):
+def test_synchronized_views_show_the_same_picture(strategy, agree):
     canvas = turned(["rotate_cw", "skew"], 8)
     data = torch.stack([canvas.seen(picture) for picture in noise(2, 3, 8, 8)])
     steps = Schedule.from_config(STABLE_DIFFUSION).steps(50)

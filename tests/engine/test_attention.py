@@ -153,19 +153,19 @@ def softmax_attention(query, key, value):
     return torch.softmax(query @ key.T / math.sqrt(query.shape[-1]), dim=-1) @ value
 
 
-NEIGHBOURS = [[2, 0, 1], [0, 1, 2], [1, 2, 0], [1, 3]]
+NEIGHBORS = [[2, 0, 1], [0, 1, 2], [1, 2, 0], [1, 3]]
 
 
 @pytest.mark.parametrize("halves", [1, 2])
 @pytest.mark.parametrize("early", [True, False])
-def test_ring_is_attention_to_neighbours_and_early_to_the_reference(model, halves, early):
+def test_ring_is_attention_to_neighbors_and_early_to_the_reference(model, halves, early):
     steps = model.schedule.steps(30)
     step = [step for step in steps if (step.time > 0.8) == early][-1 if early else 0]
-    views, heads = len(NEIGHBOURS), 2
+    views, heads = len(NEIGHBORS), 2
     query, key, value = (drawn(halves * views, heads, 5, 3, seed=seed) for seed in range(3))
-    result = Ring(NEIGHBOURS, reference=1)(Layer("", 0, False), step, query, key, value)
+    result = Ring(NEIGHBORS, reference=1)(Layer("", 0, False), step, query, key, value)
     for half in range(halves):
-        for view, near in enumerate(NEIGHBOURS):
+        for view, near in enumerate(NEIGHBORS):
             for head in range(heads):
                 own, *others = (
                     [part[half * views + other, head] for part in (key, value)]
@@ -186,7 +186,7 @@ def test_ring_leaves_the_words_alone(model):
     assert torch.allclose(result[1, 0], softmax_attention(query[1, 0], key[1, 0], value[1, 0]))
 
 
-def test_ring_of_lonely_views_changes_nothing_but_neighbours_do(model):
+def test_ring_of_lonely_views_changes_nothing_but_neighbors_do(model):
     step = model.schedule.steps(30)[-1]
 
     def noise(attend):

@@ -15,7 +15,7 @@ from PIL import Image
 from syncsde_engine import tasks
 from syncsde_engine.config import AmbiguousConfig, EditConfig, MaskConfig, TextureConfig, WideConfig
 from syncsde_engine.errors import InvalidRequest, MissingWeights
-from syncsde_engine.models import catalogue, deepfloyd, loading
+from syncsde_engine.models import catalog, deepfloyd, loading
 from syncsde_engine.models.deepfloyd import DeepFloyd, Upscaler
 from syncsde_engine.tasks.session import Session
 from tests.tiny_deepfloyd import save_first_stage, save_second_stage
@@ -210,14 +210,14 @@ def test_half_precision_keeps_a_whole_state(first):
 
 
 def test_settings_are_those_of_64_pixels(first, tmp_path):
-    assert catalogue.settings(first).image_size == 64
+    assert catalog.settings(first).image_size == 64
     folder = tmp_path / "own"
     shutil.copytree(first, folder)
     (folder / "syncsde.json").write_text('{"image_guidance_scale": 4.0}')
-    assert catalogue.settings(folder).image_size == 64
-    assert catalogue.settings(folder).image_guidance_scale == 4.0
+    assert catalog.settings(folder).image_size == 64
+    assert catalog.settings(folder).image_guidance_scale == 4.0
     (folder / "syncsde.json").write_text('{"image_size": 96}')
-    assert catalogue.settings(folder).image_size == 96
+    assert catalog.settings(folder).image_size == 96
     assert isinstance(loading.load(first, CPU), DeepFloyd)
 
 

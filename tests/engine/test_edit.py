@@ -41,9 +41,9 @@ def model(tiny_model):
 
 @pytest.fixture(scope="module")
 def mini():
-    from syncsde_engine.models import catalogue
+    from syncsde_engine.models import catalog
 
-    return StableDiffusion.load(catalogue.locate("mini"), CPU)
+    return StableDiffusion.load(catalog.locate("mini"), CPU)
 
 
 def picture(width=WIDTH, height=HEIGHT, mode="RGB"):
@@ -173,7 +173,7 @@ def test_looking_at_words_is_a_mean_of_probabilities():
     assert torch.allclose(look_at(query, key, [2, 4]), expected, atol=1e-6)
 
 
-def test_halving_averages_neighbours():
+def test_halving_averages_neighbors():
     tokens = torch.arange(16.0).view(1, 1, 16, 1).repeat(2, 3, 1, 2)
     assert halved(tokens, (4, 4))[1, 2, :, 1].tolist() == [2.5, 4.5, 10.5, 12.5]
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The embedded model: small enough to ship, and it follows colour and depth."""
+"""The embedded model: small enough to ship, and it follows color and depth."""
 
 import pytest
 import torch
 
-from syncsde_engine.mesh.mesh import normalise
+from syncsde_engine.mesh.mesh import normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views.cameras import Camera
 from syncsde_engine.mesh.views.control import depth_control
@@ -15,11 +15,11 @@ from syncsde_engine.method.coupling import earlier
 from syncsde_engine.method.noise import Noise
 from syncsde_engine.method.sampler import sample
 from syncsde_engine.method.strategies import SyncSDE
-from syncsde_engine.models import catalogue
+from syncsde_engine.models import catalog
 from syncsde_engine.models.loading import load
 from tests.mesh.shapes import icosphere
 
-FOLDER = catalogue.locate("mini")
+FOLDER = catalog.locate("mini")
 CPU = torch.device("cpu")
 
 
@@ -32,9 +32,9 @@ def test_all_its_files_are_small_and_none_is_a_pickle():
 @pytest.fixture(scope="module")
 def draw():
     """Two views of a ball for a prompt, and where the ball is."""
-    settings = catalogue.settings(FOLDER)
+    settings = catalog.settings(FOLDER)
     model = load(FOLDER, CPU, control=True)
-    mesh, _ = normalise(icosphere(3))
+    mesh, _ = normalize(icosphere(3))
     scene = observe(mesh, (Camera(0, 0), Camera(45, 0)), rasterizer("builtin"), 512)
     maps = view_maps(scene, 256)
     side = 256 // model.scale
@@ -67,7 +67,7 @@ COLORS = {  # which channels must be strong, which weak
 
 
 @pytest.mark.parametrize(("prompt", "channels"), COLORS.items())
-def test_colour_and_silhouette_follow(draw, prompt, channels):
+def test_color_and_silhouette_follow(draw, prompt, channels):
     images, ball = draw(prompt)
     strong, weak = channels
     pixels = images.movedim(1, -1)

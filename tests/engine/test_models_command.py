@@ -5,7 +5,7 @@ import json
 import shutil
 
 from syncsde_engine.cli import main
-from syncsde_engine.models import catalogue
+from syncsde_engine.models import catalog
 
 
 def test_mini_is_listed_and_shows_its_card_without_the_header(capsys):
@@ -27,7 +27,7 @@ def test_programs_get_settings_and_vocabulary(capsys):
 
 def test_a_model_without_a_card_shows_the_settings_it_gets(capsys, tmp_path):
     folder = tmp_path / "bare"
-    shutil.copytree(catalogue.EMBEDDED["mini"], folder)
+    shutil.copytree(catalog.EMBEDDED["mini"], folder)
     (folder / "README.md").unlink()
     (folder / "syncsde.json").unlink()
     assert main(["models", "show", str(folder)]) == 0

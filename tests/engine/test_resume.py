@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from syncsde_engine import tasks
 from syncsde_engine.mesh.files.io import load as load_mesh
 from syncsde_engine.mesh.files.io import to_safetensors
-from syncsde_engine.models import catalogue, loading
+from syncsde_engine.models import catalog, loading
 from syncsde_engine.preview import side_by_side
 from syncsde_engine.request import build
 from tests import meshes
@@ -113,7 +113,7 @@ def test_state_of_another_shape_is_not_used(tiny_model):
 
 def test_preview_shows_the_colors_that_the_autoencoder_decodes():
     """mini's autoencoder against the linear map: the whole picture in one matrix."""
-    model = loading.load(catalogue.locate("mini"), torch.device("cpu"))
+    model = loading.load(catalog.locate("mini"), torch.device("cpu"))
     colors = torch.tensor([[0.7, 0.3, 0.2], [0.3, 0.6, 0.3], [0.2, 0.3, 0.7], [0.6, 0.6, 0.5]])
     plain = colors[:, :, None, None].expand(-1, -1, 64, 64)
     latents = model.encode(plain)

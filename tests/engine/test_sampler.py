@@ -39,8 +39,8 @@ def run(chosen, steps=None, y=None, overlap=OVERLAP, fresh=lambda step: None, **
 
 
 def test_infinite_lambda_is_independent_bit_for_bit():
-    for synchronised, free in zip(run(SyncSDE(0.0)), run(Independent()), strict=True):
-        assert torch.equal(synchronised, free)
+    for synchronized, free in zip(run(SyncSDE(0.0)), run(Independent()), strict=True):
+        assert torch.equal(synchronized, free)
 
 
 def test_all_at_once_equals_one_trajectory_after_another():
@@ -61,9 +61,9 @@ def test_all_at_once_equals_one_trajectory_after_another():
 
 
 def test_later_trajectories_never_change_the_first():
-    free, synchronised = run(Independent())[-1], run(SyncSDE(5.0))[-1]
-    assert torch.equal(free[0], synchronised[0])
-    assert not torch.allclose(free[1:], synchronised[1:], atol=1e-3)
+    free, synchronized = run(Independent())[-1], run(SyncSDE(5.0))[-1]
+    assert torch.equal(free[0], synchronized[0])
+    assert not torch.allclose(free[1:], synchronized[1:], atol=1e-3)
 
 
 def gap(y):
@@ -71,7 +71,7 @@ def gap(y):
     return float((precision * (mean - y)).abs().sum() / precision.sum())
 
 
-def test_synchronised_trajectories_agree_where_they_overlap():
+def test_synchronized_trajectories_agree_where_they_overlap():
     assert gap(run(SyncSDE(5.0))[22]) < 0.5 * gap(run(Independent())[22])
 
 
@@ -85,7 +85,7 @@ def patches():
 @pytest.mark.parametrize("schedule", [SCHEDULE, COSINE], ids=["linear", "cosine"])
 @pytest.mark.parametrize("count", [4, 6, 10])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "independent"])
-def test_few_steps_stay_finite_and_synchronised(schedule, count, name):
+def test_few_steps_stay_finite_and_synchronized(schedule, count, name):
     overlap = patches()
 
     def last(chosen):

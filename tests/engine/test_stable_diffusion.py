@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 
 from syncsde_engine.errors import DeviceUnavailable, MissingWeights
-from syncsde_engine.models import catalogue, loading, tiles
+from syncsde_engine.models import catalog, loading, tiles
 from syncsde_engine.models.devices import pick_device
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from tests.tiny import save_pipeline
@@ -18,7 +18,7 @@ from tests.tiny import save_pipeline
 CPU = torch.device("cpu")
 PROMPTS = ["a red brick", "a longer prompt, with commas, cut off at the end of the window", "moss"]
 SIDE = 8  # latent cells
-PARTS = (*catalogue.PARTS, "controlnet")
+PARTS = (*catalog.PARTS, "controlnet")
 
 
 def load(folder, **options):
@@ -27,7 +27,7 @@ def load(folder, **options):
 
 @pytest.fixture(scope="module")
 def mini():
-    return load(catalogue.locate("mini"))
+    return load(catalog.locate("mini"))
 
 
 def drawn(*shape, seed=0):
@@ -329,7 +329,7 @@ def test_a_controlnet_of_its_own_folder(tiny_model, bare_model):
 
 
 def test_parts_of_different_models_are_refused(tiny_model, tmp_path):
-    folder = catalogue.locate("mini")
+    folder = catalog.locate("mini")
     with pytest.raises(MissingWeights, match=r"'controlnet'.*width 128.*16"):
         load(tiny_model, controlnet=folder / "controlnet")
     shutil.copytree(tiny_model, tmp_path / "model")
@@ -419,15 +419,15 @@ def test_a_folder_that_says_nothing_is_stable_diffusion(bare_model, tmp_path):
 def test_unknown_models_are_refused():
     for name in ("no-such-model", "nobody/no-such-model", "../nowhere"):
         with pytest.raises(MissingWeights, match=name):
-            catalogue.locate(name)
+            catalog.locate(name)
 
 
 def test_settings_of_a_model_override_the_papers(tiny_model, tmp_path):
-    assert catalogue.settings(tiny_model).guidance_scale == 15.5
+    assert catalog.settings(tiny_model).guidance_scale == 15.5
     text = json.dumps({"guidance_scale": 3.0, "vocabulary": ["red"]})
-    (tmp_path / catalogue.SETTINGS_FILE).write_text(text)
-    assert catalogue.settings(tmp_path).guidance_scale == 3.0
-    assert catalogue.settings(tmp_path).control_scale == 0.7
+    (tmp_path / catalog.SETTINGS_FILE).write_text(text)
+    assert catalog.settings(tmp_path).guidance_scale == 3.0
+    assert catalog.settings(tmp_path).control_scale == 0.7
 
 
 WRONG = ["{", "[]", '{"guidance_scale": "3"}', '{"guidance_scale": 150}', '{"view_size": 100}']
@@ -435,14 +435,14 @@ WRONG = ["{", "[]", '{"guidance_scale": "3"}', '{"guidance_scale": 150}', '{"vie
 
 @pytest.mark.parametrize("content", WRONG)
 def test_senseless_settings_are_refused(tmp_path, content):
-    (tmp_path / catalogue.SETTINGS_FILE).write_text(content)
-    with pytest.raises(MissingWeights, match=catalogue.SETTINGS_FILE):
-        catalogue.settings(tmp_path)
+    (tmp_path / catalog.SETTINGS_FILE).write_text(content)
+    with pytest.raises(MissingWeights, match=catalog.SETTINGS_FILE):
+        catalog.settings(tmp_path)
 
 
 def test_fingerprint_follows_the_weights_that_are_loaded(tiny_model, tmp_path):
     def fingerprint(folder, **options):
-        return catalogue.fingerprint(catalogue.weights(folder, **options))
+        return catalog.fingerprint(catalog.weights(folder, **options))
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
@@ -462,9 +462,9 @@ def test_fingerprint_follows_the_weights_that_are_loaded(tiny_model, tmp_path):
 
 
 def test_minis_settings_are_those_its_export_writes():
-    settings = catalogue.settings(catalogue.locate("mini"))
+    settings = catalog.settings(catalog.locate("mini"))
     assert (settings.image_size, settings.image_guidance_scale) == (256, 3.0)
-    papers = catalogue.Settings()
+    papers = catalog.Settings()
     assert (papers.image_size, papers.image_guidance_scale) == (512, None)
 
 

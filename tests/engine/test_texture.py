@@ -17,7 +17,7 @@ from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.views.cameras import paper_cameras
 from syncsde_engine.method.regions import regions
-from syncsde_engine.models.catalogue import Settings
+from syncsde_engine.models.catalog import Settings
 from syncsde_engine.request import build
 from syncsde_engine.tasks import follow, run
 from syncsde_engine.tasks.texture_prompts import (
@@ -125,7 +125,7 @@ def test_zero_coupling_is_the_independent_strategy(texture):
     assert coupled[1]["texture.png"] == free[1]["texture.png"]
 
 
-def test_views_agree_better_when_synchronised(texture, result):
+def test_views_agree_better_when_synchronized(texture, result):
     def disagreement(outcome):
         return json.loads(outcome[1]["report.json"])["disagreement"]
 

@@ -113,7 +113,7 @@ def test_strategies_that_average_end_without_disagreement(wide, strategy):
     assert wide(strategy=strategy)[1]["disagreement"] < 1e-4
 
 
-def test_synchronised_patches_agree_better(wide):
+def test_synchronized_patches_agree_better(wide):
     together = wide(steps=10)[1]["disagreement"]
     assert together < 0.5 * wide(steps=10, strategy="independent")[1]["disagreement"]
 

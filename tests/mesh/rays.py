@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An oracle that shares no code with the rasteriser: float64 rays against every triangle."""
+"""An oracle that shares no code with the rasterizer: float64 rays against every triangle."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ def cast(mesh: Mesh, origin: np.ndarray, direction: np.ndarray, beyond: float = 
 
 
 def pixel_rays(azimuth: float, elevation: float, fov: float, size: int) -> np.ndarray:
-    """Directions of depth 1 through the pixel centres, (size * size, 3), written out by hand."""
+    """Directions of depth 1 through the pixel centers, (size * size, 3), written out by hand."""
     a, e = np.radians(azimuth), np.radians(elevation)
     forward = -np.array([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)])
     right = np.cross(forward, [0.0, 1.0, 0.0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Meshes to test on, and colours that are known everywhere on them."""
+"""Meshes to test on, and colors that are known everywhere on them."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import trimesh
 from torch import Tensor
 
 from syncsde_engine.mesh.intake.charts import chart_unwrap
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 
 
 def icosphere(subdivisions: int) -> Mesh:
@@ -22,7 +22,7 @@ def lumpy(subdivisions: int) -> Mesh:
     sphere = icosphere(subdivisions)
     x, y, _ = sphere.positions.T
     bumps = 1 + 0.25 * np.sin(5 * x) * np.cos(4 * y + 1)
-    return normalise(replace(sphere, positions=sphere.positions * bumps[:, None]))[0]
+    return normalize(replace(sphere, positions=sphere.positions * bumps[:, None]))[0]
 
 
 def quad(half: float, uv: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Mesh:
@@ -80,6 +80,6 @@ def plain_uvs(mesh: Mesh) -> Mesh:
 
 
 def color(position: Tensor) -> Tensor:
-    """A smooth colour in [0, 1] of every point in space, (..., 3) -> (..., 3)."""
+    """A smooth color in [0, 1] of every point in space, (..., 3) -> (..., 3)."""
     x, y, z = position.unbind(-1)
     return torch.stack([(3 * x + 1).sin(), (4 * y).sin(), (3 * z + x).cos()], -1) / 2 + 0.5

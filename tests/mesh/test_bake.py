@@ -82,7 +82,7 @@ def test_the_say_of_a_view_fades_towards_its_edges():
 
 
 @pytest.mark.usefixtures("gather")
-def test_known_colours_come_back_from_ten_views(scene: Scene):
+def test_known_colors_come_back_from_ten_views(scene: Scene):
     baked = bake(scene, colored_views(scene, 384), used_texels(scene, 256))
     expected, got = color(baked.texels.position()), baked.color
     weight = baked.weight
@@ -154,7 +154,7 @@ def test_weights_are_the_sixth_power_of_the_cosine():
 
 @pytest.mark.usefixtures("gather")
 def test_neither_background_nor_what_is_in_front_bleeds(scene: Scene):
-    """Round bodies before each other on white: nothing but their own grey is ever baked."""
+    """Round bodies before each other on white: nothing but their own gray is ever baked."""
     sphere = icosphere(3)
     uvs = np.random.default_rng(0).uniform(size=(3 * len(sphere.triangles), 2)).astype(np.float32)
     flat = np.arange(len(uvs), dtype=np.int32).reshape(-1, 3)

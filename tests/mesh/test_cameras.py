@@ -14,7 +14,7 @@ from syncsde_engine.mesh.views.cameras import (
 
 
 def project(camera: Camera, *point: float) -> tuple[float, float, float]:
-    """x right, y up and depth in the image's normalised coordinates."""
+    """x right, y up and depth in the image's normalized coordinates."""
     x, y, _, w = clip_positions(torch.tensor([point]), (camera,))[0, 0].tolist()
     return x / w, y / w, w
 

@@ -17,7 +17,7 @@ from syncsde_engine.mesh.views.scene import Scene
 
 @pytest.fixture
 def holed(scene: Scene):
-    """A bake whose colours are the texels' own positions, unseen above y = 0.4."""
+    """A bake whose colors are the texels' own positions, unseen above y = 0.4."""
     baked = bake(scene, torch.zeros(10, 3, 64, 64), used_texels(scene, 256))
     position = baked.texels.position()
     seen = position[:, 1] < 0.4
@@ -25,7 +25,7 @@ def holed(scene: Scene):
     return replace(baked, color=position * seen[:, None], weight=seen.float(), trust=seen.float())
 
 
-def test_unseen_texels_take_the_nearest_colour_on_the_surface(holed):
+def test_unseen_texels_take_the_nearest_color_on_the_surface(holed):
     before = holed.color.clone()
     filled = fill(holed, "surface").view(-1, 3)
     place, position = holed.texels.place, holed.texels.position()
@@ -34,7 +34,7 @@ def test_unseen_texels_take_the_nearest_colour_on_the_surface(holed):
     assert torch.equal(holed.color, before)
     sample = (~seen).nonzero()[:, 0][::37]
     nearest = torch.cdist(position[sample], position[seen]).amin(1)
-    # A colour is its donor's position, so this is how far away it came from.
+    # A color is its donor's position, so this is how far away it came from.
     taken = (filled[place[sample]] - position[sample]).norm(dim=1)
     assert taken.mean() < 1.01 * nearest.mean()
     assert (taken < nearest + 0.15).all()
@@ -123,7 +123,7 @@ def test_the_surface_is_a_better_guide_than_the_texture(holed, how):
 
 
 def test_smooth_filling_has_no_steps(holed):
-    """Between neighbouring texels of a row, the largest step is a fraction of the nearest's."""
+    """Between neighboring texels of a row, the largest step is a fraction of the nearest's."""
     place = holed.texels.place
     beside = (place.diff() == 1) & ((holed.weight[1:] == 0) & (holed.weight[:-1] == 0))
     beside &= holed.texels.position().diff(dim=0).norm(dim=1) < 0.05

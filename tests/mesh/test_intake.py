@@ -9,7 +9,7 @@ import pytest
 
 from syncsde_engine.errors import InvalidMesh
 from syncsde_engine.mesh.files.io import textured_glb
-from syncsde_engine.mesh.intake.sanitize import first_alike, sanitise
+from syncsde_engine.mesh.intake.sanitize import first_alike, sanitize
 from syncsde_engine.mesh.intake.take_in import take_in
 from syncsde_engine.mesh.intake.uvs import doubled_areas
 from syncsde_engine.mesh.mesh import Mesh, areas, check, check_uvs, weld
@@ -164,7 +164,7 @@ def test_the_work_is_clean_and_knows_its_place_in_the_whole():
     ball = lumpy(1)
     triangles = ball.triangles.copy()
     triangles[[3, 7]] = [[0, 0, 1], [0, 1, 99]]
-    clean = sanitise(replace(ball, triangles=triangles))
+    clean = sanitize(replace(ball, triangles=triangles))
     check(clean.mesh)
     assert clean.faces.tolist() == [k for k in range(80) if k not in (3, 7)]
     taken = take_in(replace(ball, triangles=triangles), "auto", 64, 0.0)
@@ -179,7 +179,7 @@ def test_edges_are_counted_as_one_by_one():
     faces = random.integers(0, 12, (60, 3)).astype(np.int32)
     faces = faces[[len(set(face)) == 3 for face in faces.tolist()]]
     positions = random.normal(size=(12, 3)).astype(np.float32)
-    defects = sanitise(Mesh(positions, faces)).defects
+    defects = sanitize(Mesh(positions, faces)).defects
     distinct = list({frozenset(face): face for face in faces[::-1].tolist()}.values())
     edges = Counter(frozenset(e) for a, b, c in distinct for e in ((a, b), (b, c), (c, a)))
     directed = Counter(e for a, b, c in distinct for e in ((a, b), (b, c), (c, a)))
@@ -195,7 +195,7 @@ def test_closed_surfaces_have_no_defects_even_when_split():
         ball.positions[ball.triangles.ravel()], np.arange(960, dtype=np.int32).reshape(-1, 3)
     )
     for mesh in (ball, split):
-        assert not any(sanitise(mesh).defects)
+        assert not any(sanitize(mesh).defects)
     assert len(set(weld(split.positions).tolist())) == len(ball.positions)
 
 
@@ -236,7 +236,7 @@ def test_what_leaves_the_unit_square_a_little_is_wrapped():
 
 
 def test_pieces_cover_what_their_faces_do_and_meet_at_the_border():
-    """Over a corner of four tiles; the cut edges of neighbours have the same vertices."""
+    """Over a corner of four tiles; the cut edges of neighbors have the same vertices."""
     mesh = quad(0.5, (0.8, 0.6, 1.2, 1.3))
     work = take_in(mesh, "auto", 64).work
     corners = work.uvs[work.uv_triangles].astype(float)

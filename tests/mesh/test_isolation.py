@@ -15,7 +15,7 @@ from syncsde_engine.mesh.bake.blend import bake
 from syncsde_engine.mesh.bake.fill import fill
 from syncsde_engine.mesh.bake.texels import used_texels
 from syncsde_engine.mesh.intake.charts import chart_unwrap
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views import pairs, silhouettes
 from syncsde_engine.mesh.views.cameras import paper_cameras
@@ -37,7 +37,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def views(scene):
-    """Each object in its own colour, on white."""
+    """Each object in its own color, on white."""
     owner = object_of(scene, view_maps(scene, SIDE).face)
     table = torch.cat([COLORS, torch.ones(1, 3)])
     return table[owner.long()].movedim(-1, 1).contiguous()
@@ -56,7 +56,7 @@ def test_views_are_paired_within_objects_only(scene, compiled, monkeypatch):
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_every_texel_has_the_colour_of_its_object(scene, views, compiled, monkeypatch):
+def test_every_texel_has_the_color_of_its_object(scene, views, compiled, monkeypatch):
     """The plate lies closer to the box than the depth test can tell apart."""
     if not compiled:
         monkeypatch.setattr(gathering, "gather_texels", None)
@@ -71,14 +71,14 @@ def test_every_texel_has_the_colour_of_its_object(scene, views, compiled, monkey
     torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
 
 
-def test_an_object_as_thin_as_a_pixel_has_its_colour():
+def test_an_object_as_thin_as_a_pixel_has_its_color():
     """Beside it every view shows something else, so none of its pixels is beyond doubt."""
     box = replace(plain_uvs(icosphere(3)), textures=("one",))
     wire = trimesh.creation.cylinder(0.006, segment=[[-1.3, -1, 0], [-1.3, 1, 0]])
     wire = Mesh(wire.vertices.astype(np.float32), wire.faces.astype(np.int32))
     both = chart_unwrap(join(box, plain_uvs(wire)), 128, 4)
     owner = np.repeat(np.int32([0, 1]), [len(box.triangles), len(wire.triangles)])
-    mesh, _ = normalise(replace(both, face_object=owner, objects=("box", "wire")))
+    mesh, _ = normalize(replace(both, face_object=owner, objects=("box", "wire")))
     scene = observe(mesh, paper_cameras(), rasterizer("builtin"))
     owners = object_of(scene, view_maps(scene, SIDE).face)
     assert 0 < (owners == 1).sum() < 2000
@@ -91,7 +91,7 @@ def test_an_object_as_thin_as_a_pixel_has_its_colour():
     assert (filled[texels.owner() == 0] - COLORS[0]).abs().max() < 1e-5
 
 
-def test_an_object_that_nobody_saw_takes_no_colour_from_others(scene, views):
+def test_an_object_that_nobody_saw_takes_no_color_from_others(scene, views):
     """It becomes gray; so does its gutter, which is nearest to it."""
     texels = used_texels(scene, 96)
     baked = bake(scene, views, texels)

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from syncsde_engine.errors import InvalidMesh
-from syncsde_engine.mesh.mesh import Mesh, areas, check, check_uvs, normalise, normals
+from syncsde_engine.mesh.mesh import Mesh, areas, check, check_uvs, normalize, normals
 from tests.mesh.shapes import icosphere, quad
 
 
-def test_normalised_vertices_fill_the_unit_ball():
+def test_normalized_vertices_fill_the_unit_ball():
     mesh = icosphere(2)
     positions = (mesh.positions * [1, 2, 3] * 1e-3 + [1e4, 0, -5]).astype(np.float32)
     loose = np.vstack([positions, [[9e5, 0, 0]]]).astype(np.float32)
-    moved, how = normalise(replace(mesh, positions=loose))
+    moved, how = normalize(replace(mesh, positions=loose))
     used = moved.positions[:-1].astype(np.float64)
     np.testing.assert_allclose(used.mean(axis=0), 0, atol=2e-3)
     assert np.linalg.norm(used, axis=1).max() == pytest.approx(1, abs=1e-6)
@@ -28,18 +28,18 @@ def test_a_dense_part_does_not_pull_the_mesh_out_of_the_middle():
     along = np.array([0.6, 0.0, 0.8])
     positions = np.vstack([3 * large.positions, small.positions + 5 * along]).astype(np.float32)
     triangles = np.vstack([large.triangles, small.triangles + len(large.positions)])
-    _, (center, scale) = normalise(Mesh(positions, triangles))
+    _, (center, scale) = normalize(Mesh(positions, triangles))
     np.testing.assert_allclose(center, 1.5 * along, atol=0.03)
     assert scale == pytest.approx(4.5, rel=0.01)
 
 
 @pytest.mark.parametrize("count", [3, 4, 20])
 def test_no_smaller_ball_fits(count):
-    """Wherever else the centre is, some point is farther away."""
+    """Wherever else the center is, some point is farther away."""
     points = np.random.default_rng(count).normal(size=(count, 3)).astype(np.float32)
     triangles = np.arange(count - count % 3, dtype=np.int32).reshape(-1, 3)
     points = points[: triangles.size]
-    _, (center, scale) = normalise(Mesh(points, triangles))
+    _, (center, scale) = normalize(Mesh(points, triangles))
     for direction in np.random.default_rng(0).normal(size=(500, 3)):
         moved = center + 0.05 * scale * direction / np.linalg.norm(direction)
         assert np.linalg.norm(points - moved, axis=1).max() > scale

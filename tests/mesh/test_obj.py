@@ -5,7 +5,7 @@ import pytest
 from syncsde_engine.errors import InvalidMesh
 from syncsde_engine.mesh.files.names import unique
 from syncsde_engine.mesh.files.obj import decoded, read_obj
-from syncsde_engine.mesh.intake.sanitize import sanitise
+from syncsde_engine.mesh.intake.sanitize import sanitize
 from syncsde_engine.mesh.mesh import Mesh, areas
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
@@ -60,10 +60,10 @@ def test_faces_without_texture_coordinates_say_so():
 
 
 @pytest.mark.parametrize("index", ["9", "99999999999999999999"])
-def test_faces_of_missing_vertices_are_read_and_left_to_sanitise(index: str):
+def test_faces_of_missing_vertices_are_read_and_left_to_sanitize(index: str):
     mesh = read_obj(SQUARE + f"f 1 2 3\nf 1 2 3 {index}\n", "")
-    assert sanitise(mesh).defects.out_of_range == 1
-    assert sanitise(mesh).faces.tolist() == [0, 1]
+    assert sanitize(mesh).defects.out_of_range == 1
+    assert sanitize(mesh).faces.tolist() == [0, 1]
 
 
 SCENE = (

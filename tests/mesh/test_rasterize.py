@@ -36,7 +36,7 @@ def raster_of(mesh: Mesh, cameras: tuple[Camera, ...], size: int, backend: Built
 
 
 @both
-def test_edges_through_pixel_centres_belong_to_the_top_and_left(backend: BuiltinRasterizer):
+def test_edges_through_pixel_centers_belong_to_the_top_and_left(backend: BuiltinRasterizer):
     corners = np.array([[2.5, 2.5], [6.5, 2.5], [6.5, 6.5], [2.5, 6.5]])
     for order in ([[0, 1, 2], [0, 2, 3]], [[1, 0, 3], [3, 2, 1]]):
         face = backend.rasterize(from_pixels(corners, 8), torch.tensor(order).int(), (8, 8)).face
@@ -51,7 +51,7 @@ def test_triangles_that_share_edges_cover_each_pixel_once(backend: BuiltinRaster
     size = 64
     rim = np.array([[0, 0], [0, size], [size, 0], [size, size]], float)
     inner = random.uniform(0, size, (120, 2))
-    inner[:60] = np.floor(inner[:60]) + 0.5  # edges and corners on pixel centres
+    inner[:60] = np.floor(inner[:60]) + 0.5  # edges and corners on pixel centers
     points = np.unique(np.vstack([rim, inner]), axis=0)
     clip = from_pixels(points, size)
     covers = torch.zeros(size, size)
@@ -138,7 +138,7 @@ def test_agrees_with_opengl(subdivisions: int, camera: Camera, short: int):
     assert (face != other).sum() <= 2e-4 * face.size
 
 
-def test_agrees_with_opengl_on_edges_through_pixel_centres():
+def test_agrees_with_opengl_on_edges_through_pixel_centers():
     random = np.random.default_rng(8)
     points = np.unique(np.floor(random.uniform(0, 64, (300, 2))) + 0.5, axis=0)
     clip = from_pixels(points, 64)
@@ -275,4 +275,4 @@ def test_nvdiffrast_rows_begin_at_the_top_and_edges_are_covered_once(record_prop
     record_property("rows", covered.any(1).nonzero().flatten().tolist())
     record_property("columns", covered.any(0).nonzero().flatten().tolist())
     assert covered[3:5, 3:6].all(), "rows count from the top"
-    assert covered.sum() == 3 * 4, "of opposite edges through pixel centres one is covered"
+    assert covered.sum() == 3 * 4, "of opposite edges through pixel centers one is covered"

@@ -9,7 +9,7 @@ from syncsde_engine.mesh.bake import gather
 from syncsde_engine.mesh.bake.blend import bake
 from syncsde_engine.mesh.bake.texels import used_texels
 from syncsde_engine.mesh.intake.charts import chart_unwrap
-from syncsde_engine.mesh.mesh import normalise
+from syncsde_engine.mesh.mesh import normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views import pairs as pairing
 from syncsde_engine.mesh.views import silhouettes
@@ -21,7 +21,7 @@ from syncsde_engine.mesh.views.rigs import (
     framed,
     front,
     front_first,
-    neighbours,
+    neighbors,
     ring_cameras,
 )
 from syncsde_engine.mesh.views.scene import observe
@@ -82,19 +82,19 @@ def test_the_front_comes_first_and_each_view_after_some_beside_it():
         assert nearest >= np.cos(np.radians(53))
 
 
-def test_neighbours_of_the_papers_cameras_are_the_papers():
+def test_neighbors_of_the_papers_cameras_are_the_papers():
     ring = [sorted({(i - 1) % 8, i, (i + 1) % 8}) for i in range(8)]
-    assert neighbours(paper_cameras()) == [*ring, [4, 8], [0, 9]]
+    assert neighbors(paper_cameras()) == [*ring, [4, 8], [0, 9]]
 
 
-def test_neighbours_of_other_rigs_stand_beside_each_other():
-    assert neighbours([Camera(0, 0)]) == [[0]]
-    assert neighbours([Camera(0, 0), Camera(180, 0)]) == [[0, 1], [0, 1]]
-    assert neighbours(ring_cameras(6))[2] == [1, 2, 3], "not what is above or below"
-    assert neighbours(ring_cameras(6))[4][-1] == 4, "from above: the nearest, and itself"
-    assert len(neighbours(ring_cameras(6))[4]) == 2
+def test_neighbors_of_other_rigs_stand_beside_each_other():
+    assert neighbors([Camera(0, 0)]) == [[0]]
+    assert neighbors([Camera(0, 0), Camera(180, 0)]) == [[0, 1], [0, 1]]
+    assert neighbors(ring_cameras(6))[2] == [1, 2, 3], "not what is above or below"
+    assert neighbors(ring_cameras(6))[4][-1] == 4, "from above: the nearest, and itself"
+    assert len(neighbors(ring_cameras(6))[4]) == 2
     for count in (3, 9, 14, 20):
-        groups = neighbours(ring_cameras(count))
+        groups = neighbors(ring_cameras(count))
         assert all(i in group and 2 <= len(group) <= 3 for i, group in enumerate(groups))
 
 
@@ -141,7 +141,7 @@ def test_every_lens_bakes_what_it_sees(lens, compiled, monkeypatch):
     if not compiled:
         monkeypatch.setattr(gather, "gather_texels", None)
         monkeypatch.setattr(silhouettes, "_clear", None)
-    mesh = normalise(chart_unwrap(lumpy(4), 128, 4))[0]
+    mesh = normalize(chart_unwrap(lumpy(4), 128, 4))[0]
     cameras = tuple(
         framed(replace(camera, roll=20.0 * i), *lens) for i, camera in enumerate(ring_cameras(6))
     )

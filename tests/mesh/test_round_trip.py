@@ -12,7 +12,7 @@ from syncsde_engine.mesh.bake.blend import bake
 from syncsde_engine.mesh.bake.fill import fill
 from syncsde_engine.mesh.bake.texels import used_texels
 from syncsde_engine.mesh.intake.charts import chart_unwrap
-from syncsde_engine.mesh.mesh import Mesh, normalise
+from syncsde_engine.mesh.mesh import Mesh, normalize
 from syncsde_engine.mesh.raster.rasterize import rasterizer
 from syncsde_engine.mesh.views.cameras import paper_cameras
 from syncsde_engine.mesh.views.render import render
@@ -26,7 +26,7 @@ LEAST = 35  # dB
 
 def unwrapped(body: trimesh.Trimesh) -> Mesh:
     mesh = Mesh(body.vertices.astype(np.float32), body.faces.astype(np.int32))
-    return chart_unwrap(normalise(mesh)[0], TEXTURE, 4)
+    return chart_unwrap(normalize(mesh)[0], TEXTURE, 4)
 
 
 MESHES = {

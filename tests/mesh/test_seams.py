@@ -66,7 +66,7 @@ def test_a_step_between_views_is_measured(scene: Scene):
     assert max(seams(scene.mesh, baked, fill(baked))) < 1e-6
 
 
-def test_a_colour_of_space_has_no_seams(scene: Scene):
+def test_a_color_of_space_has_no_seams(scene: Scene):
     texels = used_texels(scene, 256)
     baked = bake(scene, torch.zeros(10, 3, 64, 64), texels)
     exact = replace(baked, color=color(texels.position()), trust=torch.ones_like(baked.trust))

@@ -20,7 +20,7 @@ from tests.mesh.shapes import icosphere, lumpy, quad
 
 
 def covers(mesh: Mesh, size: int) -> np.ndarray:
-    """How often each texel is covered, (size, size): one face rasterised at a time."""
+    """How often each texel is covered, (size, size): one face rasterized at a time."""
     clip, count = uv_clip(torch.tensor(mesh.uvs)), np.zeros((size, size), int)
     for triangle in torch.tensor(mesh.uv_triangles):
         face = BuiltinRasterizer().rasterize(clip, triangle[None], (size, size)).face[0]
@@ -87,7 +87,7 @@ def test_charts_stand_four_texels_apart(way: str, monkeypatch: pytest.MonkeyPatc
         if (islands == island).sum() > 20:
             others = (islands != island) & used
             gap = ndimage.distance_transform_edt(~others)[islands == island].min()
-            assert gap >= 5  # between centres
+            assert gap >= 5  # between centers
 
 
 def test_vertices_that_meet_are_one_chart_even_when_split():

@@ -11,14 +11,14 @@ from syncsde_engine.cli import main
 from syncsde_engine.method.noise import Noise
 from syncsde_engine.method.sampler import sample
 from syncsde_engine.method.strategies import strategy
-from syncsde_engine.models import catalogue
+from syncsde_engine.models import catalog
 from syncsde_engine.models.motion import MotionModel
 from syncsde_engine.motion.features import decode
 from syncsde_engine.motion.sequence import Layout
 from syncsde_engine.tasks.motion import canvas_of
 from training.motion.judge import teach
 
-FOLDER = catalogue.locate("mime")
+FOLDER = catalog.locate("mime")
 VERBS = ("walk", "run", "sit", "wave", "jump", "clap")
 
 
@@ -40,7 +40,7 @@ def test_it_shows_the_verbs_it_is_told(model):
     prompts = [f"a person {verb}s" for verb in VERBS]
     overlap = canvas_of(Layout(len(VERBS), 120, 0), tuple(range(len(VERBS))), False).overlap()
     y = Noise(1, (len(VERBS), 263, 1, 120), torch.device("cpu")).initial()
-    scale = catalogue.settings(FOLDER).image_guidance_scale or 2.5
+    scale = catalog.settings(FOLDER).image_guidance_scale or 2.5
     denoiser = model.guided(prompts, [""] * len(prompts), scale, None)
     *_, last = sample(y, model.schedule.steps(50), denoiser, chosen, chosen.couple(overlap))
     judge = teach(each=16)

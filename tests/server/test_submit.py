@@ -303,7 +303,7 @@ REFUSED = {
         ({"inputs": []}, "inputs must be a JSON object (got [])."),
         ({"parameters": None}, "parameters must be a JSON object (got None)."),
         ({"key": "a/b"}, "key cannot be 'a/b'."),
-        ({"colour": "red"}, "There is no colour."),
+        ({"color": "red"}, "There is no color."),
     ],
 )
 def test_a_refusal_names_the_value_and_what_is_wanted(engine, more, sentence):

@@ -53,7 +53,7 @@ def test_kernel_distance_is_the_unbiased_estimate():
     assert kernel_distance(a, b) == pytest.approx(expected)
 
 
-def test_the_judge_learns_to_read_plain_colours():
+def test_the_judge_learns_to_read_plain_colors():
     judge = train_judge(pictures=96, epochs=1)
     materials, colors = read(judge, torch.rand(3, 3, 64, 64))
     assert set(materials) <= set(MATERIALS)

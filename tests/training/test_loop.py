@@ -105,7 +105,7 @@ def test_plans_survive_a_round_trip_and_take_changes(tmp_path):
     assert (changed.batch, changed.unet_widths) == (8, (16, 32, 48))
 
 
-@pytest.mark.parametrize("change", ["colour=1", "size=100", "unet_widths=[10,20,30]"])
+@pytest.mark.parametrize("change", ["color=1", "size=100", "unet_widths=[10,20,30]"])
 def test_impossible_plans_are_refused(change):
     with pytest.raises(ValueError, match=r"size|unet_widths|no plan field"):
         with_changes(Plan(), [change])

@@ -173,7 +173,7 @@ def test_a_share_of_the_samples_is_as_samplers_see_it(batches):
     drawn = [few.joint(step) for step in range(60)]
     times = torch.cat([batch.timesteps for batch in drawn])
     apart = torch.cat([(batch.shown - batch.latents).abs().amax((1, 2, 3)) for batch in drawn])
-    usual = apart < 1e-5  # colour and pattern were added again
+    usual = apart < 1e-5  # color and pattern were added again
     assert usual.float().mean() == pytest.approx(0.4, abs=0.06)
     assert times[~usual].min() >= FAINT_STEP
     assert (times[~usual] >= FIRST_STEP).float().mean() > 0.6  # all of the first, a third of faint
@@ -182,7 +182,7 @@ def test_a_share_of_the_samples_is_as_samplers_see_it(batches):
     assert torch.equal(held_back.shown, held_back.latents)
 
 
-def test_a_faint_pattern_keeps_the_colours_of_object_and_background():
+def test_a_faint_pattern_keeps_the_colors_of_object_and_background():
     stripes = torch.arange(24) % 4 < 2
     inside = torch.zeros(24, 24, dtype=torch.bool)
     inside[4:20, 4:20] = True

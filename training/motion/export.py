@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from syncsde_engine.models import catalogue
+from syncsde_engine.models import catalog
 from syncsde_engine.models.motion import MEAN, STD, WEIGHTS
 from syncsde_engine.models.motion_networks import Mime
 
@@ -28,7 +28,7 @@ VERSION = "0.1"
 def describe(plan: MotionPlan) -> dict[str, object]:
     """The config.json of mime."""
     return {
-        "_class_name": catalogue.MOTION,
+        "_class_name": catalog.MOTION,
         "network": "mime",
         "version": VERSION,
         **plan.network(),

@@ -64,7 +64,7 @@ class Texels:
 
 
 def used_texels(scene: Scene, size: int) -> Texels:
-    """Rasterise the texture coordinates at `size` x `size` texels, one texture after another.
+    """Rasterize the texture coordinates at `size` x `size` texels, one texture after another.
 
     Raises InvalidMesh for coordinates outside [0, 1] and for those that cover no texel.
     """
@@ -114,8 +114,8 @@ def _between(
     for start in range(0, len(place), CHUNK):
         chunk = slice(start, start + CHUNK)
         row, column = place[chunk] % size**2 // size, place[chunk] % size
-        centre = torch.stack([column + 0.5, size - row - 0.5], dim=1).double() / size
-        a, b, c = (uvs[uv_corners[face[chunk], i]].double() - centre for i in range(3))
+        center = torch.stack([column + 0.5, size - row - 0.5], dim=1).double() / size
+        a, b, c = (uvs[uv_corners[face[chunk], i]].double() - center for i in range(3))
         weight = torch.stack(
             [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((b, c), (c, a), (a, b))], dim=1
         )

@@ -28,6 +28,7 @@ from .gltf_file import (
 )
 from .gltf_parts import DRACO, TRANSFORM, Part, read_part
 from .names import unique
+from .refusals import faceless, unreadable
 
 INSTANCING = "EXT_mesh_gpu_instancing"
 # Extensions that a file may require: they are read, or change neither shape nor coordinates.
@@ -35,7 +36,6 @@ KNOWN = (INSTANCING, TRANSFORM, DRACO, *MESHOPT, "KHR_mesh_quantization", "KHR_n
 HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_texture_", "KHR_xmp", "KHR_animation_pointer")
 HARMLESS += ("EXT_texture_", "EXT_lights_", "MSFT_texture_", "KHR_audio", "KHR_techniques_webgl")
 MOVED = "The texture transform of a material is applied to the coordinates."
-LONGEST_NAME = 255
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -77,13 +77,9 @@ def read_gltf(path: Path, content: bytes, uv_set: int = 0) -> Mesh:
         _read_scene(reader)
         return _joined(reader)
     except Broken as error:
-        reason = str(error)
+        raise unreadable(path, str(error)) from None
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError, ValueError):
-        reason = "an entry of it is of another type than glTF says"
-    raise InvalidMesh(
-        f"The mesh file {path.name!r} is not a readable {path.suffix} file ({reason}).",
-        hint="Export the mesh again.",
-    )
+        raise unreadable(path, "an entry of it is of another type than glTF says") from None
 
 
 def _require_known(file: GltfFile) -> None:
@@ -261,9 +257,7 @@ def _parts(reader: Reader, index: Any, node: Entry) -> list[Part]:
 def _joined(reader: Reader) -> Mesh:
     pieces, path = reader.pieces, reader.file.path
     if not pieces:
-        raise InvalidMesh(
-            f"The mesh file {path.name!r} has no faces.", hint="Export an object with faces."
-        )
+        raise faceless(path)
     counts = [len(piece.triangles) for piece in pieces]
     offsets = np.cumsum([0, *(len(piece.positions) for piece in pieces)])[:-1]
     triangles = np.concatenate([piece.triangles for piece in pieces])
@@ -293,8 +287,8 @@ def _joined(reader: Reader) -> Mesh:
         path.stem,
         face_object=objects.astype(np.int32),
         face_material=materials.astype(np.int32),
-        objects=unique((reader.objects[k] for k in shown), LONGEST_NAME),
-        materials=unique(_material_names(reader.file, numbers_), LONGEST_NAME),
+        objects=unique(reader.objects[k] for k in shown),
+        materials=unique(_material_names(reader.file, numbers_)),
         notes=tuple(reader.notes),
     )
 

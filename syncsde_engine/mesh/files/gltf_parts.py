@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..mesh import UV_TOLERANCE
 from .gltf_file import Broken, GltfFile, compressed, extensions, items, member, numbers
+from .polygons import strip_corners
 
 DRACO = "KHR_draco_mesh_compression"
 TRANSFORM = "KHR_texture_transform"
@@ -98,8 +99,7 @@ def _triangles(index: Int, mode: int) -> Int:
     if mode == FAN:
         return np.stack([np.full(len(index) - 2, index[0]), index[1:-1], index[2:]], axis=1)
     first = np.arange(len(index) - 2)
-    odd = first % 2
-    return index[np.stack([first, first + 1 + odd, first + 2 - odd], axis=1)]
+    return index[strip_corners(first, first)]
 
 
 def _transformed(file: GltfFile, uvs: Float, material: Any) -> tuple[Float, bool]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+LONGEST = 255  # characters
 
-def unique(names: Iterable[str], longest: int = 255) -> tuple[str, ...]:
+
+def unique(names: Iterable[str], longest: int = LONGEST) -> tuple[str, ...]:
     """Names of at most `longest` characters, told apart as Blender does: Leaf, Leaf.001, ..."""
     taken: set[str] = set()
     following: dict[str, int] = {}

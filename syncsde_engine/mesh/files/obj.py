@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidMesh
 from ..mesh import Mesh
-from .names import unique
+from .names import LONGEST, unique
 from .polygons import triangulate
 
 MOST = 2**31 - 1
-LONGEST_NAME = 255
 CHUNK = 50_000  # lines at once, which bounds the memory
 
 Bools = NDArray[np.bool_]
@@ -50,7 +49,7 @@ class Runs:
         self.starts = [0]
 
     def begin(self, name: str, face: int) -> None:
-        self.names.append(" ".join(name.split())[:LONGEST_NAME] or self.names[0])
+        self.names.append(" ".join(name.split())[:LONGEST] or self.names[0])
         self.starts.append(face)
 
     def ids(self, kept: Bools, *, apart: bool) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -62,7 +61,7 @@ class Runs:
         used, number = np.unique(run, return_inverse=True)
         names = [self.names[k] for k in used]
         if apart:
-            return number.astype(np.int32), unique(names, LONGEST_NAME)
+            return number.astype(np.int32), unique(names)
         distinct = {name: k for k, name in enumerate(dict.fromkeys(names))}
         ids = np.array([distinct[name] for name in names], np.int32)
         return ids[number], tuple(distinct)
@@ -123,7 +122,7 @@ def read_obj(text: str, name: str) -> Mesh:
     face_material, material_names = materials.ids(kept, apart=False)
     has_uvs = bool((uv >= 0).any())
     flat = np.where(np.all(uv[corners] >= 0, axis=1, keepdims=True), uv[corners], -1)
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `sanitise` says so
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `sanitize` says so
         positions, coordinates = points.astype(np.float32), coordinates.astype(np.float32)
     return Mesh(
         positions,

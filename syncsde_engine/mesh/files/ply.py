@@ -13,9 +13,9 @@ import numpy as np
 import plyfile
 from numpy.typing import NDArray
 
-from ...errors import InvalidMesh
 from ..mesh import Mesh
-from .polygons import triangulate
+from .polygons import strip_corners, triangulate
+from .refusals import faceless, unreadable
 
 INDICES = ("vertex_indices", "vertex_index")
 UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
@@ -31,7 +31,7 @@ def read_ply(path: Path, content: bytes) -> Mesh:
     vertices, faces = elements.get("vertex"), elements.get("face")
     names = () if vertices is None else vertices.dtype.names or ()
     if vertices is None or not {"x", "y", "z"} <= set(names):
-        raise _unreadable(path, "it has no vertices x, y, z")
+        raise unreadable(path, "it has no vertices x, y, z")
     points = np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float64)
     vertex, sizes = _lists(faces, INDICES)
     strips = _of_strips(*_lists(elements.get("tristrips"), INDICES))
@@ -39,9 +39,7 @@ def read_ply(path: Path, content: bytes) -> Mesh:
     vertex = np.concatenate([vertex[np.repeat(kept, sizes)], strips.ravel()])
     lengths = np.concatenate([sizes[kept], np.full(len(strips), 3)])
     if len(lengths) == 0:
-        raise InvalidMesh(
-            f"The mesh file {path.name!r} has no faces.", hint="Export an object with faces."
-        )
+        raise faceless(path)
     corners, _ = triangulate(points, vertex, lengths)
     triangles = np.clip(vertex[corners], -1, len(points)).astype(np.int32)
     wedges, of_wedges = _lists(faces, (CORNER_UVS,))
@@ -68,21 +66,21 @@ def _parsed(path: Path, content: bytes) -> plyfile.PlyData:
     text = header.decode("ascii", "replace").replace("\r", "\n")
     counts = [int(count) for count in re.findall(r"^element +\S+ +(\d{1,18}) *$", text, re.M)]
     if not end or max(counts, default=0) > len(content):
-        raise _unreadable(path, "its header is cut off, or promises more than there is")
+        raise unreadable(path, "its header is cut off, or promises more than there is")
     of_faces = text.partition("element face")[2].partition("element")[0]
     lists = re.findall(r"^property +list +\S+ +\S+ +(\S+)", of_faces, re.M)
     triangular = {"face": {key: 6 if key == CORNER_UVS else 3 for key in lists}}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:  # at once, which works if all faces are triangles
+            try:  # mapped into memory, which takes a path, and faces that are all triangles
                 return plyfile.PlyData.read(str(path), known_list_len=triangular)
             except plyfile.PlyElementParseError:
                 return plyfile.PlyData.read(str(path))
     except plyfile.PlyParseError as error:
-        raise _unreadable(path, str(error)[:120]) from None
+        raise unreadable(path, str(error)[:120]) from None
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError):
-        raise _unreadable(path, "it is not what its header says") from None
+        raise unreadable(path, "it is not what its header says") from None
 
 
 def _lists(element: Any, names: tuple[str, ...]) -> tuple[NDArray, Int]:
@@ -107,13 +105,5 @@ def _of_strips(strip: Int, sizes: Int) -> Int:
     begins = np.union1d(np.cumsum(sizes) - sizes, np.flatnonzero(strip < 0) + 1)
     start = begins[np.searchsorted(begins, place, side="right") - 1]
     first = place[:-2][start[:-2] == start[2:]]
-    odd = (first - start[first]) % 2
-    triangles = strip[np.stack([first, first + 1 + odd, first + 2 - odd], axis=1)]
+    triangles = strip[strip_corners(first, first - start[first])]
     return triangles[(triangles >= 0).all(axis=1)]
-
-
-def _unreadable(path: Path, reason: str) -> InvalidMesh:
-    return InvalidMesh(
-        f"The mesh file {path.name!r} is not a readable .ply file ({reason}).",
-        hint="Export the mesh again.",
-    )

@@ -63,6 +63,15 @@ def triangulate(points: Float, vertex: Int, sizes: Int) -> Triangulation:
     return Triangulation(np.concatenate(corners)[order], owner[order])
 
 
+def strip_corners(first: Int, number: Int) -> Int:
+    """Places (T, 3) of the corners of triangles of a strip, from where each begins (T,).
+
+    Every second in its strip, by `number` (T,), is wound the other way.
+    """
+    odd = number % 2
+    return np.stack([first, first + 1 + odd, first + 2 - odd], axis=1)
+
+
 def _shapes(outlines: Float) -> tuple[Float, NDArray[np.bool_]]:
     """Newell normals (P, 3) of outlines (P, size, 3), and which may be cut as a fan (P,).
 

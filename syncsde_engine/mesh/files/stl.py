@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidMesh
 from ..mesh import MAX_FACES, Mesh, weld
+from .refusals import faceless, unreadable
 
 HEAD = 84  # bytes: a comment of 80, and the number of triangles
 FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -25,7 +26,7 @@ def read_stl(path: Path, content: bytes) -> Mesh:
     if content.lstrip()[:5].lower() == b"solid" and b"facet" in content[:4096].lower():
         corners = _of_text(path, content)
     elif len(content) < HEAD or not whole:
-        raise _unreadable(path, f"it promises {count} triangles and has fewer")
+        raise unreadable(path, f"it promises {count} triangles and has fewer")
     elif count > MAX_FACES:
         raise InvalidMesh(
             f"The mesh file {path.name!r} has {count} triangles, more than {MAX_FACES}.",
@@ -34,9 +35,7 @@ def read_stl(path: Path, content: bytes) -> Mesh:
     else:
         corners = np.frombuffer(content, FACET, count, HEAD)["corners"]
     if len(corners) == 0:
-        raise InvalidMesh(
-            f"The mesh file {path.name!r} has no faces.", hint="Export an object with faces."
-        )
+        raise faceless(path)
     points = np.ascontiguousarray(corners.reshape(-1, 3), np.float32)
     place = weld(points)
     _, first = np.unique(place, return_index=True)
@@ -55,16 +54,9 @@ def _of_text(path: Path, content: bytes) -> NDArray[np.float32]:
     """The corners (F, 3, 3) of a file of text."""
     found = VERTEX.findall(content)
     if len(found) != 3 * len(re.findall(rb"\bendfacet\b", content, re.IGNORECASE)):
-        raise _unreadable(path, "it is cut off, or has facets that are no triangles")
+        raise unreadable(path, "it is cut off, or has facets that are no triangles")
     try:
         with np.errstate(over="ignore"):
             return np.array(found, np.float64).astype(np.float32).reshape(-1, 3, 3)
     except ValueError:
-        raise _unreadable(path, "a vertex is not three numbers") from None
-
-
-def _unreadable(path: Path, reason: str) -> InvalidMesh:
-    return InvalidMesh(
-        f"The mesh file {path.name!r} is not a readable .stl file ({reason}).",
-        hint="Export the mesh again.",
-    )
+        raise unreadable(path, "a vertex is not three numbers") from None

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from ...errors import InvalidMesh
 from ..mesh import Mesh, check_form
+from .names import LONGEST
 
 TENSORS = {  # name -> dtype on the wire, columns; 0 for one number each
     "positions": ("F32", 3),
@@ -110,7 +111,9 @@ def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
         )
     for kind, names in given.items():
         fine = isinstance(names, list) and 0 < len(names) <= MOST_NAMES
-        if not fine or not all(isinstance(name, str) and 0 < len(name) <= 255 for name in names):
+        if not fine or not all(
+            isinstance(name, str) and 0 < len(name) <= LONGEST for name in names
+        ):
             raise InvalidMesh(
                 f"The names of the {kind} are not a list of 1 to {MOST_NAMES} names.",
                 hint="Send the mesh again.",

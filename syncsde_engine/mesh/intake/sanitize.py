@@ -40,7 +40,7 @@ class Defects(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sanitised:
+class Sanitized:
     """The faces that can be painted, and where they were."""
 
     mesh: Mesh  # all of its vertices are finite, all of its faces have an area
@@ -48,7 +48,7 @@ class Sanitised:
     defects: Defects
 
 
-def sanitise(mesh: Mesh) -> Sanitised:
+def sanitize(mesh: Mesh) -> Sanitized:
     """Find the faces that can be painted and count what is wrong with the others.
 
     Vertices keep their numbers; those that no such face uses are moved to where they do no harm.
@@ -94,7 +94,7 @@ def sanitise(mesh: Mesh) -> Sanitised:
         absurd_scale=not SIZES[0] <= extent <= SIZES[1] or reach > OFFSET * extent,
         unpainted=len(good) - len(faces),
     )
-    return Sanitised(part(replace(mesh, positions=positions), faces), faces, defects)
+    return Sanitized(part(replace(mesh, positions=positions), faces), faces, defects)
 
 
 def first_alike(corners: Int) -> Int:

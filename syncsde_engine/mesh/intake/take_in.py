@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From whatever an artist has to what can be rasterised and painted, and a report of it.
+"""From whatever an artist has to what can be rasterized and painted, and a report of it.
 
 Every material gets a texture, or one for each UDIM tile. Objects that share a material share its
 texture unless they lie over each other there: then each has its own, so that nothing of one object
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidMesh
-from ..mesh import Mesh, Normalization, areas, normalise, weld
+from ..mesh import Mesh, Normalization, areas, normalize, weld
 from .atlas import Atlas, Texture
-from .sanitize import Defects, Sanitised, first_alike, part, sanitise
+from .sanitize import Defects, Sanitized, first_alike, part, sanitize
 from .unwrap import SECONDS, unwrap
 from .uvs import Corners, Layout, corners_of, flat_cells, layout, owners_of_texels, sharing
 from .wrap import LITTLE, Pieces, pieces_of, wrapped
@@ -66,8 +66,8 @@ def take_in(mesh: Mesh, policy: UvPolicy, size: int, seconds: float = SECONDS) -
 
     Raises InvalidMesh if nothing can be painted, or not with these coordinates.
     """
-    clean = sanitise(mesh)
-    work, normalization = normalise(clean.mesh)
+    clean = sanitize(mesh)
+    work, normalization = normalize(clean.mesh)
     places = weld(work.positions)[work.triangles]
     corners = corners_of(work)
     groups, group_of = _groups(work, policy, corners)
@@ -221,7 +221,7 @@ def _wrapped(
     )
 
 
-def _with_all_faces(mesh: Mesh, work: Mesh, clean: Sanitised, is_piece: Bools) -> Mesh:
+def _with_all_faces(mesh: Mesh, work: Mesh, clean: Sanitized, is_piece: Bools) -> Mesh:
     """The artist's mesh with the coordinates and textures of the work.
 
     Faces that were left out get a texture triangle without area, those that were cut into pieces

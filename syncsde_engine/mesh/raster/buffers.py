@@ -35,7 +35,7 @@ class Rasterizer(Protocol):
         ...
 
     def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int]) -> Raster:
-        """Rasterise clip-space vertices (B, V, 4) float32 and triangles (F, 3) int32 at (H, W)."""
+        """Rasterize clip-space vertices (B, V, 4) float32 and triangles (F, 3) int32 at (H, W)."""
         ...
 
 
@@ -57,6 +57,6 @@ def on_faces(attribute: Tensor, triangles: Tensor, face: Tensor, bary: Tensor) -
 
 
 def uv_clip(uvs: Tensor) -> Tensor:
-    """Clip space (1, T, 4) that rasterises texture coordinates (T, 2) into texture images."""
+    """Clip space (1, T, 4) that rasterizes texture coordinates (T, 2) into texture images."""
     zeros, ones = torch.zeros_like(uvs[:, :1]), torch.ones_like(uvs[:, :1])
     return torch.cat([2 * uvs - 1, zeros, ones], dim=1)[None]

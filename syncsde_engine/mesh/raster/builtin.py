@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exact rasteriser of every machine: integer edge functions on the CPU.
+"""The exact rasterizer of every machine: integer edge functions on the CPU.
 
 Vertices snap to 1/256 of a pixel, and from there on coverage is integer arithmetic with the
 top-left rule, so triangles that share an edge cover each pixel center exactly once. Who owns a
@@ -31,7 +31,7 @@ Float = NDArray[np.float64]
 
 
 class BuiltinRasterizer:
-    """Integer rasteriser; `use_numba=False` gives the same ids through numpy, slower."""
+    """Integer rasterizer; `use_numba=False` gives the same ids through numpy, slower."""
 
     name = "builtin"
     subpixel_bits = SUBPIXEL_BITS

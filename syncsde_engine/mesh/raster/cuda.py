@@ -22,7 +22,7 @@ from .buffers import Raster
 
 
 class NvdiffrastRasterizer:
-    """nvdiffrast's CUDA rasteriser behind the `Rasterizer` interface."""
+    """nvdiffrast's CUDA rasterizer behind the `Rasterizer` interface."""
 
     name = "nvdiffrast"
     subpixel_bits = 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choosing a rasteriser: ours everywhere, nvdiffrast where CUDA has it."""
+"""Choosing a rasterizer: ours everywhere, nvdiffrast where CUDA has it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class ViewMaps:
 
 
 def view_maps(scene: Scene, size: int) -> ViewMaps:
-    """Rasterise all views, `size` pixels on their shorter side."""
+    """Rasterize all views, `size` pixels on their shorter side."""
     clip = clip_positions(scene.positions, scene.cameras)
     raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
     return ViewMaps(scene, size, raster.face, view_depth(scene.cameras, raster))

@@ -73,7 +73,7 @@ def front(cameras: Sequence[Camera]) -> int:
     return int(np.argmin([round(off_front(camera), 6) for camera in cameras]))
 
 
-def neighbours(cameras: Sequence[Camera]) -> list[list[int]]:
+def neighbors(cameras: Sequence[Camera]) -> list[list[int]]:
     """Each camera with those beside it, ascending: for attention that views share.
 
     In a ring, cameras of about one elevation, these are the next to the left and to the right. One

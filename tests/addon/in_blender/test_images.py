@@ -47,7 +47,7 @@ def test_bytes_arrive_unchanged(bpy, addon, an_image, tmp_path, kind):
 def test_png_of_any_shape_is_what_blender_reads(bpy, addon, tmp_path, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
     if channels == 4:
-        pixels[..., 3] |= 1  # Blender may drop the colour of what cannot be seen
+        pixels[..., 3] |= 1  # Blender may drop the color of what cannot be seen
     (tmp_path / "a.png").write_bytes(addon.images.png(pixels))
     found = decoded(bpy, tmp_path / "a.png")[..., : max(channels, 3)]
     np.testing.assert_array_equal(found, pixels.repeat(3, axis=2) if channels == 1 else pixels)
