@@ -5,6 +5,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it
 
 
 @pytest.fixture(scope="session")

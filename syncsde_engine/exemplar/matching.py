@@ -26,24 +26,15 @@ def _whole_kernel(features, view, searched, level, middles, softness, mean, matc
     """
     count, dimensions = features.shape
     patches, channels = middles.shape
-    block = 64
     for stripe in prange((count + STRIPE - 1) // STRIPE):
         score = np.empty(patches, np.float32)
-        some = np.empty(block, np.float32)
         total = np.empty(channels, np.float32)
         for p in range(stripe * STRIPE, min(count, (stripe + 1) * STRIPE)):
-            least, best = np.float32(FAR), 0
-            for first in range(0, patches, block):
-                for j in range(block):
-                    some[j] = level[view[p], first + j]
-                for d in range(dimensions):
-                    twice = np.float32(-2) * features[p, d]
-                    for j in range(block):
-                        some[j] += twice * searched[d, first + j]
-                for j in range(block):
-                    score[first + j] = some[j]
-                    if some[j] < least:
-                        least, best = some[j], first + j
+            score[:] = level[view[p]]
+            for d in range(dimensions):
+                score += np.float32(-2) * features[p, d] * searched[d]
+            best = np.argmin(score)
+            least = score[best]
             weight = np.float32(0)
             total[:] = 0
             for j in range(patches):
