@@ -52,11 +52,14 @@ FLAT = {
 }
 
 
+# What follows these is where the subject of a prompt is: "a cat on grass".
+WHERE = {
+    *("on", "under", "above", "below", "over", "beside", "near", "behind", "before", "front"),
+    *("at", "against", "between", "among", "around"),
+}
 # What follows these is beside what a prompt is about: "a stone statue with a red hat".
-ASIDE = {
-    *("with", "without", "wearing", "holding", "carrying", "has", "having"),
-    *("in", "on", "under", "above", "below", "over", "beside", "near", "behind", "before", "by"),
-    *("at", "against", "from", "between", "among", "around"),
+ASIDE = WHERE | {
+    *("with", "without", "wearing", "holding", "carrying", "has", "having", "in", "by", "from"),
 }
 PART = re.compile(r"[,;:.!?]|\w+")  # a word, or what ends a phrase
 
@@ -71,12 +74,14 @@ class Found(NamedTuple):
 def find_among(materials: Iterable[Material], prompt: str) -> Found | None:
     """The longest name or synonym in the prompt wins; of equal ones the first in the prompt.
 
-    Whole words count, in upper or lower case, in the singular or the plural. A color word before
+    Whole words count, in upper or lower case, in the singular or the plural. What only tells where
+    the subject is, names no material: "a cat on grass". A color word before
     the phrase means recoloring, unless the material is of that color or must not be recolored.
     """
     words = [word.lower() for word in WORD.findall(prompt)]
     stems = [singular(word) for word in words]
     taken = {place + i for place, size in _places(stems, OTHERWISE) for i in range(size)}
+    taken |= _surroundings(prompt)
     best: tuple[tuple[int, int, int], Material, int] | None = None
     for material in materials:
         for phrase in (material.name, *material.words):
@@ -151,6 +156,20 @@ def _places(stems: Sequence[str], phrases: Iterable[str]) -> list[tuple[int, int
         for place in range(len(stems) - size + 1 if size else 0):
             if list(stems[place : place + size]) == wanted:
                 found.append((place, size))
+    return found
+
+
+def _surroundings(prompt: str) -> set[int]:
+    """Which words of a prompt tell where its subject is."""
+    found, place, outside = set[int](), 0, False
+    for part in PART.findall(prompt.lower()):
+        if not WORD.match(part):
+            outside = False
+            continue
+        outside = outside or part in WHERE
+        if outside:
+            found.add(place)
+        place += 1
     return found
 
 

@@ -102,7 +102,9 @@ def test_every_picture_tiles(material):
         ("a stone statue", "rock", None),
         ("a pink old wooden chair", "planks", "pink"),
         ("a chair of purple wood", "planks", "purple"),
-        ("a red dragon on a stone", "rock", None),
+        ("a stone dragon on grass", "rock", None),  # grass is where it is
+        ("moss on stone bricks", "mossy rock", None),
+        ("a cat on grass, made of brick", "brick", None),
         ("a rusty metal robot", "rust", None),
         ("a teal tiled bathtub", "tiles", "teal"),
         ("a knight of riveted steel", "riveted metal", None),
@@ -120,7 +122,17 @@ def test_prompts_find_materials(prompt, name, color):
 
 @pytest.mark.parametrize(
     "prompt",
-    ["", "a golden statue", "a brick red sphere", "an ice cream cone", "a rocket", "a planked"],
+    [
+        *(
+            "",
+            "a golden statue",
+            "a brick red sphere",
+            "an ice cream cone",
+            "a rocket",
+            "a planked",
+        ),
+        *("a cat on grass", "a red dragon on a stone", "a vase in front of a brick wall"),
+    ],
 )
 def test_other_prompts_find_none(prompt):
     assert library.find(prompt) is None
@@ -325,5 +337,4 @@ def test_the_command_lists_the_users_folders_and_names_what_is_of_no_use(
 )
 def test_a_material_alone_is_told_from_a_scene(prompt, alone):
     found = library.find(prompt)
-    assert found is not None
-    assert library.names_nothing_else(found, prompt) is alone
+    assert (found is not None and library.names_nothing_else(found, prompt)) is alone
