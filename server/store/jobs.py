@@ -23,8 +23,8 @@ from syncsde_client.protocol import MAX_EVENTS, Event, Job, JobRequest, JobState
 from ..errors import Busy, Conflict, NotFound, is_damaged, is_disk_full
 from . import queue as queue_order
 from . import rows
-from .ledger import ACCEPTED, ENDED, Ledger, put_back
-from .schema import has_broken_log, open_database, set_aside
+from .ledger import ACCEPTED, ENDED, Ledger
+from .restore import opened, start_anew
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,13 @@ class Jobs:
     """
 
     def __init__(self, path: Path, changed: Callable[[], None] = lambda: None) -> None:
-        self.trouble: str | None = None
         self.damaged = False
         self._path = path
         self._changed = changed
         self._lock = threading.Lock()
         self._ledger = Ledger(path.with_suffix(".jsonl"))
         self._lines: list[dict[str, Any]] = []  # for the ledger, when the transaction is done
-        self._db = self._open()
+        self._db, self.trouble = opened(path, self._ledger)
 
     def close(self) -> None:
         with self._lock:
@@ -70,46 +69,9 @@ class Jobs:
         """Set a database aside that broke while it was in use, and go on with what is known."""
         with self._lock:
             self._db.close()
-            self._db = self._start_anew()
+            self._db, self.trouble = start_anew(self._path, self._ledger)
             self.damaged = False
         self._changed()
-
-    def _open(self) -> sqlite3.Connection:
-        lost = has_broken_log(self._path)
-        is_new = not self._path.exists() or not self._path.stat().st_size
-        try:
-            if lost or (is_new and self._ledger.exists()):
-                return self._start_anew()
-            db = open_database(self._path)
-        except sqlite3.DatabaseError as error:
-            if not is_damaged(error):
-                raise
-            log.exception("the job database is damaged")
-            return self._start_anew()
-        told = ", ".join(ACCEPTED)
-        kept = db.execute(f"SELECT {told} FROM jobs ORDER BY position").fetchall()
-        over = db.execute(f"SELECT {', '.join(ENDED)} FROM jobs WHERE finished IS NOT NULL")
-        self._ledger.rewrite([dict(row) for row in [*kept, *over.fetchall()]])
-        return db
-
-    def _start_anew(self) -> sqlite3.Connection:
-        aside = set_aside(self._path)
-        known = self._ledger.read()
-        db = open_database(self._path)
-        waiting = 0
-        for line in known.values():
-            try:
-                with db:
-                    waiting += put_back(db, line)
-            except (sqlite3.Error, KeyError, TypeError, ValueError):  # this one alone is lost
-                log.exception("job %s could not be restored", line["id"])
-        what = f"damaged and is now {aside.name}" if aside.exists() else "lost"
-        self.trouble = (
-            f"The job database was {what}; {len(known)} jobs were found again, of which {waiting} "
-            "wait."
-        )
-        log.error("%s", self.trouble)
-        return db
 
     # What clients ask for
 

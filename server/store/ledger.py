@@ -10,23 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from syncsde_client.protocol import JobState, replace
-
-from . import rows
+from syncsde_client.protocol import replace
 
 log = logging.getLogger(__name__)
 
 Line = dict[str, Any]
 
-RESTORED_FROM = (
-    1_000_000  # events of a restored job have larger numbers than whoever follows it has
-)
 ENDED = ("id", "state", "result", "error", "started", "finished")
 ACCEPTED = (
     "id",
@@ -84,34 +77,3 @@ class Ledger:
             except (ValueError, TypeError, KeyError):  # damaged
                 continue
         return found
-
-
-def put_back(db: sqlite3.Connection, line: dict[str, Any]) -> bool:
-    """Put a job back as the ledger has it; return whether it waits. Its events are lost."""
-    request, state = json.loads(line["request"]), JobState(line.get("state", JobState.QUEUED))
-    known = {name: line[name] for name in ACCEPTED}
-    known |= {name: line.get(name) for name in ENDED if name != "id"}
-    known |= {"state": state, "last_event": RESTORED_FROM + 2}
-    names = ", ".join(known)
-    position = db.execute(
-        f"INSERT INTO jobs ({names}, turn) VALUES ({', '.join('?' * len(known))},"
-        " (SELECT ifnull(max(turn), 0) + 1 FROM jobs))",
-        list(known.values()),
-    ).lastrowid
-    kind, files = ("result", rows.load(line.get("result")) or {})
-    blobs = [file["sha256"] for file in files.values()]
-    if not state.ended:
-        kind, blobs = "input", list(request["inputs"].values())
-    db.executemany(
-        "INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(blob, position, kind) for blob in blobs]
-    )
-    notice = {"code": "restored", "message": "The job database was damaged; this job was not lost."}
-    told = {"state": state, "attempt": 0}
-    if (error := rows.load(line.get("error"))) is not None:
-        told["error"] = error
-    for number, (kind, data) in enumerate((("notice", notice), ("state", told)), start=1):
-        db.execute(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
-            (position, RESTORED_FROM + number, kind, time.time(), json.dumps(data)),
-        )
-    return not state.ended

@@ -20,6 +20,24 @@ class Strategy(Protocol):
         """Whether all trajectories are views of one noisy canvas, at the start and ever after."""
         ...
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether fresh noise belongs to it, whatever the sampler is."""
+        ...
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether regions are painted before backgrounds of one color in the first steps.
+
+        Without it, a region's trajectory follows one that shows the whole image.
+        """
+        ...
+
+    @property
+    def ramps(self) -> bool:
+        """Whether neighbors on a strip weigh less towards their ends, where they overlap."""
+        ...
+
     def couple(self, overlap: Overlap) -> Coupling:
         """Choose who looks at whom."""
         ...
@@ -39,7 +57,7 @@ class Strategy(Protocol):
 class Independent:
     """Every trajectory on its own. Eq. 3."""
 
-    shares_noise = False
+    shares_noise = stochastic = bootstraps = ramps = False
 
     def couple(self, overlap: Overlap) -> Coupling:
         return earlier(overlap)
@@ -67,7 +85,7 @@ class SyncSDE:
     share: float = 1.0  # of the time range that is synchronized; the last steps are free
     reference: Literal["first", "training"] = "first"
 
-    shares_noise = False
+    shares_noise = stochastic = bootstraps = ramps = False
 
     def couple(self, overlap: Overlap) -> Coupling:
         return earlier(overlap)
@@ -115,6 +133,9 @@ class Averaged:
     quantity: Literal["clean", "state", "noise"]
     share: float = 1.0
     sharpening: float = 0.0  # exponent of the weights in the end; 0 keeps them as they are
+    stochastic: bool = False
+    bootstraps: bool = False
+    ramps: bool = False
 
     shares_noise = True
 
@@ -154,14 +175,17 @@ def strategy(
     share: float = 1.0,
     reference: Literal["first", "training"] = "first",
 ) -> Strategy:
-    """Make a strategy by the name it has on the command line."""
-    return {
+    """Make a strategy by the name it has on the command line.
+
+    Other names are a task's own methods, whose trajectories know nothing of each other.
+    """
+    known: dict[str, Strategy] = {
         "independent": Independent(),
         "syncsde": SyncSDE(inverse_lambda, correction, share, reference),
         "synctweedies": Averaged("clean", share),
-        "multidiffusion": Averaged("state", share),
+        "multidiffusion": Averaged("state", share, bootstraps=True),
         "visual-anagrams": Averaged("noise", share),
-        "syncmvd": Averaged("clean", share, sharpening=6.0),
-        # Take 1 of DoubleTake (arXiv:2303.01418): on a canvas whose weights are ramps.
-        "doubletake": Averaged("state", share),
-    }[name]
+        "syncmvd": Averaged("clean", share, sharpening=6.0, stochastic=True),
+        "doubletake": Averaged("state", share, ramps=True),  # its take 1 (arXiv:2303.01418)
+    }
+    return known.get(name, Independent())

@@ -18,7 +18,7 @@ from ..errors import InvalidRequest
 from ..models.attention_maps import Recorder, columns, foreground
 from . import Artifacts, Progress
 from .mask import layers, topmost
-from .rivals import PAPER_GUIDANCE, Edited, method
+from .rivals import PAPER_GUIDANCE, Edited, rival_of
 from .session import Session
 
 LONGEST_SIDE = 2048  # pixels at which the model works
@@ -33,7 +33,7 @@ def run(config: EditConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     image = pictures.read(inputs["image"], "inputs.image")
     pictures.require_aspect(image, "inputs.image", "picture")
     given = read_mask(inputs["mask"], image) if "mask" in inputs else None
-    rival = method(config, inputs)
+    rival = rival_of(config, inputs)
     spans = [] if given is not None or rival else word_spans(config)
     yield Progress("load", 0, 1)
     session = Session("edit", config)
@@ -49,16 +49,15 @@ def run(config: EditConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
 
     with session.clock.measure("encode"):
         latent = model.encode(pictures.resize(image, height, width)[None])
-    prompt = "" if config.strategy == "masactrl" else config.source_prompt
-    if config.strategy == "sdedit":
-        path = latent[None]
-    else:
-        path = yield from session.invert(latent, [prompt], recorder)
+    path = latent[None]
+    if rival is None or rival.inverts:
+        named = rival is None or rival.named
+        path = yield from session.invert(latent, [config.source_prompt if named else ""], recorder)
     if recorder is not None:
         mask = foreground(recorder.soft_mask().cpu(), config.mask_threshold)
 
     if rival is not None:
-        edited = yield from rival(session, config, path)
+        edited = yield from rival.edit(session, config, path)
     else:
         assert mask is not None
         edited = yield from synchronize(session, config, inputs, path, mask)

@@ -50,7 +50,7 @@ def run(config: MaskConfig, inputs: Mapping[str, bytes]) -> Generator[Progress, 
     labels = topmost(masks, *size)
 
     regions = len(config.foreground) + 1
-    bootstrapped = config.strategy == "multidiffusion"
+    bootstrapped = session.strategy().bootstraps
     canvas = layers(labels, regions, whole=not bootstrapped)
     if exemplar is None:
         prompts = [config.background, *config.foreground, config.prompt][: len(canvas.cells)]

@@ -96,7 +96,7 @@ def run(config: MotionConfig, inputs: Mapping[str, bytes]) -> Generator[Progress
         past.require(config, weights)
     work = planned(config, past)
     layout = Layout(len(work.prompts), config.frames, config.overlap)
-    canvas = canvas_of(layout, work.order, ramps=config.strategy == "doubletake")
+    canvas = canvas_of(layout, work.order, ramps=session.strategy().ramps)
     overlap = canvas.overlap()
     recorded = past.recorded(work.source).to(session.device) if past and work.given else None
     alive = [work.prompts[segment] for segment in work.order[work.given :]]

@@ -38,7 +38,12 @@ class Edited(NamedTuple):
     source: Tensor | None  # the same, where the method reconstructs the source
 
 
-Method = Callable[[Session, EditConfig, Tensor], Generator[Progress, None, Edited]]
+class Rival(NamedTuple):
+    """Another method of editing."""
+
+    edit: Callable[[Session, EditConfig, Tensor], Generator[Progress, None, Edited]]
+    inverts: bool = True  # whether it starts from the noise that the image comes from
+    named: bool = True  # whether that noise is sought with the source's words
 
 
 def ddib(session: Session, config: EditConfig, path: Tensor) -> Generator[Progress, None, Edited]:
@@ -102,12 +107,17 @@ def pti(session: Session, config: EditConfig, path: Tensor) -> Generator[Progres
     return Edited(edited[0], y[0])
 
 
-METHODS: dict[str, Method] = {"ddib": ddib, "sdedit": sdedit, "masactrl": masactrl, "pti": pti}
+RIVALS = {
+    "ddib": Rival(ddib),
+    "sdedit": Rival(sdedit, inverts=False),
+    "masactrl": Rival(masactrl, named=False),
+    "pti": Rival(pti),
+}
 
 
-def method(config: EditConfig, inputs: Mapping[str, bytes]) -> Method | None:
+def rival_of(config: EditConfig, inputs: Mapping[str, bytes]) -> Rival | None:
     """The rival that is asked for, if one is. Raises InvalidRequest."""
-    found = METHODS.get(config.strategy)
+    found = RIVALS.get(config.strategy)
     if found is not None and "noise" in inputs:
         raise InvalidRequest(
             f"{config.strategy} does not start from given noise, but from the image.",

@@ -177,13 +177,7 @@ class Session:
         that previews show; by default they lie side by side. Raises NumericalFailure.
         """
         config = self.config
-        chosen = strategy(
-            config.strategy,
-            config.inverse_lambda,
-            config.correction,
-            config.synchronized_share,
-            reference,
-        )
+        chosen = self.strategy(reference)
         # Where noise is shared, a pixel's noise is that of the first trajectory that sees its spot:
         # fresh noise always is; the start is, too, unless it was given for a strategy that takes
         # trajectories as they are.
@@ -277,8 +271,19 @@ class Session:
             )
         }
 
+    def strategy(self, reference: Literal["first", "training"] = "first") -> Strategy:
+        """The strategy that was asked for; `reference` is of its decay over time."""
+        config = self.config
+        return strategy(
+            config.strategy,
+            config.inverse_lambda,
+            config.correction,
+            config.synchronized_share,
+            reference,
+        )
+
     def _eta(self) -> float:
-        stochastic = self.config.sampler == "ddpm" or self.config.strategy == "syncmvd"
+        stochastic = self.config.sampler == "ddpm" or self.strategy().stochastic
         return 1.0 if stochastic else self.config.eta
 
 

@@ -27,7 +27,7 @@ from syncsde_engine.models.attention_maps import (
 )
 from syncsde_engine.models.stable_diffusion import StableDiffusion
 from syncsde_engine.tasks.edit import working_size
-from syncsde_engine.tasks.rivals import method
+from syncsde_engine.tasks.rivals import rival_of
 
 CPU = torch.device("cpu")
 SOURCE, TARGET = "a red cat", "a blue cat"
@@ -476,4 +476,4 @@ def test_mini_makes_a_golden_ball_blue_and_leaves_the_rest():
 def test_rivals_refuse_given_noise():
     config = EditConfig(source_prompt="a", prompt="b", strategy="ddib")
     with pytest.raises(InvalidRequest, match="ddib does not start from given noise"):
-        method(config, {"noise": b""})
+        rival_of(config, {"noise": b""})
