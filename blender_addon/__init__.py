@@ -25,6 +25,7 @@ MODULES = (
     "ui.panel_image",
     "ui.panel_motion",
     "ui.drop",
+    "ui.command",
     "jobs.session",
 )
 

@@ -90,6 +90,7 @@ class Job:
         self.stage = "Starting the Engine"
         self.fraction = 0.0
         self.error = ""
+        self.code = ""  # of the error, as the engine has it
         self.cancelled = False
         self.has_work = False  # of its own to do, with nothing to wait for
         self.seconds_left: float | None = None  # of the stage
@@ -111,9 +112,11 @@ class Job:
             return False
         except (EngineError, OSError) as error:
             self.error = str(error)
+            self.code = error.code if isinstance(error, EngineError) else "unavailable"
             return False
         except Exception as error:  # whoever advances the job must hear that it ended
             log.exception("the job cannot go on")
+            self.code = "internal"
             self.error = (
                 f"Internal error of the add-on ({type(error).__name__}): "
                 "Blender's console has the details."
@@ -135,7 +138,7 @@ class Job:
     def cancel(self) -> None:
         """Give up: asks the engine to stop; the next `pump` returns False."""
         self.cancelled = True
-        self.error = "Cancelled."
+        self.error, self.code = "Cancelled.", "cancelled"
         self._steps.close()
         if self._client is not None and self.job_id:
             with contextlib.suppress(EngineError):  # it ended, or its engine did

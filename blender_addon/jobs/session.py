@@ -60,6 +60,7 @@ class Offer:
 current: Job | None = None
 waiting: str = ""  # what the artist must do before a result that is there can be used
 last_error: str = ""
+last_code: str = ""  # of an error that a job ended with; empty if it did not even start
 last_task: str = ""  # which the error or the outcome is of
 last_about: str = ""  # which settings the error is of; empty if of none
 outcome: Outcome | None = None
@@ -124,10 +125,11 @@ def go_on(run: Run, program: str) -> None:
 
 
 def _begin(job: Job, result: Result, run: Run, about: str) -> None:
-    global current, waiting, last_error, last_task, last_about, outcome, _result, _run
+    global current, waiting, last_error, last_code, last_task, last_about, outcome, _result, _run
     _look_again()
     _result, _run = result, run
-    waiting, last_error, last_task, last_about, outcome = "", "", run.task, about, None
+    waiting, last_error, last_code, outcome = "", "", "", None
+    last_task, last_about = run.task, about
     current = job
     if not bpy.app.background:
         bpy.app.timers.register(_tick, first_interval=TICK_SECONDS, persistent=True)
@@ -167,9 +169,11 @@ def leave() -> None:
     current = _run = None
 
 
-def fail(task: str, message: str, about: str = "") -> None:
+def fail(task: str, message: str, about: str = "", code: str = "") -> None:
     """Keep what is wrong with a job that did not even start, for the panel."""
-    global last_error, last_task, last_about, outcome
+    global last_error, last_code, last_task, last_about, outcome
+    if message != last_error:  # else it is what the job has just ended with
+        last_code = code
     last_error, last_task, last_about, outcome = message, task, about, None
 
 
@@ -334,13 +338,13 @@ def _must_wait(job: Job) -> bool:
 
 
 def _finish() -> None:
-    global current, last_error, outcome, _run
+    global current, last_error, last_code, outcome, _run
     job, current = current, None
     run, _run = _run, None
     if job is None or run is None:
-        last_error = "Cancelled."
+        last_error, last_code = "Cancelled.", "cancelled"
     elif job.error:
-        last_error = job.error
+        last_error, last_code = job.error, job.code
         run.forget()
     else:
         run.state, run.seconds = runs.DONE, time.monotonic() - job.began

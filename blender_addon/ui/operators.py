@@ -46,9 +46,12 @@ def begin(
     return fail(operator, request.task, error) if error else {"FINISHED"}
 
 
-def fail(operator: bpy.types.Operator, task: str, message: str) -> "set[OperatorReturnItems]":
+def fail(
+    operator: bpy.types.Operator, task: str, error: str | Exception
+) -> "set[OperatorReturnItems]":
     """Say what is wrong, in the panel also, as long as its settings are as they are now."""
-    session.fail(task, message, about(bpy.context, task))
+    message, missing = str(error), isinstance(error, engine.NotInstalled)
+    session.fail(task, message, about(bpy.context, task), "unavailable" if missing else "")
     operator.report({"ERROR"}, message)
     return {"CANCELLED"}
 
@@ -164,7 +167,7 @@ class SYNCSDE_OT_texture(
             images.ImageError,
             sampling.FolderError,
         ) as error:
-            return fail(self, "texture", str(error))
+            return fail(self, "texture", error)
         paths = images.paths_of(named) | {name: each.path for name, each in sent.items()}
         maps = own_pictures.maps_beside(paths) if self.maps else {}
         parameters = sampling.to_job(self, TextureParameters)

@@ -71,7 +71,7 @@ def generate(operator: Any, context: bpy.types.Context, task: str) -> "set[Opera
         sampling.FolderError,
         engine.NotInstalled,
     ) as error:
-        return fail(operator, task, str(error))
+        return fail(operator, task, error)
     folder = session.temporary_folder()
     request = Request(
         program=program,

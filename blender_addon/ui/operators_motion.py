@@ -45,7 +45,7 @@ def start(operator: Any, asked: MotionJob) -> "set[OperatorReturnItems]":
         kept = sampling.kept_folder(operator)
         program = preferences.find_engine_program()
     except (ArmatureError, sampling.FolderError, engine.NotInstalled) as error:
-        return fail(operator, "motion", str(error))
+        return fail(operator, "motion", error)
     folder = session.temporary_folder()
     placement = motion_jobs.with_states(asked.placement, kept)
     request = Request(
@@ -98,7 +98,7 @@ class SYNCSDE_OT_motion(
         try:
             asked = motion_jobs.anew(self, context)
         except Incomplete as error:
-            return fail(self, "motion", str(error))
+            return fail(self, "motion", error)
         return start(self, asked)
 
 
@@ -156,7 +156,7 @@ class SYNCSDE_OT_motion_extend(OfTarget, WhenIdle, bpy.types.Operator):
                 end, prompts = context.scene.syncsde_motion.to_come()
             asked = motion_jobs.more(context, obj, prompts, end)
         except (Incomplete, ArmatureError) as error:
-            return fail(self, "motion", str(error))
+            return fail(self, "motion", error)
         return start(self, asked)
 
 
@@ -198,7 +198,7 @@ class SYNCSDE_OT_motion_reroll(OfTarget, WhenIdle, bpy.types.Operator):
                 settings.seed = seed
             asked = motion_jobs.again(obj, segment, prompt, seed)
         except (Incomplete, ArmatureError) as error:
-            return fail(self, "motion", str(error))
+            return fail(self, "motion", error)
         return start(self, asked)
 
 
