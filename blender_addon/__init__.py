@@ -7,6 +7,7 @@ import importlib
 
 NAME = __package__  # what Blender calls the add-on, in its preferences for one
 MODULES = (
+    "ui.installing",
     "ui.preferences",
     "library.catalog",
     "properties.texture",

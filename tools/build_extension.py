@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the Blender extension: python tools/build_extension.py [--output DIR].
+"""Build the Blender extension: python tools/build_extension.py [--output DIR] [--wheel FILE].
 
 The zip holds the manifest, the license, the modules of blender_addon/, those of the engine's motion
 that figures need, the words of the embedded model, and the picture library's list and thumbnails.
 The same sources give the same bytes on every machine: names sorted, dates fixed, nothing compressed
-(each version of zlib compresses differently, and all of it is small).
+(each version of zlib compresses differently, and all of it is small). With --wheel the zip also
+holds the engine's wheel and the versions of what that needs, for *Install Engine*.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATE = (1980, 1, 1, 0, 0, 0)
-BINARY = (".webp",)
+BINARY = (".webp", ".whl")
 SHARED = (
     "match.py",
     "colors.py",
@@ -35,7 +36,7 @@ MOTION = (
 )  # and of its motion
 
 
-def members(root: Path = ROOT) -> dict[str, Path]:
+def members(root: Path = ROOT, wheel: Path | None = None) -> dict[str, Path]:
     """Return what goes into the zip: name inside it -> source file."""
     files = {name: root / name for name in ("blender_manifest.toml", "LICENSE")}
     add_on = root / "blender_addon"
@@ -50,15 +51,18 @@ def members(root: Path = ROOT) -> dict[str, Path]:
     files["library/thumbnails/README.md"] = library / "README.md"
     thumbnails = (add_on / "library" / "thumbnails").glob("*.webp")
     files |= {f"library/thumbnails/{source.name}": source for source in thumbnails}
+    if wheel is not None:
+        files[f"engine/{wheel.name}"] = wheel
+        files["engine/versions.txt"] = root / "requirements" / "engine.lock"
     return dict(sorted(files.items()))
 
 
-def build(output: Path, root: Path = ROOT) -> Path:
+def build(output: Path, root: Path = ROOT, wheel: Path | None = None) -> Path:
     """Write `syncsde-<version>.zip` into `output` and return its path."""
     manifest = tomllib.loads((root / "blender_manifest.toml").read_text(encoding="utf-8"))
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, source in members(root).items():
+        for name, source in members(root, wheel).items():
             entry = zipfile.ZipInfo(name, DATE)
             entry.create_system = 3  # Unix, also when built on Windows
             entry.external_attr = 0o100644 << 16
@@ -77,7 +81,9 @@ def build(output: Path, root: Path = ROOT) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the Blender extension.")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="default: dist/")
-    print(build(parser.parse_args().output))
+    parser.add_argument("--wheel", type=Path, help="of the engine")
+    options = parser.parse_args()
+    print(build(options.output, wheel=options.wheel))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         "coverage": coverage,
         "check": check,
         "docs": docs,
-        "extension": extension,
+        "extension": release,
     }
     if not arguments or arguments[0] not in commands:
         print(f"usage: python tools/dev.py {'|'.join(commands)}", file=sys.stderr)
@@ -156,9 +156,21 @@ def docs(_: Sequence[str] = ()) -> None:
     print(f"site: {(ROOT / 'build' / 'site' / 'index.html')}")
 
 
-def extension(_: Sequence[str] = ()) -> Path:
+def release(_: Sequence[str] = ()) -> Path:
+    """Build the extension's zip with the engine's wheel in it and return its path."""
+    engine()
+    built = ROOT / "build" / "wheel"
+    for stale in (ROOT / "build" / "lib", built):  # setuptools packs what it once copied
+        shutil.rmtree(stale, ignore_errors=True)
+    options = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q")
+    call(tool("python"), "-m", "pip", "wheel", *options, "-w", built, ROOT)
+    (wheel,) = built.glob("*.whl")
+    return extension(["--wheel", wheel])
+
+
+def extension(options: Sequence[object] = ()) -> Path:
     """Build the extension's zip and return its path."""
-    call(sys.executable, ROOT / "tools" / "build_extension.py")
+    call(sys.executable, ROOT / "tools" / "build_extension.py", *options)
     return max((ROOT / "dist").glob("syncsde-*.zip"), key=lambda path: path.stat().st_mtime)
 
 

@@ -319,7 +319,7 @@ def start_engine(command: Sequence[str], state_dir: Path) -> subprocess.Popen[by
             stdout=output,
             stderr=output,
             cwd=state_dir,  # not on a drive that the user wants to eject
-            env=_clean_environment(),
+            env=clean_environment(),
             start_new_session=True,  # Ctrl-C in Blender's terminal is not meant for the engine
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
         )
@@ -361,7 +361,7 @@ def last_words(state_dir: Path, begin: int = 0) -> EngineError:
     )
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This process's environment without what Blender's own Python needs and another's must not."""
     foreign = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
     return {

@@ -24,13 +24,39 @@ _process: subprocess.Popen[bytes] | None = None
 _reached: Client | None = None  # the engine that the last job went to
 
 
+def environment_dir() -> Path:
+    """The folder of the environment that the add-on installs the engine into."""
+    return protocol.state_dir() / "environment"
+
+
+def in_environment(name: str) -> Path:
+    """A program of that environment."""
+    folder, ending = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
+    return environment_dir() / folder / (name + ending)
+
+
+def complete_mark() -> Path:
+    """The file that is there once everything is installed."""
+    return environment_dir() / ".complete"
+
+
+def is_installed() -> bool:
+    """Whether the add-on has installed an engine."""
+    return complete_mark().exists()
+
+
 class NotInstalled(Exception):
     """There is no engine on this computer; the text says what to do."""
 
 
 def find_program(chosen: str) -> str:
-    """Return the engine's program: the chosen one, $SYNCSDE_ENGINE, or `syncsde` on the PATH."""
+    """Return the engine's program.
+
+    It is the chosen one, $SYNCSDE_ENGINE, what the add-on installed, or `syncsde` on the PATH.
+    """
     wanted = chosen or os.environ.get(PROGRAM_VARIABLE, "")
+    if not wanted and is_installed():
+        wanted = str(in_environment(PROGRAM))
     program = shutil.which(wanted or PROGRAM)
     if chosen and program is not None and not Path(program).name.lower().startswith(PROGRAM):
         raise NotInstalled(
@@ -44,8 +70,8 @@ def find_program(chosen: str) -> str:
             f"There is no engine at {wanted}: choose its program in the add-on's preferences."
         )
     raise NotInstalled(
-        "The SyncSDE engine is not installed: install it with pip in a Python environment of its "
-        f"own, then choose its program ({WHERE}) in the add-on's preferences."
+        "The SyncSDE engine is not installed: click Install Engine in the add-on's preferences, or "
+        f"install it with pip and choose its program ({WHERE}) there."
     )
 
 

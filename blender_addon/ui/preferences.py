@@ -13,6 +13,7 @@ from .. import NAME
 from ..client import engine
 from ..jobs import session
 from ..library import own_pictures
+from . import installing
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -61,8 +62,11 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
         try:
             draw_lines(context, layout, f"Found: {find_engine_program()}", "CHECKMARK")
         except engine.NotInstalled as error:
-            told = str(error).replace(" in the add-on's preferences", " above")
-            draw_lines(context, layout, told, "ERROR")
+            told = str(error).replace(" in the add-on's preferences", " below")
+            draw_lines(context, layout, told.replace(") there.", ") above."), "ERROR")
+        installing.draw(context, layout)
+        if installing.last_error:
+            draw_lines(context, layout, installing.last_error, "ERROR")
         layout.prop(self, "models")
         if engine.is_ours():
             layout.operator("syncsde.stop_engine", icon="CANCEL")

@@ -144,7 +144,7 @@ def test_engine_that_is_not_installed_is_named_in_one_sentence(monkeypatch, tmp_
     engine = importlib.import_module("syncsde_client.engine")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(engine.PROGRAM_VARIABLE, raising=False)
-    with pytest.raises(engine.NotInstalled, match="engine is not installed: install it"):
+    with pytest.raises(engine.NotInstalled, match="engine is not installed: click"):
         engine.find_program("")
     with pytest.raises(engine.NotInstalled, match="no engine at /nowhere/syncsde: choose"):
         engine.find_program("/nowhere/syncsde")

@@ -222,7 +222,7 @@ def test_what_the_engine_refuses_is_one_sentence(bpy, addon, photo, an_image, re
 
 
 def test_no_engine_is_one_sentence(bpy, no_engine):
-    with pytest.raises(RuntimeError, match="The SyncSDE engine is not installed: install it"):
+    with pytest.raises(RuntimeError, match="The SyncSDE engine is not installed: click"):
         bpy.ops.syncsde.wide(prompt="hills")
 
 

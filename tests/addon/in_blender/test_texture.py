@@ -187,7 +187,7 @@ def test_disabling_ends_job_and_engine(bpy, addon, suzanne, real_engine):
 
 
 def test_no_engine_is_one_sentence(bpy, addon, suzanne, no_engine):
-    with pytest.raises(RuntimeError, match="The SyncSDE engine is not installed: install it"):
+    with pytest.raises(RuntimeError, match="The SyncSDE engine is not installed: click"):
         bpy.ops.syncsde.texture(prompt="moss")
     assert not addon.session.is_running()
 
