@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         "check": check,
         "docs": docs,
         "extension": release,
+        "repository": repository,
     }
     if not arguments or arguments[0] not in commands:
         print(f"usage: python tools/dev.py {'|'.join(commands)}", file=sys.stderr)
@@ -166,6 +167,11 @@ def release(_: Sequence[str] = ()) -> Path:
     call(tool("python"), "-m", "pip", "wheel", *options, "-w", built, ROOT)
     (wheel,) = built.glob("*.whl")
     return extension(["--wheel", wheel])
+
+
+def repository(_: Sequence[str] = ()) -> None:
+    """Make a folder that Blender takes as a repository of extensions."""
+    call(sys.executable, ROOT / "tools" / "build_repository.py", release())
 
 
 def extension(options: Sequence[object] = ()) -> Path:

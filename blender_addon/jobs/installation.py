@@ -7,6 +7,7 @@ gone well; one that was interrupted is gone on with, and pip has kept what it do
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -19,13 +20,15 @@ from pathlib import Path
 from ..client import engine, protocol
 from ..client.client import clean_environment
 
+log = logging.getLogger(__name__)
+
 LOG = "install.log"
 FREE_BYTES = {"cpu": 3 * 2**30, "cuda": 9 * 2**30}  # on disk, with what pip unpacks meanwhile
 # Where pytorch.org keeps the builds that the package index does not have for a system.
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
 NO_INDEX = "PIP_NO_INDEX"  # pip's own way to say that packages are on this computer
-PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+INSTALL = ("install", "--progress-bar", "off")
 FETCHED = re.compile(r"^(Collecting|Downloading|Using cached|Building wheel for) +(\S+)", re.M)
 FAILURE = re.compile(r"^ERROR: *(.+)", re.M)
 
@@ -98,19 +101,32 @@ class Installation:
         if not engine.in_environment("pip").exists():  # which comes last
             yield from self._call([self.plan.python, "-m", "venv", str(engine.environment_dir())])
         self.text = "Fetching the Engine"
-        install = [str(python), *PIP, *self._of_versions(), str(self.plan.wheel)]
-        yield from self._call(install)
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        yield from self._call([*pip, "config", "list"])
+        if (
+            self.plan.index and "index-url" not in _said()
+        ):  # else the user has an index of their own
+            yield from self._torch([*pip, *INSTALL])
+        known = self.plan.constraints
+        versions = [] if known is None else ["--constraint", str(known)]
+        wheel = str(self.plan.wheel)
+        yield from self._call([*pip, *INSTALL, *versions, wheel])
         # Whatever was there, the engine is this one.
-        yield from self._call([str(python), *PIP, "--force-reinstall", "--no-deps", install[-1]])
+        yield from self._call([*pip, *INSTALL, "--force-reinstall", "--no-deps", wheel])
         self.text = "Trying the Engine"
         yield from self._call([str(engine.in_environment(engine.PROGRAM)), "--version"])
         done.write_text(self.plan.wheel.name, encoding="utf-8")
 
-    def _of_versions(self) -> list[str]:
-        """Which versions of other packages are taken, and where from."""
-        plan = self.plan
-        known = [] if plan.constraints is None else ["--constraint", str(plan.constraints)]
-        return [*known, *(["--extra-index-url", plan.index] if plan.index else [])]
+    def _torch(self, install: Sequence[str]) -> Generator[None, None, None]:
+        """Fetch the build of torch that is wanted; where it cannot be had, any will do."""
+        text = "" if self.plan.constraints is None else self.plan.constraints.read_text("utf-8")
+        torch = next((line for line in text.splitlines() if line.startswith("torch==")), "torch")
+        try:
+            yield from self._call(
+                [*install, "--no-deps", "--retries", "1", "--index-url", self.plan.index, torch]
+            )
+        except CannotInstall as error:
+            log.warning("%s", error)
 
     def _call(self, command: Sequence[str]) -> Generator[None, None, None]:
         """Run a program to its end. Raises CannotInstall with its own reason."""
@@ -166,7 +182,7 @@ def remove() -> None:
         shutil.rmtree(engine.environment_dir())
 
 
-def _said(begin: int) -> str:
+def _said(begin: int = 0) -> str:
     with open(log_path(), "rb") as log:
         log.seek(begin)
         return log.read().decode("utf-8", "replace")
