@@ -62,7 +62,8 @@ class SYNCSDE_AP_preferences(bpy.types.AddonPreferences):
         try:
             draw_lines(context, layout, f"Found: {find_engine_program()}", "CHECKMARK")
         except engine.NotInstalled as error:
-            told = str(error).replace(" in the add-on's preferences", " below")
+            told = str(error).replace("Engine in the add-on's preferences", "Engine")
+            told = told.replace(" in the add-on's preferences", " above")
             draw_lines(context, layout, told.replace(") there.", ") above."), "ERROR")
         installing.draw(context, layout)
         if installing.last_error:
