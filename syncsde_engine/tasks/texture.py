@@ -121,7 +121,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("write"):
         subject = config.prompt.strip() or (f"like {like.main.name}" if like else "")
         title = f"{subject} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-        files = files_of(scene, views, mesh.whole, filled, title, beside)
+        files, notes = files_of(scene, views, mesh.whole, filled, title, beside)
+        mesh.report["warnings"] += notes
     names = texture_files(mesh.whole.textures)
     unit = mesh.normalization.scale
     session.results |= {
