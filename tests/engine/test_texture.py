@@ -28,7 +28,7 @@ from syncsde_engine.tasks.texture_prompts import (
 )
 from tests import meshes
 from tests.mesh.rich_gltf import character, chunks
-from tests.mesh.shapes import join, quad
+from tests.mesh.shapes import icosphere, join, quad
 
 SMALL = {"prompt": "moss", "steps": 4, "view_size": 64, "texture_size": 64, "guidance_scale": 2.0}
 
@@ -440,3 +440,26 @@ def test_a_run_gives_back_the_file_that_came_in(tiny_model, tmp_path):
         assert after[kind] == before[kind], kind
     view = after["bufferViews"][after["images"][0]["bufferView"]]
     assert view["byteLength"] == len(files["texture.png"])
+
+
+def test_a_coverage_is_reached_through_what_hides_the_rest(texture, tiny_model):
+    """A ball inside of a ball: half of the texture is seen by no view from outside."""
+    inner, outer = icosphere(1), icosphere(2)
+    mesh = Mesh(
+        np.concatenate([outer.positions, inner.positions * np.float32(0.5)]),
+        np.concatenate([outer.triangles, inner.triangles + len(outer.positions)]),
+        face_object=np.repeat(np.arange(2, dtype=np.int32), [320, 80]),
+        objects=("outer", "inner"),
+    )
+    blob = to_safetensors(mesh)
+    small = {**SMALL, "model": str(tiny_model), "steps": 1, "cameras": 6}
+    plain = report_of(finish(run("texture", build("texture", small), {"mesh": blob})))
+    config = build("texture", {**small, "coverage": 0.9})
+    report = report_of(finish(run("texture", config, {"mesh": blob})))
+    seen = report["seen_with_extra_cameras"]
+    assert seen[0] < 0.9 <= seen[-1]
+    assert len(report["cameras"]) == 6 + len(seen) - 1
+    assert {camera.get("layer", 0) for camera in report["cameras"]} >= {0, 1}
+    assert report["coverage"]["seen"] > plain["coverage"]["seen"] + 0.05
+    reached = report["coverage"]["seen"] >= 0.9
+    assert any("not the 90.0% asked for" in told for told in report["mesh"]["warnings"]) != reached

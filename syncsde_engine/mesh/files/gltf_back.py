@@ -126,7 +126,7 @@ class _Back:
 
     def _repainted(self, primitive: Entry, painted: Painted) -> list[Entry]:
         part, free = painted.part, painted.free
-        there = (part.triangles >= 0).all(axis=1)
+        there = np.logical_and.reduce(part.triangles >= 0, axis=1)
         triangles = part.vertices[np.where(there[:, None], part.triangles, 0)]
         place: Entry = {}
         if self._keeps(painted):
