@@ -18,6 +18,7 @@ from .library.map_names import KINDS
 STRICT = ConfigDict(defer_build=True, strict=True, extra="forbid", allow_inf_nan=False)
 LONGEST_PROMPT = 2000  # characters
 MOST_VIEWS = 64  # of a mesh
+MOST_PEELED = 7  # surfaces that views look through
 MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 MOST_SEGMENTS = 64  # of a motion
@@ -122,6 +123,10 @@ class Viewpoint:
         Annotated[float, Strict(), Field(gt=0)] | None,
         Field(description="makes it orthographic: the length that the shorter side shows"),
     ] = None
+    layer: Annotated[
+        Annotated[int, Strict(), Field(ge=0, le=MOST_PEELED)],
+        Field(description="which surface along its rays it shows: 0 the nearest, 1 the next, ..."),
+    ] = 0
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -218,12 +223,30 @@ class TextureConfig(Sampling):
             description="at most so many further views, each where it shows most unseen surface",
         ),
     ] = 0
+    coverage: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="share of the texture's used part that views are to see: as many further "
+            "ones as that takes, up to extra_cameras or, where that is 0, 64 views in all",
+        ),
+    ] = None
+    peel: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MOST_PEELED,
+            description="surfaces that a further view may look through at what they hide; "
+            "default: 0, or 7 with coverage",
+        ),
+    ] = None
     viewpoints: Annotated[
         tuple[Viewpoint, ...],
         Field(
             max_length=MOST_VIEWS,
             description="cameras of your own, in place of the paper's ten or beside the rings: a "
-            "list of position, look_at, up, and fov or ortho_scale",
+            "list of position, look_at, up, fov or ortho_scale, and layer",
         ),
     ] = ()
     order: Annotated[

@@ -137,6 +137,23 @@ class TextureParameters(SamplingParameters):
         max=64,
         soft_max=10,
     )
+    coverage: FloatProperty(
+        name="Coverage",
+        description="Share of the texture's used part that views are to see: as many extra views "
+        "as that takes, up to 64 views in all. 0 asks for no share",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=5,
+    )
+    peel: IntProperty(
+        name="Peel",
+        description="Surfaces that an extra view may look through, at what they hide. -1 takes 0, "
+        "or 7 with a coverage",
+        default=-1,
+        min=-1,
+        max=7,
+    )
     order: EnumProperty(
         name="Order",
         description="In which order the views are conditioned on each other",

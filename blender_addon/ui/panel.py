@@ -110,7 +110,10 @@ class SYNCSDE_PT_views(Section, bpy.types.Panel):
     """From where the objects are painted."""
 
     bl_label = "Cameras"
-    names = ("cameras", "extra_cameras", "selected_cameras", "fov", "orthographic", "view_size")
+    names = (
+        *("cameras", "extra_cameras", "coverage", "peel", "selected_cameras"),
+        *("fov", "orthographic", "view_size"),
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         draw_settings(self.layout, context.scene.syncsde, self.names)

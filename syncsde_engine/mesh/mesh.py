@@ -20,6 +20,14 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 
+class Origin(NamedTuple):
+    """The file that a mesh was read from, in one piece, for results that are that file again."""
+
+    kind: Literal["glb", "obj"]
+    content: bytes
+    uv_set: int = 0  # which of its texture coordinates were read
+
+
 @dataclass(frozen=True)
 class Mesh:
     """Triangles over vertices, and optionally over texture coordinates of their own.
@@ -40,6 +48,7 @@ class Mesh:
     materials: tuple[str, ...] = ("material",)
     textures: tuple[str, ...] = ("texture",)
     notes: tuple[str, ...] = ()  # sentences on what a file has and the mesh has not, for the report
+    origin: Origin | None = None
 
     def owners(self, of: Literal["object", "material", "texture"]) -> Int32:
         """Which object, material or texture each face belongs to, (F,) int32."""

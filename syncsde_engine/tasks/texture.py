@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
-from ..config import TextureConfig
+from ..config import MOST_VIEWS, TextureConfig
 from ..memory import give_back
 from ..mesh.bake.blend import bake
 from ..mesh.bake.fill import fill
@@ -30,7 +30,7 @@ from ..preview import side_by_side
 from . import Artifacts, Progress
 from .likeness import likenesses
 from .session import Session
-from .texture_cameras import cameras_of, in_sight, told, warn_of_unseen
+from .texture_cameras import cameras_of, in_sight, short_of, told, warn_of_unseen
 from .texture_files import files_of, texture_files
 from .texture_laid import painted
 from .texture_likeness import finished, parts_of, scale_of
@@ -108,6 +108,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         give_back()
         whole = baked if lock is None else lock.onto(baked)
         warn_of_unseen(mesh.work, whole)
+        mesh.report["warnings"] += short_of(config, baked, len(cameras))
         beside: Images = {}
         if paint is not None and like is not None:
             laid, layers = paint(baked, y)
@@ -121,7 +122,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     with session.clock.measure("write"):
         subject = config.prompt.strip() or (f"like {like.main.name}" if like else "")
         title = f"{subject} | seed {config.seed} | {config.strategy} | {config.steps} steps"
-        files = files_of(scene, views, mesh.whole, filled, title, beside)
+        files, notes = files_of(scene, views, mesh.whole, filled, title, beside)
+        mesh.report["warnings"] += notes
     names = texture_files(mesh.whole.textures)
     unit = mesh.normalization.scale
     session.results |= {
@@ -143,6 +145,8 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
 def output_bytes(config: TextureConfig) -> int:
     """About what the files of a run need on disk."""
     views = (config.cameras or 10) + len(config.viewpoints) + config.extra_cameras
+    if config.coverage is not None and not config.extra_cameras:
+        views = MOST_VIEWS
     pixels = (config.view_size or 768) ** 2 * max(config.aspect, 1 / config.aspect)
     return 3 * (3 * config.texture_size**2) + round(views * 3 * pixels)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..config import TextureConfig, Viewpoint
+from ..config import MOST_PEELED, MOST_VIEWS, TextureConfig, Viewpoint
 from ..errors import InvalidRequest
 from ..mesh.bake.blend import Baked
 from ..mesh.mesh import Mesh, Normalization
@@ -22,6 +22,7 @@ from ..mesh.views.scene import Scene
 
 MULTIPLE = 8  # pixels that become one latent
 MOST_NAMED = 5  # objects in warnings
+SPARE = 0.8  # of what may stay unseen: beside silhouettes views are not painted from
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,13 @@ def cameras_of(
     ]
     cameras += own
     seen = None
-    if config.extra_cameras:
-        cameras, seen = extend(mesh, cameras, lens, config.extra_cameras, rasterizer)
+    if config.extra_cameras or config.coverage is not None:
+        most = config.extra_cameras or MOST_VIEWS - len(cameras)
+        peel = config.peel
+        if peel is None:
+            peel = 0 if config.coverage is None else MOST_PEELED
+        goal = None if config.coverage is None else 1 - SPARE * (1 - config.coverage)
+        cameras, seen = extend(mesh, cameras, lens, most, rasterizer, peel, goal)
     if config.order == "front":
         cameras = front_first(cameras)
     return Cameras(tuple(cameras), tuple(own), seen)
@@ -85,6 +91,17 @@ def in_sight(scene: Scene, own: Sequence[Camera], normalization: Normalization) 
     log.warning("%d of %d views show nothing and are left out", sees.count(False), len(sees))
     cameras = tuple(itertools.compress(scene.cameras, sees))
     return replace(scene, cameras=cameras, depth=scene.depth[torch.tensor(sees)])
+
+
+def short_of(config: TextureConfig, painted: Baked, views: int) -> list[str]:
+    """What to tell where less is seen than was asked for."""
+    seen = painted.coverage.seen
+    if config.coverage is None or seen >= config.coverage:
+        return []
+    asked = f"not the {config.coverage:.1%} asked for"
+    sentence = f"{seen:.1%} of the texture is seen by {views} views, {asked}."
+    log.warning("%s", sentence)
+    return [sentence]
 
 
 def warn_of_unseen(mesh: Mesh, painted: Baked) -> None:
@@ -118,6 +135,7 @@ def told(camera: Camera, normalization: Normalization) -> dict[str, Any]:
         "azimuth": round(camera.azimuth, 4),
         "elevation": round(camera.elevation, 4),
         "position": [float(f"{x:.6g}") for x in camera.eye * scale + center],
+        **({"layer": camera.layer} if camera.layer else {}),
         **lens,
     }
 
@@ -143,7 +161,7 @@ def _placed(
     if ortho_scale is None and viewpoint.fov is None:
         ortho_scale = lens.ortho_scale
     try:
-        return look_at(
+        camera = look_at(
             position,
             target,
             viewpoint.up,
@@ -151,6 +169,7 @@ def _placed(
             ortho_scale=ortho_scale,
             aspect=lens.aspect,
         )
+        return replace(camera, layer=viewpoint.layer)
     except ValueError as error:
         raise InvalidRequest(
             f"viewpoints[{number}] cannot be used: {error}.",

@@ -118,8 +118,8 @@ def shown(image: np.ndarray) -> np.ndarray:
 
 def files_of(
     scene: Scene, views: Tensor, mesh: Mesh, textures: Tensor, title: str, maps: Images
-) -> Artifacts:
-    """Textures (K, H, W, 3) as PNG and GLB, every view (N, 3, H, W), and one sheet of it all.
+) -> io.GivenBack:
+    """Textures (K, H, W, 3) as PNG, the mesh with them, every view (N, 3, H, W), and one sheet.
 
     With the maps of each texture.
     """
@@ -148,10 +148,14 @@ def files_of(
     layers = {name: [pictures.png(image) for image in of] for name, of in maps.items()}
     files = texture_files(mesh.textures)
     named = dict(zip(files, encoded, strict=True))
-    for name, of in map_files(maps, files).items():
+    beside = map_files(maps, files)
+    for name, of in beside.items():
         named |= zip(of, layers[name], strict=True)
-    return named | {
-        "textured.glb": io.textured_glb(mesh, encoded, for_glb(maps, layers)),
+    back = io.give_back(mesh, encoded, for_glb(maps, layers), files, beside)
+    found: Artifacts = {
+        **named,
+        **back.files,
         "contact_sheet.png": pictures.png(sheet),
         **{f"views/{i:02}.png": pictures.png(image) for i, image in enumerate(images)},
     }
+    return io.GivenBack(found, back.notes)

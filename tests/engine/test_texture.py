@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 
 from syncsde_engine.errors import InvalidMesh, InvalidRequest
+from syncsde_engine.inputs import read
 from syncsde_engine.mesh.files.io import load, to_safetensors
 from syncsde_engine.mesh.mesh import Mesh
 from syncsde_engine.mesh.views.cameras import paper_cameras
@@ -26,7 +27,8 @@ from syncsde_engine.tasks.texture_prompts import (
     warn_of_small_parts,
 )
 from tests import meshes
-from tests.mesh.shapes import join, quad
+from tests.mesh.rich_gltf import character, chunks
+from tests.mesh.shapes import icosphere, join, quad
 
 SMALL = {"prompt": "moss", "steps": 4, "view_size": 64, "texture_size": 64, "guidance_scale": 2.0}
 
@@ -80,7 +82,7 @@ def test_files_are_what_the_contract_says(result):
     _, files = result
     views = {f"views/{i:02}.png" for i in range(10)}
     expected = {"texture.png", "textured.glb", "contact_sheet.png", "report.json"}
-    assert set(files) == views | expected
+    assert set(files) == views | expected | {"textured.obj", "textured.mtl"}
     texture = np.asarray(Image.open(io.BytesIO(files["texture.png"])))
     assert texture.shape == (64, 64, 3)
     assert texture.std() > 1
@@ -426,3 +428,38 @@ def test_a_draft_has_no_rings_beside_given_cameras():
     view = {"position": [0, 0, 3]}
     draft = build("texture", {"prompt": "moss", "quality": "draft", "viewpoints": [view]})
     assert (draft.cameras, draft.steps) == (None, 12)
+
+
+def test_a_run_gives_back_the_file_that_came_in(tiny_model, tmp_path):
+    config = build("texture", {**SMALL, "model": str(tiny_model), "steps": 1, "cameras": 2})
+    path = character().write(tmp_path / "a.glb")
+    _, files = finish(run("texture", config, {"mesh": read("mesh", path)}))
+    before, _ = chunks(path.read_bytes())
+    after, _ = chunks(files["textured.glb"])
+    for kind in ("nodes", "skins", "animations", "meshes", "accessors", "cameras", "extensions"):
+        assert after[kind] == before[kind], kind
+    view = after["bufferViews"][after["images"][0]["bufferView"]]
+    assert view["byteLength"] == len(files["texture.png"])
+
+
+def test_a_coverage_is_reached_through_what_hides_the_rest(texture, tiny_model):
+    """A ball inside of a ball: half of the texture is seen by no view from outside."""
+    inner, outer = icosphere(1), icosphere(2)
+    mesh = Mesh(
+        np.concatenate([outer.positions, inner.positions * np.float32(0.5)]),
+        np.concatenate([outer.triangles, inner.triangles + len(outer.positions)]),
+        face_object=np.repeat(np.arange(2, dtype=np.int32), [320, 80]),
+        objects=("outer", "inner"),
+    )
+    blob = to_safetensors(mesh)
+    small = {**SMALL, "model": str(tiny_model), "steps": 1, "cameras": 6}
+    plain = report_of(finish(run("texture", build("texture", small), {"mesh": blob})))
+    config = build("texture", {**small, "coverage": 0.9})
+    report = report_of(finish(run("texture", config, {"mesh": blob})))
+    seen = report["seen_with_extra_cameras"]
+    assert seen[0] < 0.9 <= seen[-1]
+    assert len(report["cameras"]) == 6 + len(seen) - 1
+    assert {camera.get("layer", 0) for camera in report["cameras"]} >= {0, 1}
+    assert report["coverage"]["seen"] > plain["coverage"]["seen"] + 0.05
+    reached = report["coverage"]["seen"] >= 0.9
+    assert any("not the 90.0% asked for" in told for told in report["mesh"]["warnings"]) != reached

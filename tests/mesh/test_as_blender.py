@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from syncsde_engine.mesh.files.gltf_back import gltf_back
 from syncsde_engine.mesh.files.io import load
+from syncsde_engine.mesh.intake.take_in import take_in
 from syncsde_engine.mesh.mesh import Mesh
+from syncsde_engine.pictures import png
 from tests.mesh.gltf_files import FILES, Gltf
+from tests.mesh.rich_gltf import character
 
 BLENDERS = [path for path in os.environ.get("SYNCSDE_BPY", "").split(os.pathsep) if path]
 SCRIPT = Path(__file__).with_name("scene_in_blender.py")
@@ -97,3 +101,35 @@ def test_the_mesh_is_what_blender_shows(python: str | None, tmp_path: Path):
         np.testing.assert_allclose(
             [row for _, row in mine], [row for _, row in theirs], atol=2e-3, err_msg=path.name
         )
+
+
+@pytest.mark.parametrize("python", BLENDERS or [None])
+def test_a_character_that_was_painted_moves_as_before(python: str | None, tmp_path: Path):
+    """Bones, shape keys, curves and every triangle at several times; new coordinates or not."""
+    if python is None:
+        pytest.skip("SYNCSDE_BPY names no environment with bpy")
+    before = character(primitives=2).write(tmp_path / "before.glb")
+    shades = [png(np.full((5, 5, 3), shade, np.uint8)) for shade in (50, 150)]
+    after = {}
+    for uv in ("auto", "unwrap"):
+        mesh = take_in(load(before), uv, 64).whole
+        after[uv] = tmp_path / f"{uv}.glb"
+        after[uv].write_bytes(gltf_back(mesh, shades))
+    target = tmp_path / "shown.json"
+    command = [python, SCRIPT.with_name("motion_in_blender.py"), target, before, *after.values()]
+    subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+    shown = json.loads(target.read_text())
+    known = shown[str(before)]
+    assert len({json.dumps(frame) for frame in known["frames"]}) == 5  # it does move
+    assert known["keys"]["Shape"][2][0] == "Frown"
+    for uv, path in after.items():
+        found = shown[str(path)]
+        for key in ("objects", "extras", "keys", "groups", "colors", "actions"):
+            assert found[key] == known[key], (uv, key)
+        assert found["layers"]["Shape"] == known["layers"]["Shape"] + (uv == "unwrap")
+        assert found["textures"]["Shape"] == [[5], [5]]
+        for here, there in zip(found["frames"], known["frames"], strict=True):
+            np.testing.assert_allclose(here["Shape"], there["Shape"], atol=2e-4)
+            assert here.keys() == there.keys()
+            (rig,) = (name for name in there if name == "Armature")
+            assert here[rig] == there[rig]

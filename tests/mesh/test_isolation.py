@@ -142,7 +142,7 @@ def test_gutters_stay_within_their_texture(scene, views):
 
 def test_several_textures_are_several_files(scene, views):
     textures = torch.stack([torch.full((16, 16, 3), 0.25), torch.full((16, 16, 3), 0.75)])
-    files = files_of(scene, views, scene.mesh, textures, "two", {})
+    files, _ = files_of(scene, views, scene.mesh, textures, "two", {})
     assert {"textures/wood.png", "textures/metal.png"} < set(files)
     assert "texture.png" not in files
     loaded = trimesh.load_scene(io.BytesIO(files["textured.glb"]), file_type="glb")

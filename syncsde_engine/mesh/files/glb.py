@@ -3,21 +3,15 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..mesh import UV_TOLERANCE, Mesh, require_uvs
+from .glb_file import GlbFile, sampler
 from .shading import corner_normals
-
-FLOAT, UNSIGNED_INT = 5126, 5125
-VERTICES, INDICES = 34962, 34963
-LINEAR, MIPMAPPED, CLAMP, REPEAT = 9729, 9987, 33071, 10497
 
 
 def textured_glb(
@@ -38,7 +32,7 @@ def textured_glb(
     require_uvs(mesh)
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
-    file = _File()
+    file = GlbFile()
     objects, owners = mesh.owners("object"), mesh.owners("texture")
     finite = np.append(np.all(np.isfinite(mesh.positions), axis=1), False)
     outside = (mesh.triangles < 0) | (mesh.triangles >= len(mesh.positions))
@@ -52,17 +46,16 @@ def textured_glb(
         faces = faces[valid[faces]]
         _add_object(file, mesh, faces, mesh.objects[number], shown)
     leaves = np.abs(mesh.uvs[mesh.uv_triangles[valid]] - 0.5).max() > 0.5 + UV_TOLERANCE
-    wrap = REPEAT if leaves else CLAMP
-    sampler = {"magFilter": LINEAR, "minFilter": MIPMAPPED, "wrapS": wrap, "wrapT": wrap}
-    file.document["samplers"] = [sampler]
+    file.document["samplers"] = [sampler(repeats=leaves)]
     for k in shown:
         own = {name: images[k] for name, images in (maps or {}).items()}
-        _add_material(file, mesh.textures[k], textures[k], own)
+        file.material(mesh.textures[k], textures[k], own, 0)
+    file.document["scenes"] = [{"nodes": list(range(len(file.document["nodes"])))}]
     return file.content()
 
 
 def _add_object(
-    file: _File, mesh: Mesh, faces: NDArray[np.int64], name: str, shown: Sequence[int]
+    file: GlbFile, mesh: Mesh, faces: NDArray[np.int64], name: str, shown: Sequence[int]
 ) -> None:
     assert mesh.uvs is not None
     assert mesh.uv_triangles is not None
@@ -93,66 +86,3 @@ def _add_object(
     ]
     shape = file.add("meshes", {"name": name, "primitives": primitives})
     file.add("nodes", {"mesh": shape, "name": name})
-
-
-def _add_material(file: _File, name: str, png: bytes, maps: Mapping[str, bytes]) -> None:
-    surface: dict[str, Any] = {
-        "baseColorTexture": {"index": _add_texture(file, name, png)},
-        "metallicFactor": 0.0,
-        "roughnessFactor": 1.0,
-    }
-    material = {"name": name, "doubleSided": True, "pbrMetallicRoughness": surface}
-    if "normal" in maps:
-        material["normalTexture"] = {"index": _add_texture(file, f"{name} normal", maps["normal"])}
-    if "surface" in maps:
-        packed = {"index": _add_texture(file, f"{name} surface", maps["surface"])}
-        surface |= {"metallicRoughnessTexture": packed, "metallicFactor": 1.0}
-        material["occlusionTexture"] = packed
-    file.add("materials", material)
-
-
-def _add_texture(file: _File, name: str, png: bytes) -> int:
-    entry = {"bufferView": file.view(png), "mimeType": "image/png", "name": name}
-    return file.add("textures", {"sampler": 0, "source": file.add("images", entry)})
-
-
-class _File:
-    """A GLB file in the making: its JSON document and its one buffer."""
-
-    def __init__(self) -> None:
-        self.document: dict[str, Any] = {
-            "asset": {"version": "2.0", "generator": "SyncSDE"},
-            "scene": 0,
-        }
-        self.body = bytearray()
-
-    def add(self, kind: str, entry: dict[str, Any]) -> int:
-        """Append to one of the document's lists; returns the number of the entry."""
-        entries = self.document.setdefault(kind, [])
-        entries.append(entry)
-        return len(entries) - 1
-
-    def view(self, blob: bytes, **options: int) -> int:
-        view = {"buffer": 0, "byteOffset": len(self.body), "byteLength": len(blob), **options}
-        self.body += blob + b"\0" * (-len(blob) % 4)
-        return self.add("bufferViews", view)
-
-    def accessor(self, array: NDArray, kind: str) -> int:
-        """Store indices (SCALAR) or rows of floats; positions need their box."""
-        of_indices = kind == "SCALAR"
-        blob = array.astype("<u4" if of_indices else "<f4").tobytes()
-        view = self.view(blob, target=INDICES if of_indices else VERTICES)
-        component = UNSIGNED_INT if of_indices else FLOAT
-        entry = {"bufferView": view, "componentType": component, "count": len(array), "type": kind}
-        if kind == "VEC3":
-            entry |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
-        return self.add("accessors", entry)
-
-    def content(self) -> bytes:
-        self.document["scenes"] = [{"nodes": list(range(len(self.document["nodes"])))}]
-        self.document["buffers"] = [{"byteLength": len(self.body)}]
-        header = json.dumps(self.document).encode()
-        header += b" " * (-len(header) % 4)
-        chunks = struct.pack("<I4s", len(header), b"JSON") + header
-        chunks += struct.pack("<I4s", len(self.body), b"BIN\0") + self.body
-        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks

@@ -4,6 +4,7 @@ default morph weights, skins as their joints stand, and instances drawn."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +21,16 @@ from .gltf_file import (
     Entry,
     GltfFile,
     extensions,
-    is_index,
     items,
     member,
     numbers,
     open_gltf,
 )
 from .gltf_parts import DRACO, TRANSFORM, Part, read_part
+from .gltf_places import INSTANCING, drawn, joint_matrices, matrix_of, skinned
 from .names import unique
 from .refusals import faceless, unreadable
 
-INSTANCING = "EXT_mesh_gpu_instancing"
 # Extensions that a file may require: they are read, or change neither shape nor coordinates.
 KNOWN = (INSTANCING, TRANSFORM, DRACO, *MESHOPT, "KHR_mesh_quantization", "KHR_node_visibility")
 HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_texture_", "KHR_xmp", "KHR_animation_pointer")
@@ -41,6 +41,13 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 
+class Source(NamedTuple):
+    """What an object is of a file: a node, and which of its instances."""
+
+    node: int
+    instance: int
+
+
 class Piece(NamedTuple):
     """Faces of one object and one material in the scene."""
 
@@ -49,6 +56,9 @@ class Piece(NamedTuple):
     uvs: Float | None  # (V, 2)
     object: int
     material: int | None
+    part: Part
+    source: Source
+    mirrored: bool  # the corners of the faces are in the reverse order of the part's
 
 
 @dataclass
@@ -64,22 +74,35 @@ class Reader:
     faces: int = 0
 
 
-def read_gltf(path: Path, content: bytes, uv_set: int = 0) -> Mesh:
-    """Read all faces of the default scene with the coordinates TEXCOORD_`uv_set`.
+def read_gltf(path: Path, content: bytes, uv_set: int = 0) -> tuple[Mesh, Reader]:
+    """Read all faces of the default scene with the coordinates TEXCOORD_`uv_set`, and how.
 
     Every node with a mesh is an object, and every instance of it; materials are told apart by
     their number, whatever they are called. Faces without coordinates, in a scene where others have
     some, get (-1, -1, -1). Raises InvalidMesh.
     """
+    with saying_what_is_wrong(path):
+        reader = read_scene(open_gltf(path, content), uv_set)
+        return joined(reader), reader
+
+
+@contextlib.contextmanager
+def saying_what_is_wrong(path: Path) -> Iterator[None]:
+    """Make InvalidMesh of whatever a file's entries lead to."""
     try:
-        reader = Reader(open_gltf(path, content), uv_set)
-        _require_known(reader.file)
-        _read_scene(reader)
-        return _joined(reader)
+        yield
     except Broken as error:
         raise unreadable(path, str(error)) from None
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError, ValueError):
         raise unreadable(path, "an entry of it is of another type than glTF says") from None
+
+
+def read_scene(file: GltfFile, uv_set: int) -> Reader:
+    """Read the default scene, piece by piece. Raises Broken, InvalidMesh, or any ValueError."""
+    reader = Reader(file, uv_set)
+    _require_known(file)
+    _read_scene(reader)
+    return reader
 
 
 def _require_known(file: GltfFile) -> None:
@@ -124,38 +147,10 @@ def _walk(
         if member(extensions(node), "KHR_node_visibility").get("visible") is False:
             reader.notes["Objects that the file hides are left out."] = None
             continue
-        worlds[index] = above @ _matrix(node)
+        worlds[index] = above @ matrix_of(node)
         order.append(index)
         waiting += [(c, worlds[index]) for c in reversed(items(node, "children"))]
     return order
-
-
-def _matrix(node: Entry) -> Float:
-    if "matrix" in node:
-        return numbers(node, "matrix", 16, []).reshape(4, 4).T
-    parts = (
-        numbers(node, "translation", 3, [0, 0, 0]),
-        numbers(node, "rotation", 4, [0, 0, 0, 1]),
-        numbers(node, "scale", 3, [1, 1, 1]),
-    )
-    return _placed(*(part[None] for part in parts))[0]
-
-
-def _placed(translation: Float, rotation: Float, scale: Float) -> Float:
-    """Matrices (N, 4, 4) of translations (N, 3), quaternions x y z w (N, 4) and scales (N, 3)."""
-    length = np.linalg.norm(rotation, axis=1, keepdims=True)
-    x, y, z, w = np.where(length > 0, rotation, [0, 0, 0, 1]).T / np.where(length > 0, length, 1).T
-    turn = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    matrices = np.tile(np.eye(4), (len(translation), 1, 1))
-    matrices[:, :3, :3] = np.moveaxis(turn, 2, 0) * scale[:, None]
-    matrices[:, :3, 3] = translation
-    return matrices
 
 
 def _add_node(reader: Reader, index: int, worlds: Float) -> None:
@@ -164,21 +159,24 @@ def _add_node(reader: Reader, index: int, worlds: Float) -> None:
     parts = _parts(reader, node["mesh"], node)
     name = str(node.get("name") or mesh.get("name") or reader.file.path.stem)
     if "skin" in node:
-        matrices = _joint_matrices(reader.file, node["skin"], worlds)
+        matrices = joint_matrices(reader.file, node["skin"], worlds)
         reader.objects.append(name)
         for part in parts:
-            positions = _skinned(part, matrices)
+            positions = skinned(part, matrices)
             mirrored = np.linalg.det(matrices[:, :3, :3]).sum() < 0
-            _add_piece(reader, part, positions, mirrored)
+            _add_piece(reader, part, positions, mirrored, Source(index, 0))
         return
-    for matrix in _instances(reader.file, node, worlds[index]):
+    for number, matrix in enumerate(drawn(reader.file, node, worlds[index])):
         reader.objects.append(name)
         for part in parts:
             positions = part.positions @ matrix[:3, :3].T + matrix[:3, 3]
-            _add_piece(reader, part, positions, np.linalg.det(matrix[:3, :3]) < 0)
+            mirrored = np.linalg.det(matrix[:3, :3]) < 0
+            _add_piece(reader, part, positions, mirrored, Source(index, number))
 
 
-def _add_piece(reader: Reader, part: Part, positions: Float, mirrored: bool) -> None:
+def _add_piece(
+    reader: Reader, part: Part, positions: Float, mirrored: bool, source: Source
+) -> None:
     reader.faces += len(part.triangles)
     if reader.faces > MAX_FACES:
         raise InvalidMesh(
@@ -187,56 +185,9 @@ def _add_piece(reader: Reader, part: Part, positions: Float, mirrored: bool) -> 
         )
     triangles = part.triangles[:, ::-1] if mirrored else part.triangles
     number = len(reader.objects) - 1
-    reader.pieces.append(Piece(positions, triangles, part.uvs, number, part.material))
-
-
-def _instances(file: GltfFile, node: Entry, world: Float) -> Float:
-    """Where a node's mesh is drawn, matrices (N, 4, 4)."""
-    if INSTANCING not in extensions(node):
-        return world[None]
-    attributes = member(extensions(node)[INSTANCING], "attributes")
-    kinds = {"TRANSLATION": "VEC3", "ROTATION": "VEC4", "SCALE": "VEC3"}
-    given = {
-        name: file.array(attributes[name], (kind,)).astype(np.float64)
-        for name, kind in kinds.items()
-        if name in attributes
-    }
-    counts = {len(array) for array in given.values()}
-    if len(counts) != 1:
-        raise Broken(f"the instances of a node are {sorted(counts)}")
-    count = counts.pop()
-    return world @ _placed(
-        given.get("TRANSLATION", np.zeros((count, 3))),
-        given.get("ROTATION", np.tile([0.0, 0, 0, 1], (count, 1))),
-        given.get("SCALE", np.ones((count, 3))),
+    reader.pieces.append(
+        Piece(positions, triangles, part.uvs, number, part.material, part, source, mirrored)
     )
-
-
-def _joint_matrices(file: GltfFile, index: Any, worlds: Float) -> Float:
-    """What the joints of a skin do to its vertices, from bind space to the scene, (J, 4, 4)."""
-    skin = file.entry("skins", index)
-    joints = items(skin, "joints")
-    if not joints or not all(is_index(joint, len(worlds)) for joint in joints):
-        raise Broken(f"skin {index} has joints that are not there")
-    if "inverseBindMatrices" not in skin:
-        return worlds[joints]
-    bind = file.array(skin["inverseBindMatrices"], ("MAT4",)).astype(np.float64)
-    if len(bind) < len(joints):
-        raise Broken(f"skin {index} has {len(joints)} joints and {len(bind)} matrices")
-    return worlds[joints] @ bind[: len(joints)].reshape(-1, 4, 4).swapaxes(1, 2)
-
-
-def _skinned(part: Part, matrices: Float) -> Float:
-    if part.joints is None or part.weights is None:
-        return part.positions @ matrices[0, :3, :3].T + matrices[0, :3, 3]
-    total = part.weights.sum(axis=1, keepdims=True)
-    weights = part.weights / np.where(total > 0, total, 1)
-    moved = np.where(total > 0, 0, part.positions)
-    for joints, weight in zip(part.joints.T, weights.T, strict=True):
-        each = matrices[np.clip(joints, 0, len(matrices) - 1)]
-        by = np.einsum("vij,vj->vi", each[:, :3, :3], part.positions) + each[:, :3, 3]
-        moved = moved + weight[:, None] * by
-    return moved
 
 
 def _parts(reader: Reader, index: Any, node: Entry) -> list[Part]:
@@ -248,13 +199,16 @@ def _parts(reader: Reader, index: Any, node: Entry) -> list[Part]:
     if key not in reader.parts:
         primitives = items(mesh, "primitives")
         found = [read_part(reader.file, p, weights, reader.uv_set) for p in primitives]
-        reader.parts[key] = [part for part in found if part is not None]
-        if any(part.moved_uvs for part in reader.parts[key]):
+        reader.parts[key] = [
+            part._replace(number=number) for number, part in enumerate(found) if part is not None
+        ]
+        if any(part.transform for part in reader.parts[key]):
             reader.notes[MOVED] = None
     return reader.parts[key]
 
 
-def _joined(reader: Reader) -> Mesh:
+def joined(reader: Reader) -> Mesh:
+    """The faces of all pieces in their order, as one mesh. Raises InvalidMesh if there are none."""
     pieces, path = reader.pieces, reader.file.path
     if not pieces:
         raise faceless(path)

@@ -36,6 +36,7 @@ class GltfFile:
     path: Path
     document: Entry
     binary: bytes | None = None  # of a .glb: its first buffer
+    alone: bool = False  # nothing beside it is read, whatever it names
     buffers: dict[int, bytes] = field(default_factory=dict)
 
     def entries(self, kind: str) -> list[Any]:
@@ -55,6 +56,13 @@ class GltfFile:
         Integers that are said to be normalized become float64 in [0, 1] or [-1, 1]. Sparse values
         are filled in. Raises Broken.
         """
+        elements = self.stored(index, kinds)
+        if self.entry("accessors", index).get("normalized") is True and elements.dtype.kind != "f":
+            elements = np.maximum(elements / float(np.iinfo(elements.dtype).max), -1)
+        return elements
+
+    def stored(self, index: Any, kinds: tuple[str, ...]) -> NDArray:
+        """The same as it is stored, in the accessor's own type."""
         accessor = self.entry("accessors", index)
         kind, component = accessor.get("type"), accessor.get("componentType")
         if kind not in kinds or component not in COMPONENTS:
@@ -68,8 +76,6 @@ class GltfFile:
             elements = np.zeros((count, width), dtype)
         if "sparse" in accessor:
             elements = self._filled_in(elements, accessor["sparse"], f"accessor {index}")
-        if accessor.get("normalized") is True and dtype.kind != "f":
-            elements = np.maximum(elements / float(np.iinfo(dtype).max), -1)
         return elements
 
     def _filled_in(self, elements: NDArray, sparse: Any, what: str) -> NDArray:
@@ -138,6 +144,19 @@ class GltfFile:
                 f"The mesh file {self.path.name!r} keeps its buffer elsewhere ({uri[:60]!r}).",
                 hint="Download that file, or export the mesh as .glb.",
             )
+        content = self.beside(uri)
+        if content is None:
+            raise InvalidMesh(
+                f"The mesh file {self.path.name!r} needs the buffer {uri[:60]!r}, which is not "
+                "there.",
+                hint="Put that file beside it, or export the mesh as .glb.",
+            )
+        return content
+
+    def beside(self, uri: str) -> bytes | None:
+        """The content of a file that is named relative to this one; None if it is not there."""
+        if self.alone:
+            return None
         for name in (unquote_to_bytes(uri).decode(errors="replace"), uri):
             path = self.path.parent / name
             try:
@@ -145,14 +164,14 @@ class GltfFile:
                     return path.read_bytes()
             except (OSError, ValueError):
                 continue
-        raise InvalidMesh(
-            f"The mesh file {self.path.name!r} needs the buffer {uri[:60]!r}, which is not there.",
-            hint="Put that file beside it, or export the mesh as .glb.",
-        )
+        return None
 
 
-def open_gltf(path: Path, content: bytes) -> GltfFile:
-    """Take a file apart. Raises Broken, or InvalidMesh for a version that is not read."""
+def open_gltf(path: Path, content: bytes, *, alone: bool = False) -> GltfFile:
+    """Take a file apart; `alone`, it must hold all of its buffers.
+
+    Raises Broken, or InvalidMesh for a version that is not read.
+    """
     binary = None
     if content[:4] == b"glTF":
         header = struct.unpack_from("<II", content, 4) if len(content) >= 12 else (2, 0)
@@ -167,7 +186,7 @@ def open_gltf(path: Path, content: bytes) -> GltfFile:
         raise Broken("what it says is no JSON object")
     version = str(member(document, "asset").get("version", "2.0"))
     _require_version(path, version.startswith("2"), version[:20])
-    return GltfFile(path, document, binary)
+    return GltfFile(path, document, binary, alone)
 
 
 def _require_version(path: Path, fine: bool, version: str) -> None:

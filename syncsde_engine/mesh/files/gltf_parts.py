@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mesh import UV_TOLERANCE
-from .gltf_file import Broken, GltfFile, compressed, extensions, items, member, numbers
+from .gltf_file import Broken, Entry, GltfFile, compressed, extensions, items, member, numbers
 from .polygons import strip_corners
 
 DRACO = "KHR_draco_mesh_compression"
@@ -26,10 +26,12 @@ class Part(NamedTuple):
     positions: Float  # (V, 3)
     triangles: Int  # (F, 3); -1 for vertices that are not there
     uvs: Float | None  # (V, 2), v upwards
-    moved_uvs: bool  # by a texture transform
     joints: Int | None  # (V, J)
     weights: Float | None  # (V, J)
     material: int | None
+    vertices: Int  # (V,) their numbers in the primitive
+    transform: Entry  # the texture transform that moved the coordinates; empty if none did
+    number: int = 0  # of the primitive in its mesh
 
 
 def read_part(file: GltfFile, primitive: Any, weights: Float, uv_set: int) -> Part | None:
@@ -62,10 +64,10 @@ def read_part(file: GltfFile, primitive: Any, weights: Float, uv_set: int) -> Pa
     place = np.append(np.cumsum(used) - 1, -1)
     triangles = place[np.where(there, triangles, len(positions))]
     uvs = joints = shares = None
-    moved_uvs = False
+    transform: Entry = {}
     if f"TEXCOORD_{uv_set}" in attributes:
         uvs = _same(file, positions, attributes[f"TEXCOORD_{uv_set}"], ("VEC2",))[used]
-        uvs, moved_uvs = _transformed(file, uvs.astype(np.float64), primitive.get("material"))
+        uvs, transform = _transformed(file, uvs.astype(np.float64), primitive.get("material"))
         uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1)
     sets = [k for k in range(64) if {f"JOINTS_{k}", f"WEIGHTS_{k}"} <= attributes.keys()]
     if sets:
@@ -79,7 +81,8 @@ def read_part(file: GltfFile, primitive: Any, weights: Float, uv_set: int) -> Pa
     material = primitive.get("material")
     if material is not None:
         file.entry("materials", material)
-    return Part(positions[used], triangles, uvs, moved_uvs, joints, shares, material)
+    vertices = np.flatnonzero(used)
+    return Part(positions[used], triangles, uvs, joints, shares, material, vertices, transform)
 
 
 def _same(file: GltfFile, positions: Float, index: Any, kinds: tuple[str, ...]) -> NDArray:
@@ -102,24 +105,24 @@ def _triangles(index: Int, mode: int) -> Int:
     return index[strip_corners(first, first)]
 
 
-def _transformed(file: GltfFile, uvs: Float, material: Any) -> tuple[Float, bool]:
-    """Coordinates (V, 2) as the base color's texture transform places them, v downwards.
+def _transformed(file: GltfFile, uvs: Float, material: Any) -> tuple[Float, Entry]:
+    """Coordinates (V, 2) as the base color's texture transform places them, v downwards; and it.
 
     That is done only where it brings them into the unit square, and told: programs that quantize
     files put the scale of the coordinates there.
     """
     if material is None or _within(uvs):
-        return uvs, False
+        return uvs, {}
     entry = file.entry("materials", material)
     texture = member(member(entry, "pbrMetallicRoughness"), "baseColorTexture")
     transform = member(extensions(texture), TRANSFORM)
     if not transform:
-        return uvs, False
+        return uvs, {}
     angle = float(numbers({"rotation": [transform.get("rotation", 0)]}, "rotation", 1, [])[0])
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     scaled = uvs * numbers(transform, "scale", 2, [1, 1])
     moved = scaled @ turn.T + numbers(transform, "offset", 2, [0, 0])
-    return (moved, True) if _within(moved) else (uvs, False)
+    return (moved, transform) if _within(moved) else (uvs, {})
 
 
 def _within(uvs: Float) -> bool:

@@ -9,15 +9,25 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InvalidRequest
-from ..mesh import Mesh, check_form
+from ..mesh import Mesh, Origin, check_form
+from .give_back import GivenBack, give_back
 from .glb import textured_glb
 from .gltf import read_gltf
+from .gltf_pack import with_file
 from .obj import decoded, read_obj
 from .ply import read_ply
 from .stl import read_stl
 from .wire import from_safetensors, to_safetensors
 
-__all__ = ["SUFFIXES", "from_safetensors", "load", "textured_glb", "to_safetensors"]
+__all__ = [
+    "SUFFIXES",
+    "GivenBack",
+    "from_safetensors",
+    "give_back",
+    "load",
+    "textured_glb",
+    "to_safetensors",
+]
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl")
 BLENDER = (".fbx", ".blend", ".dae", ".usd", ".usdc", ".usda", ".usdz", ".abc", ".3ds", ".x3d")
@@ -26,13 +36,19 @@ AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 
 
 def load(
-    path: str | Path, up: str | None = None, front: str | None = None, uv_set: int = 0
+    path: str | Path,
+    up: str | None = None,
+    front: str | None = None,
+    uv_set: int = 0,
+    *,
+    keep: bool = True,
 ) -> Mesh:
     """Read a mesh file; a scene's objects are put together under its transforms.
 
     `up` and `front` are axes of the file, such as "z" and "-y": they become y and z. By default
     they are what Blender takes them to be: z and -y of PLY and STL, y and z of the others.
-    `uv_set` tells which of the texture coordinates of a glTF file are read.
+    `uv_set` tells which of the texture coordinates of a glTF file are read. With `keep` the mesh of
+    an OBJ or glTF file has that file with it, to be given back with new materials.
 
     The form is checked, not yet what is in the arrays. Raises InvalidRequest for a path that cannot
     be read, InvalidMesh for a file that is not what its name says or has no faces.
@@ -54,13 +70,16 @@ def load(
         )
     content = _content(path)
     if suffix == ".obj":
-        mesh = read_obj(decoded(content), path.stem)
+        text = decoded(content)
+        mesh = read_obj(text, path.stem)
+        mesh = replace(mesh, origin=Origin("obj", text.encode()) if keep else None)
     elif suffix == ".ply":
         mesh = read_ply(path, content)
     elif suffix == ".stl":
         mesh = read_stl(path, content)
     else:
-        mesh = read_gltf(path, content, uv_set)
+        mesh, reader = read_gltf(path, content, uv_set)
+        mesh = with_file(mesh, reader) if keep else mesh
     mesh = turned(mesh, up or UPWARD.get(suffix, "y"), front)
     if up is None and suffix in UPWARD:
         note = f"A {suffix} file does not say what is up: z is taken, as in Blender (--up y turns)."

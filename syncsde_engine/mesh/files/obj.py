@@ -77,19 +77,41 @@ def decoded(content: bytes) -> str:
     return content.decode("utf-8-sig", errors="replace")
 
 
-def read_obj(text: str, name: str) -> Mesh:
-    """Read `v`, `vt`, `f`, `usemtl` and `o` (or `g`) lines. Raises InvalidMesh if no face is left.
+@dataclass(frozen=True)
+class Parsed:
+    """What the lines of a file say."""
 
-    Every `o` begins an object, as in Blender; parts of a group or material are one. Polygons are
-    triangulated in place. Faces without texture coordinates get the texture triangle (-1, -1, -1).
-    The mesh's notes tell how many lines could not be read: such a face is left out, such a vertex
-    or coordinate is not a number, so that the others keep theirs.
-    """
+    points: Float  # (V, 3)
+    coordinates: Float  # (T, 2)
+    vertex: Int  # (C,) of the corners of all kept faces
+    uv: Int  # (C,) -1 where there is none
+    sizes: Int  # (L,) corners of each `f` line, 0 if it is left out
+    lines: list[int]  # (L,) their numbers in `lines_of`, from 1 on
+    corners: Int  # (F, 3) into the corners: the triangles
+    polygon: Int  # (F,) of which kept face
+    objects: Runs
+    groups: Runs
+    materials: Runs
+    notes: tuple[str, ...]
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file, continued ones joined."""
+    return text.replace("\\\n", "  ").replace("\\\r\n", "  ").splitlines()
+
+
+def key_of(line: str) -> tuple[str, str]:
+    """The first word of a line, and the rest."""
+    key, _, rest = line.strip().replace("\t", " ").partition(" ")
+    return key, rest
+
+
+def parse(text: str, name: str) -> Parsed:
+    """Read the lines of a file. Raises InvalidMesh if no face is left."""
     vertices, uvs, faces = Lines(), Lines(), Lines()
     objects, groups, materials = Runs(name or "mesh"), Runs(name or "mesh"), Runs("material")
-    joined = text.replace("\\\n", "  ").replace("\\\r\n", "  ")
-    for number, line in enumerate(joined.splitlines(), start=1):
-        key, _, rest = line.strip().replace("\t", " ").partition(" ")
+    for number, line in enumerate(lines_of(text), start=1):
+        key, rest = key_of(line)
         if key == "f":
             if "-" in rest:
                 rest = _counted_from_the_start(rest, len(vertices.rows), len(uvs.rows))
@@ -115,26 +137,53 @@ def read_obj(text: str, name: str) -> Mesh:
             f"No face of the OBJ file can be read. {' '.join(notes)}", hint="Export the mesh again."
         )
     corners, polygon = triangulate(points, vertex, sizes[kept])
-    if len(objects.names) > 1:
-        face_object, object_names = objects.ids(kept, apart=True)
+    return Parsed(
+        points,
+        coordinates,
+        vertex,
+        uv,
+        sizes,
+        faces.numbers,
+        corners,
+        polygon,
+        objects,
+        groups,
+        materials,
+        notes,
+    )
+
+
+def read_obj(text: str, name: str) -> Mesh:
+    """Read `v`, `vt`, `f`, `usemtl` and `o` (or `g`) lines. Raises InvalidMesh if no face is left.
+
+    Every `o` begins an object, as in Blender; parts of a group or material are one. Polygons are
+    triangulated in place. Faces without texture coordinates get the texture triangle (-1, -1, -1).
+    The mesh's notes tell how many lines could not be read: such a face is left out, such a vertex
+    or coordinate is not a number, so that the others keep theirs.
+    """
+    parsed = parse(text, name)
+    kept, uv, corners = parsed.sizes > 0, parsed.uv, parsed.corners
+    if len(parsed.objects.names) > 1:
+        face_object, object_names = parsed.objects.ids(kept, apart=True)
     else:
-        face_object, object_names = groups.ids(kept, apart=False)
-    face_material, material_names = materials.ids(kept, apart=False)
+        face_object, object_names = parsed.groups.ids(kept, apart=False)
+    face_material, material_names = parsed.materials.ids(kept, apart=False)
     has_uvs = bool((uv >= 0).any())
     flat = np.where(np.all(uv[corners] >= 0, axis=1, keepdims=True), uv[corners], -1)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `sanitize` says so
-        positions, coordinates = points.astype(np.float32), coordinates.astype(np.float32)
+        positions = parsed.points.astype(np.float32)
+        coordinates = parsed.coordinates.astype(np.float32)
     return Mesh(
         positions,
-        vertex[corners].astype(np.int32),
+        parsed.vertex[corners].astype(np.int32),
         coordinates if has_uvs else None,
         flat.astype(np.int32) if has_uvs else None,
         name,
-        face_object=face_object[polygon],
-        face_material=face_material[polygon],
+        face_object=face_object[parsed.polygon],
+        face_material=face_material[parsed.polygon],
         objects=object_names,
         materials=material_names,
-        notes=notes,
+        notes=parsed.notes,
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from ...errors import InvalidMesh
-from ..mesh import Mesh, check_form
+from ..mesh import Mesh, Origin, check_form
 from .names import LONGEST
 
 TENSORS = {  # name -> dtype on the wire, columns; 0 for one number each
@@ -27,7 +27,10 @@ TENSORS = {  # name -> dtype on the wire, columns; 0 for one number each
     "face_material": ("I32", 0),
 }
 NAMES = "names"  # the tensor of bytes with the names as JSON
+FILE = "file"  # the tensor of bytes with the file that the mesh was read from
 NAMED = ("objects", "materials")
+ORIGINS = ("glb", "obj")
+MOST_SETS = 64  # of texture coordinates
 MOST_NAMES = 100_000
 MOST_NOTES, LONGEST_NOTE = 100, 1000
 DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "U8": np.dtype("u1")}
@@ -36,11 +39,14 @@ DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "U8": np.dtype("u1")}
 def to_safetensors(mesh: Mesh) -> bytes:
     """The arrays of a mesh by their names in `Mesh`, and `names` of its objects and materials.
 
-    With the names are its notes, if it has any.
+    With the names are its notes, if it has any, and what its file is: `file` has the bytes.
     """
     arrays = {name: getattr(mesh, name) for name in TENSORS}
     present = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
-    names = {kind: list(getattr(mesh, kind)) for kind in NAMED}
+    names: dict[str, Any] = {kind: list(getattr(mesh, kind)) for kind in NAMED}
+    if mesh.origin:
+        names["file"] = {"kind": mesh.origin.kind, "uv_set": mesh.origin.uv_set}
+        present[FILE] = np.frombuffer(mesh.origin.content, np.uint8)
     if mesh.notes:
         names["notes"] = [note[:LONGEST_NOTE] for note in mesh.notes[:MOST_NOTES]]
     present[NAMES] = np.frombuffer(json.dumps(names).encode(), np.uint8)
@@ -58,11 +64,11 @@ def from_safetensors(content: bytes, name: str = "") -> Mesh:
         raise InvalidMesh(
             f"The mesh is not a safetensors blob ({error}).", hint="Send the mesh again."
         ) from None
-    unknown = sorted(tensors.keys() - TENSORS.keys() - {NAMES})
+    unknown = sorted(tensors.keys() - TENSORS.keys() - {NAMES, FILE})
     if unknown:
         raise InvalidMesh(
             f"The mesh has an unknown tensor {unknown[0][:60]!r}.",
-            hint=f"Known: {', '.join((*TENSORS, NAMES))}.",
+            hint=f"Known: {', '.join((*TENSORS, NAMES, FILE))}.",
         )
     for key in ("positions", "triangles"):
         if key not in tensors:
@@ -74,6 +80,8 @@ def from_safetensors(content: bytes, name: str = "") -> Mesh:
     }
     if NAMES in tensors:
         arrays |= _names(_array(NAMES, tensors[NAMES], "U8", 0))
+    content = _array(FILE, tensors[FILE], "U8", 0).tobytes() if FILE in tensors else b""
+    arrays["origin"] = _origin(arrays.get("origin"), content)
     mesh = Mesh(**arrays)
     check_form(mesh)
     return replace(mesh, name=name or (mesh.objects[0] if len(mesh.objects) == 1 else mesh.name))
@@ -91,8 +99,8 @@ def _array(key: str, tensor: Mapping[str, Any], dtype: str, columns: int) -> NDA
     return flat.reshape(shape).astype(DTYPES[dtype].newbyteorder("="))
 
 
-def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
-    """Read {"objects": [...], "materials": [...]}, each name once, and perhaps "notes".
+def _names(content: NDArray[np.uint8]) -> dict[str, Any]:
+    """Read {"objects": [...], "materials": [...]}, each name once, perhaps "notes" and "file".
 
     Raises InvalidMesh.
     """
@@ -101,6 +109,7 @@ def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
     except (ValueError, RecursionError):
         given = None
     notes: Any = given.pop("notes", []) if isinstance(given, dict) else []
+    origin: Any = given.pop("file", None) if isinstance(given, dict) else None
     fine = isinstance(notes, list) and len(notes) <= MOST_NOTES
     if not fine or not all(isinstance(note, str) and len(note) <= LONGEST_NOTE for note in notes):
         given = None
@@ -121,4 +130,24 @@ def _names(content: NDArray[np.uint8]) -> dict[str, tuple[str, ...]]:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InvalidMesh(f"Two {kind} are called {twice!r}.", hint="Rename one.")
-    return {**{kind: tuple(given[kind]) for kind in NAMED}, "notes": tuple(notes)}
+    return {
+        **{kind: tuple(given[kind]) for kind in NAMED},
+        "notes": tuple(notes),
+        "origin": origin,
+    }
+
+
+def _origin(told: Any, content: bytes) -> Origin | None:
+    """The file that a mesh is of, from what is told of it. Raises InvalidMesh."""
+    if told is None and not content:
+        return None
+    known = dict(told) if isinstance(told, dict) else {}
+    kind, uv_set = known.pop("kind", None), known.pop("uv_set", -1)
+    fine = isinstance(uv_set, int) and not isinstance(uv_set, bool) and 0 <= uv_set < MOST_SETS
+    if not fine or kind not in ORIGINS or known or not content:
+        raise InvalidMesh(
+            "The mesh does not tell what its file is: "
+            '{"kind": "glb" or "obj", "uv_set": 0} among its names, and the tensor \'file\'.',
+            hint="Send the mesh again.",
+        )
+    return Origin(kind, content, uv_set)

@@ -9,6 +9,7 @@ vertices (2-D homogeneous coordinates), so it is perspective-correct and the sam
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,27 @@ class BuiltinRasterizer:
 
     def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int]) -> Raster:
         """See `Rasterizer.rasterize`. Faces with vertices that are not finite are left out."""
-        face = self.cover(clip, triangles, size).numpy()
+        return self._shaded(clip, triangles, self.cover(clip, triangles, size).numpy())
+
+    def peel(self, clip: Tensor, triangles: Tensor, size: tuple[int, int]) -> Iterator[Raster]:
+        """The first, second, third ... surface along the rays of every pixel, (1, H, W) each.
+
+        `clip` is one image's, (1, V, 4). Depth peeling: each layer is what is nearest behind the
+        one before, and of faces at equal depth the lower ids come first, so that every face that
+        covers a pixel is in exactly one layer of it. Ends before the first empty layer.
+        """
+        (vertices,), faces = _arrays(clip, triangles)
+        screen = self._to_screen(vertices, faces, size)
+        behind, ahead = np.full(size, -np.inf), np.full(size, -1, np.int32)
+        while True:
+            face, nearest = np.full(size, -1, np.int32), np.full(size, np.inf)
+            self._cover(*screen, face, nearest, behind, ahead, True)
+            if (face < 0).all():
+                return
+            yield self._shaded(clip, triangles, face[None])
+            behind, ahead = nearest, face  # infinite where it ended
+
+    def _shaded(self, clip: Tensor, triangles: Tensor, face: Index) -> Raster:
         bary = np.zeros((*face.shape, 2), np.float32)
         z = np.ones(face.shape, np.float32)
         w = np.full(face.shape, np.inf, np.float32)
@@ -59,9 +80,10 @@ class BuiltinRasterizer:
         vertices, faces = _arrays(clip, triangles)
         face = np.full((len(vertices), *size), -1, np.int32)
         nearest = np.empty(size, np.float64)
+        nothing = np.empty((0, 0)), np.empty((0, 0), np.int32)
         for image, points in zip(face, vertices, strict=True):
             nearest.fill(np.inf)
-            self._cover(*self._to_screen(points, faces, size), image, nearest)
+            self._cover(*self._to_screen(points, faces, size), image, nearest, *nothing, False)
         return torch.from_numpy(face)
 
     def _to_screen(self, clip: NDArray[np.float32], faces: Index, size: tuple[int, int]) -> _Screen:
@@ -179,7 +201,18 @@ def _between(inner: Float, outer: Float, inner_d: Float, outer_d: Float) -> Floa
     return inner + share[:, None] * (outer - inner)
 
 
-def _cover_kernel(xy, z, triangles, faces, face, nearest) -> None:  # noqa: ANN001
+def _cover_kernel(  # noqa: ANN202
+    xy,  # noqa: ANN001
+    z,  # noqa: ANN001
+    triangles,  # noqa: ANN001
+    faces,  # noqa: ANN001
+    face,  # noqa: ANN001
+    nearest,  # noqa: ANN001
+    behind,  # noqa: ANN001
+    ahead,  # noqa: ANN001
+    peels,  # noqa: ANN001
+):
+    """What is nearest; if it `peels`, of what is behind the depths and faces of a layer before."""
     height, width = face.shape
     rows = np.zeros((len(triangles), 2), np.int32)  # that a triangle may cover: first, end
     for t in prange(len(triangles)):
@@ -236,6 +269,11 @@ def _cover_kernel(xy, z, triangles, faces, face, nearest) -> None:  # noqa: ANN0
                 for k in range(start, stop + 1):
                     depth = base + float(k) * slope
                     column = first + k
+                    if peels and (
+                        depth < behind[row, column]
+                        or (depth == behind[row, column] and faces[t] <= ahead[row, column])
+                    ):
+                        continue
                     if depth < nearest[row, column] or (
                         depth == nearest[row, column] and faces[t] < face[row, column]
                     ):
@@ -284,6 +322,9 @@ def _cover_numpy(
     faces: Index,
     face: Index,
     nearest: Float,
+    behind: Float,
+    ahead: Index,
+    peels: bool,
 ) -> None:
     """`_cover_kernel` by whole bounding boxes: the same integers, the same order of rounding."""
     height, width = face.shape
@@ -325,6 +366,10 @@ def _cover_numpy(
         scale = 1 / area[t]
         depth = base * scale + (column - first[t, 0]) * (slope * scale)
         t, pixel, depth = t[inside], (row * width + column)[inside], depth[inside]
+        if peels:
+            before, there = behind.reshape(-1)[pixel], ahead.reshape(-1)[pixel]
+            left = (depth > before) | ((depth == before) & (faces[t] > there))
+            t, pixel, depth = t[left], pixel[left], depth[left]
         best = np.lexsort((faces[t], depth, pixel))
         best = best[np.diff(pixel[best], prepend=-1) > 0]
         t, pixel, depth = t[best], pixel[best], depth[best]

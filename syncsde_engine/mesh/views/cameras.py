@@ -43,6 +43,7 @@ class Camera:
     roll: float = 0.0  # degrees; positive turns the camera counter-clockwise, the image clockwise
     ortho_scale: float | None = None  # orthographic: what the shorter side shows; `fov` is unused
     aspect: float = 1.0  # width of the image as a multiple of its height
+    layer: int = 0  # which surface along its rays it shows: 0 the nearest, 1 the one behind, ...
 
     @property
     def toward(self) -> Float64:

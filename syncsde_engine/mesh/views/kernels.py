@@ -31,13 +31,15 @@ Lens = tuple[
     NDArray[np.float64],
     NDArray[np.float64],
     NDArray[np.bool_],
+    NDArray[np.bool_],
 ]
 
 
 def lenses(cameras: Sequence[Camera]) -> Lens:
     """What `see_point` knows of cameras.
 
-    Eyes (N, 3), bases (N, 3, 3), magnifications (N, 2), focal lengths (N,), orthographic (N,).
+    Eyes (N, 3), bases (N, 3, 3), magnifications (N, 2), focal lengths (N,), orthographic (N,), and
+    whether they look behind the nearest surface (N,).
     """
     return (
         np.stack([camera.eye for camera in cameras]),
@@ -45,6 +47,7 @@ def lenses(cameras: Sequence[Camera]) -> Lens:
         np.stack([camera.magnification for camera in cameras]),
         np.array([camera.focal for camera in cameras]),
         np.array([camera.orthographic for camera in cameras]),
+        np.array([camera.layer > 0 for camera in cameras]),
     )
 
 
@@ -56,7 +59,7 @@ def see_point(x, y, z, normals, f, owner, lens, j, depth, shown):  # noqa: ANN00
     The cosine is 0 unless the point passes the depth test and the pixel of `shown` (N, H, W) that
     it falls into shows its object.
     """
-    eyes, bases, magnifications, focals, parallel = lens
+    eyes, bases, magnifications, focals, parallel, peels = lens
     dx, dy, dz = x - eyes[j, 0], y - eyes[j, 1], z - eyes[j, 2]
     w = bases[j, 2, 0] * dx + bases[j, 2, 1] * dy + bases[j, 2, 2] * dz
     if parallel[j]:
@@ -78,7 +81,8 @@ def see_point(x, y, z, normals, f, owner, lens, j, depth, shown):  # noqa: ANN00
     rows, columns = depth.shape[1:]
     tangent = np.sqrt(max(1 - cos * cos, 0.0)) / cos
     bias = BIAS + BIAS_PIXELS * 2 * scale / (focals[j] * min(rows, columns)) * tangent
-    if w > depth[j, int(down * rows), int(across * columns)] + bias:
+    front = depth[j, int(down * rows), int(across * columns)]
+    if w > front + bias or (peels[j] and w < front - bias):
         return 0.0, 0.0, 0.0, w
     return across, down, cos, w
 

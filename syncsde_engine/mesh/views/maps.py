@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..raster.layers import rasterize_layers
 from .cameras import Camera, clip_positions
 from .scene import Scene, view_depth
 
@@ -55,7 +56,8 @@ class ViewMaps:
 def view_maps(scene: Scene, size: int) -> ViewMaps:
     """Rasterize all views, `size` pixels on their shorter side."""
     clip = clip_positions(scene.positions, scene.cameras)
-    raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
+    frame, layers = scene.frame(size), [camera.layer for camera in scene.cameras]
+    raster = rasterize_layers(scene.rasterizer, clip, scene.triangles, frame, layers)
     return ViewMaps(scene, size, raster.face, view_depth(scene.cameras, raster))
 
 

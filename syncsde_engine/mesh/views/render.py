@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from ..raster.buffers import on_faces
+from ..raster.layers import rasterize_layers
 from .cameras import clip_positions
 from .scene import Scene
 
@@ -20,7 +21,8 @@ def render(scene: Scene, textures: Tensor, size: int, background: float = 0.2) -
     assert scene.mesh.uvs is not None
     assert scene.mesh.uv_triangles is not None
     clip = clip_positions(scene.positions, scene.cameras)
-    raster = scene.rasterizer.rasterize(clip, scene.triangles, scene.frame(size))
+    frame, layers = scene.frame(size), [camera.layer for camera in scene.cameras]
+    raster = rasterize_layers(scene.rasterizer, clip, scene.triangles, frame, layers)
     uvs, corners, owner = (
         torch.tensor(array, device=textures.device)
         for array in (scene.mesh.uvs, scene.mesh.uv_triangles, scene.mesh.owners("texture"))

@@ -105,16 +105,28 @@ class Extended(NamedTuple):
 
 
 def extend(
-    mesh: Mesh, cameras: Sequence[Camera], lens: Camera, most: int, rasterizer: Rasterizer
+    mesh: Mesh,
+    cameras: Sequence[Camera],
+    lens: Camera,
+    most: int,
+    rasterizer: Rasterizer,
+    peel: int = 0,
+    goal: float | None = None,
 ) -> Extended:
     """Add up to `most` cameras, each where it shows most of what no other sees well enough.
 
     Places are spread over the sphere around the normalized mesh, which has texture coordinates;
-    `lens` is what the new cameras are but for their place. Ends early once the best place would
-    add less than LEAST_GAIN. Seen means better than GRAZING_COS.
+    `lens` is what the new cameras are but for their place. At each they may look through as many
+    as `peel` surfaces. Ends early once the best place would add less than LEAST_GAIN; with a `goal`
+    in its stead once so much is seen, or none adds anything. Seen means better than GRAZING_COS.
     """
-    places = [replace(lens, azimuth=a, elevation=e) for a, e in _directions(CANDIDATES)]
-    scene = observe(mesh, (*cameras, *places), rasterizer, CANDIDATE_SIZE)
+    places = [
+        replace(lens, azimuth=a, elevation=e, layer=layer)
+        for a, e in _directions(CANDIDATES)
+        for layer in range(peel + 1)
+    ]
+    size = CANDIDATE_SIZE // 2 if peel else CANDIDATE_SIZE  # there are more of them
+    scene = observe(mesh, (*cameras, *places), rasterizer, size)
     face, bary = _surface(mesh)
     points = on_faces(scene.positions, scene.triangles, face, bary)
     normals = scene.normals[face]
@@ -125,10 +137,11 @@ def extend(
     given, found = torch.stack(sees).split([len(cameras), len(places)])
     seen = given.any(0)
     shares, chosen = [float(seen.double().mean())], list(cameras)
-    while len(shares) <= most:
+    least = LEAST_GAIN if goal is None else 1 / SAMPLES
+    while len(shares) <= most and shares[-1] < (1 if goal is None else goal):
         gain = (found & ~seen).double().mean(1)
         best = int(gain.argmax())
-        if gain[best] < LEAST_GAIN:
+        if gain[best] < least:
             break
         seen |= found[best]
         chosen.append(places[best])

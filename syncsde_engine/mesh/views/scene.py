@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import mesh as meshes
 from ..mesh import Mesh
 from ..raster.buffers import Raster, Rasterizer
+from ..raster.layers import each_layer
 from .cameras import Camera, clip_positions
 
 CLEAR = 0.5  # of the pixels that show a face: a majority that says more than its winding
@@ -40,7 +41,8 @@ def observe(
     """Look at a normalized mesh once from everywhere: depth maps of shorter side `size`, outsides.
 
     Winding is not trusted: a face whose back is what views see is turned around. Faces that nobody
-    sees, or both sides about equally, as those of a sheet, keep their winding.
+    sees, or both sides about equally, as those of a sheet, keep their winding; what lies behind
+    other surfaces has no vote.
     """
     assert len({camera.aspect for camera in cameras}) == 1
     device = rasterizer.device
@@ -50,9 +52,16 @@ def observe(
     centers = positions[triangles.long()].mean(1)
     votes, shown = torch.zeros(2, len(triangles), dtype=torch.int64, device=device)
     depth = []
-    for camera, clip in zip(cameras, clip_positions(positions, cameras), strict=True):
-        raster = rasterizer.rasterize(clip[None], triangles, camera.frame(size))
+    layers = [camera.layer for camera in cameras]
+    if any(layers):  # may be very many, one place of several layers after another
+        clip = (clip_positions(positions, (camera,))[0] for camera in cameras)
+    else:
+        clip = clip_positions(positions, cameras)
+    images = each_layer(rasterizer, clip, triangles, cameras[0].frame(size), layers)
+    for camera, raster in zip(cameras, images, strict=True):
         depth.append(view_depth((camera,), raster)[0])
+        if camera.layer:
+            continue
         pixels = torch.bincount(raster.face.flatten() + 1, minlength=len(triangles) + 1)[1:]
         toward = torch.tensor(camera.toward if camera.orthographic else camera.eye).to(positions)
         offset = 0.0 if camera.orthographic else centers

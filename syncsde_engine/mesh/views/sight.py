@@ -24,7 +24,8 @@ class Sight(NamedTuple):
 def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sight:
     """Project points (P, 3) with unit normals into a view and test them against its depth map.
 
-    The bias grows with the slope of the surface, by 1.5 pixels of the depth map (D, E).
+    The bias grows with the slope of the surface, by 1.5 pixels of the depth map (D, E). Of a camera
+    that looks behind the nearest surface, the points must not lie before it either.
     """
     eye, basis = (torch.tensor(array).to(position) for array in (camera.eye, camera.basis))
     offset = position - eye
@@ -40,7 +41,8 @@ def see(camera: Camera, depth: Tensor, position: Tensor, normal: Tensor) -> Sigh
     front = depth[texel(y, rows), texel(x, columns)]
     tangent = (1 - cos**2).clamp(min=0).sqrt() / cos.clamp(min=MIN_COS)
     bias = BIAS + BIAS_PIXELS * camera.footprint(w, min(rows, columns)) * tangent
-    return Sight(x, y, cos, inside & (w <= front + bias))
+    seen = inside & (w <= front + bias)
+    return Sight(x, y, cos, seen & (w >= front - bias) if camera.layer else seen)
 
 
 def texel(fraction: Tensor, side: int) -> Tensor:
