@@ -19,6 +19,7 @@ MODULES = (
     "ui.operators_motion",
     "ui.operators_result",
     "ui.operators_setting",
+    "ui.views",
     "ui.panel_result",
     "ui.panel",
     "ui.repaint",

@@ -23,6 +23,8 @@ MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 MOST_SEGMENTS = 64  # of a motion
 MOST_LIKES = 8  # objects and materials with pictures of their own
+MOST_GIVEN = 8  # views that are given as pictures
+GIVEN_VIEWS = tuple(f"view_{number}" for number in range(1, MOST_GIVEN + 1))
 LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
@@ -138,6 +140,7 @@ class TextureConfig(Sampling):
         "noise",
         "keep",
         "keep_mask",
+        *GIVEN_VIEWS,
         *LIKES,
         *(f"{like}_{kind}" for like in LIKES for kind in KINDS),
     )
@@ -155,6 +158,14 @@ class TextureConfig(Sampling):
         Field(
             max_length=MOST_LIKES,
             description="objects or materials that look like a picture of their own",
+        ),
+    ] = ()
+    view_for: Annotated[
+        tuple[Annotated[int, Strict(), Field(ge=0, lt=MOST_VIEWS)], ...],
+        Field(
+            max_length=MOST_GIVEN,
+            description="views that are given as pictures, by their numbers in views/: all others "
+            "follow them",
         ),
     ] = ()
     tile_size: Annotated[

@@ -126,6 +126,7 @@ def check_pictures(config: TaskConfig, given: Mapping[str, Any]) -> None:
             hint="Give one picture for each: like_1, like_2, ...",
             field="like_for",
         )
+    check_views(config, given)
     for name in given:
         of_part = re.match(r"like_\d+(?=_)", name)
         if of_part and of_part[0] not in given:
@@ -134,6 +135,21 @@ def check_pictures(config: TaskConfig, given: Mapping[str, Any]) -> None:
                 hint="Give the picture that it belongs to, too.",
                 field=f"inputs.{name}",
             )
+
+
+def check_views(config: TaskConfig, given: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest unless each number in view_for has its picture, and is there once."""
+    numbers = config.view_for if isinstance(config, TextureConfig) else ()
+    views = sorted(name for name in given if re.fullmatch(r"view_\d+", name))
+    if views != [f"view_{number}" for number in range(1, len(numbers) + 1)]:
+        raise InvalidRequest(
+            f"view_for has {len(numbers)} numbers, and there are {len(views)} pictures for them.",
+            hint="Give one picture for each: view_1, view_2, ...",
+            field="view_for",
+        )
+    if len(set(numbers)) < len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        raise InvalidRequest(f"view_for names view {twice} twice.", field="view_for")
 
 
 def _without_maps(names: Iterable[str]) -> list[str]:

@@ -231,6 +231,12 @@ class TextureLines:
         "its name, a colon and the image's name, such as Helmet: Rust.png",
         default="",
     )
+    view_for: StringProperty(
+        name="View For",
+        description="Images in place of views, which all others follow, one line each: the number "
+        "of the view, a colon and the image's name, such as 0: View 00",
+        default="",
+    )
     prompt_for: StringProperty(
         name="Prompt For",
         description="What an object or a material should look like instead, one line each: its "

@@ -53,6 +53,21 @@ def likes(lines: str, names: Sequence[str] = ()) -> list[list[str]]:
     return [_pair(line, "image", names) for line in lines.splitlines() if line.strip()]
 
 
+def views(lines: str) -> list[tuple[int, str]]:
+    """Read lines such as "0: View 00" into numbers of views and names of images.
+
+    Raises LineError.
+    """
+    found = []
+    for line in lines.splitlines():
+        if line.strip():
+            number, image = _pair(line, "image", of="a view's number")
+            if not number.isdecimal():
+                raise LineError(f"{line!r} does not begin with the number of a view.")
+            found.append((int(number), image))
+    return found
+
+
 def at_most(names: list[str]) -> list[str]:
     """The names of what has a picture of its own, if the engine takes so many. Raises LineError."""
     if len(names) > MOST_LIKES:
@@ -63,10 +78,12 @@ def at_most(names: list[str]) -> list[str]:
     return names
 
 
-def _pair(line: str, what: str, names: Sequence[str]) -> list[str]:
+def _pair(
+    line: str, what: str, names: Sequence[str] = (), of: str = "an object or material"
+) -> list[str]:
     known = [name for name in names if line.startswith(f"{name}: ")]
     name = max(known, key=len) if known else line.partition(": ")[0]
     said = line[len(name) + 2 :]
     if not name.strip() or not said.strip():
-        raise LineError(f"{line!r} is not an object or material, a colon and its {what}.")
+        raise LineError(f"{line!r} is not {of}, a colon and its {what}.")
     return [name.strip(), said.strip()]

@@ -26,6 +26,7 @@ from .material import ChangedError
 SESSION = secrets.token_hex(8)  # this run of Blender
 
 # Which of a run's files are its textures and their maps.
+VIEWS = "views/*.png"  # of a run
 FILES = ("texture.png", "texture_*.png", "textures/*.png")
 
 

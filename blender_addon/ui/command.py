@@ -38,7 +38,7 @@ EXIT_CODES = {  # as the engine's own command line has them
 IMAGES = {"image", "mask", "extend", "like", "keep", "keep_mask", "repaint_mask"} | {
     f"mask_{number}" for number in range(2, 9)
 }
-LINES = {"prompt_for", "like_for", "foreground", "prompt_at", "transform", "bones"}
+LINES = {"prompt_for", "like_for", "view_for", "foreground", "prompt_at", "transform", "bones"}
 LINES_OF = {"ambiguous": {"prompt"}, "motion": {"prompt"}}  # a line for each view or segment
 
 _handle: Any = None

@@ -12,7 +12,7 @@ import bpy.utils.previews
 from ..jobs import session
 from ..jobs.runs import Run
 from ..scene import textures
-from .panel_result import draw_message
+from .panel_result import draw_message, draw_views
 
 SCALE = 3.0  # of the pictures, in lines of the panel
 
@@ -46,6 +46,7 @@ class SYNCSDE_PT_history(bpy.types.Panel):
             opened = buttons.operator("wm.path_open", text="", icon="FILE_FOLDER")
             opened.filepath = run.directory
             buttons.operator("syncsde.forget_run", text="", icon="TRASH").folder = run.folder
+            draw_views(column, run)
 
 
 def icon_of(run: Run) -> int:

@@ -143,6 +143,8 @@ class SYNCSDE_OT_texture(
             likes = dict(parts.likes(self.like_for, known))
             named = {name: getattr(self, name) for name in sampling.fields(TextureImages)}
             named |= {f"like_{number}": each for number, each in enumerate(likes.values(), start=1)}
+            given = parts.views(self.view_for)
+            named |= {f"view_{place}": image for place, (_, image) in enumerate(given, start=1)}
             named = {each: image for each, image in named.items() if image}
             if self.repaint_mask and not self.keep:
                 named["keep"] = shown_name(context)
@@ -173,6 +175,7 @@ class SYNCSDE_OT_texture(
         parameters = sampling.to_job(self, TextureParameters)
         parameters |= {"viewpoints": cameras, "prompt_for": prompts}
         parameters["like_for"] = names
+        parameters["view_for"] = [number for number, _ in given]
         if "" in own:
             parameters["material"] = None  # the engine does not have it
             if own.keys() == {""} and not likes and own[""].material.tile != 1:
@@ -195,7 +198,7 @@ class SYNCSDE_OT_texture(
             folder=folder,
             file=textures.REPORT,
             keep_all=kept is not None,
-            also=textures.FILES,
+            also=(*textures.FILES, textures.VIEWS),
             images={
                 **named,
                 **({"like": self.like_material} if self.like_material else {}),

@@ -101,6 +101,17 @@ def draw_box(
         if not all(shows_textures(shading) for shading in viewports(context)):
             column.operator("syncsde.show_texture", icon="SHADING_TEXTURE")
         column.operator("syncsde.revert", icon="LOOP_BACK")
+        draw_views(column, outcome.run)
+
+
+def draw_views(layout: bpy.types.UILayout, run: runs.Run | None) -> None:
+    """Draw what can be done with the views that a texture was made from."""
+    if run is None or run.state != runs.APPLIED:
+        return
+    row = layout.row(align=True)
+    row.operator("syncsde.open_views", icon="RENDERLAYERS").folder = run.folder
+    if any(image.get("syncsde_run") == run.folder for image in bpy.data.images):
+        row.operator("syncsde.resynchronize", icon="FILE_REFRESH").folder = run.folder
 
 
 def draw_offer(

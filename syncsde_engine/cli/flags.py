@@ -24,6 +24,8 @@ from .input_files import (
     LIKE_MAP,
     MASKS,
     OF_MESH,
+    PICTURED,
+    VIEW_FOR,
     read_job,
     read_list,
 )
@@ -32,6 +34,7 @@ from .input_files import (
 FILES_FOR = {
     "texture": (
         ("like-for", str, "NAME", LIKE_FOR),
+        ("view-for", int, "N", VIEW_FOR),
         ("like-map", str, "KIND", f"{LIKE_MAP}; one of {', '.join(KINDS)}; may be repeated"),
     ),
     "mask": (("like-for", int, "N", LIKE_FOR_MASK),),
@@ -118,7 +121,7 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             own.add_argument(name, type=Path, metavar=name.upper(), help=FILES[name])
     required = [field for field in fields if field.default is dataclasses.MISSING]
     for field in [*required, *(field for field in fields if field not in required)]:
-        if field.name == "like_for":  # comes with its pictures
+        if field.name in PICTURED:  # come with their pictures
             continue
         add_field(sampling if field.name in shared else own, config, field)
     if task == "mask":
@@ -128,7 +131,7 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             f"--{name}", action=Rows, kinds=(key, str), metavar=(metavar, "FILE"), help=told
         )
     for name in config.optional_inputs:
-        if not name.startswith(("mask_", "like_")):
+        if not name.startswith(("mask_", "like_", "view_")):
             told = LIKE_BACKGROUND if (task, name) == ("mask", "like") else FILES[name]
             files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=told)
     if "mesh" in config.inputs:
@@ -215,6 +218,6 @@ def parameters(task: str, options: argparse.Namespace) -> dict[str, Any]:
     job = read_job(options.job) if "job" in given else {}
     fields = {field.name for field in dataclasses.fields(CONFIGS[task])}
     flags = {name: value for name, value in given.items() if name in fields}
-    if "like_for" in flags:
-        flags["like_for"] = [name for name, _ in flags["like_for"]]
+    for name in PICTURED.keys() & flags.keys():
+        flags[name] = [of for of, _ in flags[name]]
     return job | flags

@@ -28,6 +28,8 @@ FILES = {
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
 }
 FINISHED = {"extend": "image.png", "states": "states.safetensors"}  # of a run's folder
+PICTURED = {"like_for": "like", "view_for": "view"}  # fields whose entries each have a picture
+VIEW_FOR = "view N of views/ is this picture, and all others follow it; may be repeated"
 LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"
 LIKE_MAP = "a map of the picture, in place of the one found beside it"
 LIKE_BACKGROUND = "picture of a material: the background is painted as this is"
@@ -95,8 +97,9 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
             if name in FINISHED and path.is_dir():
                 path = path / FINISHED[name]
             paths[name if count == 1 else f"{name}_{count}"] = path
-    for number, (_, path) in enumerate(vars(options).get("like_for", []), start=1):
-        paths[f"like_{number}"] = Path(path)
+    for name, prefix in PICTURED.items():
+        for number, (_, path) in enumerate(vars(options).get(name, []), start=1):
+            paths[f"{prefix}_{number}"] = Path(path)
     if task == "texture":
         paths |= map_paths(options, paths)
     for name in config.inputs:

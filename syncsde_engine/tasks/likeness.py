@@ -135,8 +135,11 @@ def network_setting(config: Painted) -> str | None:
     for name in OF_NETWORKS:
         if getattr(config, name, None) is not None:
             return name
-    attends = isinstance(config, TextureConfig) and config.shared_attention != "off"
-    return "shared_attention" if attends else None
+    if isinstance(config, TextureConfig):
+        if config.view_for:
+            return "view_for"
+        return "shared_attention" if config.shared_attention != "off" else None
+    return None
 
 
 def from_input(content: bytes, name: str, maps: Blobs | None = None) -> Likeness:

@@ -11,6 +11,9 @@ from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..config import MOST_VIEWS, TextureConfig
 from ..memory import give_back
 from ..mesh.bake.blend import bake
@@ -23,7 +26,8 @@ from ..mesh.raster.rasterize import rasterizer
 from ..mesh.views.maps import view_maps
 from ..mesh.views.pairs import view_to_view
 from ..mesh.views.rigs import front, neighbors
-from ..mesh.views.scene import observe
+from ..mesh.views.scene import Scene, observe
+from ..method.coupling import Overlap
 from ..models.catalog import Settings
 from ..models.exemplar import Exemplar
 from ..preview import side_by_side
@@ -32,9 +36,10 @@ from .likeness import likenesses
 from .session import Session
 from .texture_cameras import cameras_of, in_sight, short_of, told, warn_of_unseen
 from .texture_files import files_of, texture_files
+from .texture_given import Given, read_given
 from .texture_laid import painted
 from .texture_likeness import finished, parts_of, scale_of
-from .texture_lock import read_lock
+from .texture_lock import Lock, read_lock
 from .texture_maps import Images, images_of, maps_told, names_of
 from .texture_prompts import denoiser_of, require_names
 
@@ -61,7 +66,9 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         mesh = take_in(given, config.uv, config.texture_size)
         lock = read_lock(inputs, mesh.textures, config.texture_size)
         rig = cameras_of(config, mesh.work, mesh.normalization, settings.view_size, raster)
-        scene = in_sight(observe(mesh.work, rig.cameras, raster), rig.own, mesh.normalization)
+        numbered = in_sight(observe(mesh.work, rig.cameras, raster), rig.own, mesh.normalization)
+        given_views = read_given(config, inputs, numbered, settings.view_size)
+        scene = numbered if given_views is None else given_views.first(numbered)
         cameras = scene.cameras
         texels = used_texels(scene, config.texture_size)
         if exemplar is not None and like is not None:
@@ -83,18 +90,18 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     else:
         from ..models.attention import Ring  # imports diffusers
 
+        made = scene if given_views is None else given_views.others(scene)
+        maps_made = maps if made is scene else view_maps(made, settings.view_size)
         shared = config.shared_attention == "ring"
-        attend = Ring(neighbors(cameras), front(cameras)) if shared else None
-        denoiser = denoiser_of(config, settings, session.model, scene, maps, attend)
+        attend = Ring(neighbors(made.cameras), front(made.cameras)) if shared else None
+        denoiser = denoiser_of(config, settings, session.model, made, maps_made, attend)
         decode, paint = session.model.decode, None
     options: dict[str, Any] = {"reference": "training"}
-    if lock is not None:
+    if lock is not None or given_views is not None:
         noise = session.initial((len(cameras), space.channels, *size), inputs)
         with session.clock.measure("encode"):
-            overlap, options["recorded"], options["starts"] = lock.conditions(
-                scene, space, settings.view_size, session.steps, overlap, noise
-            )
-        options["picture"] = lambda states: side_by_side(states[-len(cameras) :])
+            overlap, known = conditions(session, lock, given_views, scene, settings, overlap, noise)
+        options |= known
         inputs = {}  # the noise in it is taken
     y = yield from session.synchronize(denoiser, overlap, size, inputs, **options)
     y = y[-len(cameras) :]
@@ -102,6 +109,10 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     yield Progress("bake", 0, 1)
     with session.clock.measure("decode"):
         views = decode(y)
+    if given_views is not None:  # they are as given, and all have their numbers again
+        views = given_views.back(views)
+        scene, maps = numbered, view_maps(numbered, settings.view_size)
+        cameras = scene.cameras
     with session.clock.measure("bake"):
         give_back()
         baked = bake(scene, views, texels, maps)
@@ -134,12 +145,46 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         "cameras": [told(camera, mesh.normalization) for camera in cameras],
         **({"seen_with_extra_cameras": rig.seen} if rig.seen else {}),
         "coverage": baked.coverage._asdict(),
+        **({} if given_views is None else {"given_views": sorted(config.view_for)}),
         **({} if lock is None else {"kept": lock.certify([files[name] for name in names])}),
         "disagreement": baked.disagreement,
         "seams": seams(mesh.work, whole, filled)._asdict(),
         "texel_density": density(mesh.work, config.texture_size, unit)._asdict(),
     }
     return session.finish(files, **{name: getattr(settings, name) for name in OPEN})
+
+
+def conditions(
+    session: Session,
+    lock: Lock | None,
+    given_views: Given | None,
+    scene: Scene,
+    settings: Settings,
+    overlap: Overlap,
+    noise: Tensor,
+) -> tuple[Overlap, dict[str, Any]]:
+    """What is known beforehand, as trajectories that come first: the overlap and the sampler's
+    options with them.
+
+    `noise` (N, C, h, w) is that of the views in the order of their numbers.
+    """
+    recorded, count = [], len(noise)
+    if given_views is not None:
+        noise = noise[given_views.order]
+    starts = dict(enumerate(noise))
+    if lock is not None:
+        overlap, known, starts = lock.conditions(
+            scene, session.space, settings.view_size, session.steps, overlap, noise
+        )
+        recorded.append(known)
+    if given_views is not None:
+        first = noise[: len(given_views)]
+        recorded.append(given_views.recorded(session.space, session.steps, first))
+    return overlap, {
+        "recorded": torch.cat(recorded, dim=1),
+        "starts": starts,
+        "picture": lambda states: side_by_side(states[-count:]),
+    }
 
 
 def output_bytes(config: TextureConfig) -> int:
