@@ -26,6 +26,7 @@ from .gltf_places import INSTANCING, PLACES, instances_of
 from .gltf_split import Writer, split
 from .gltf_unused import unused, without_unused_names
 
+MOST = 1e30  # of a coordinate
 SAME = 1e-5  # of a texture: coordinates that are one
 
 Maps = Mapping[str, Sequence[bytes]]
@@ -175,6 +176,8 @@ class _Back:
             if any(t.get("node") == node and t.get("path") == "weights" for t in targets):
                 raise Broken("instances of animated shape were painted, each in its own way")
         given = instances_of(self.file, entry) or {}
+        if not all((np.abs(array) < MOST).all() for array in given.values()):
+            raise Broken("an instance in it is nowhere")
         weights = {"weights": entry["weights"]} if "weights" in entry else {}
         kept = {k: v for k, v in extensions(entry).items() if k != INSTANCING}
         for gone in ("mesh", "weights", "extensions"):
