@@ -92,8 +92,7 @@ def check(folder: Path, name: str, content: bytes) -> None:
         textures=("a", "b"),
     )
     files, notes = give_back(painted, [SHADE, SHADE], {}, ["a.png", "b.png"], {})
-    if notes:
-        assert all("written anew" in note or "no textured.obj" in note for note in notes)
+    if any("written anew" in note or "no textured.obj" in note for note in notes):
         return
     result = "textured.obj" if mesh.origin.kind == "obj" else "textured.glb"
     (folder / result).write_bytes(files[result])

@@ -50,7 +50,8 @@ def _given_back(
     origin = mesh.origin
     if origin is not None and origin.kind == "glb":
         try:
-            return GivenBack({"textured.glb": gltf_back(mesh, textures, maps)}, [])
+            content, notes = gltf_back(mesh, textures, maps)
+            return GivenBack({"textured.glb": content}, notes)
         except InvalidMesh as error:
             anew = {"textured.glb": textured_glb(mesh, textures, maps)}
             return GivenBack(anew, [f"{ANEW} {error.message}"])
