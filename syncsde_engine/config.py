@@ -302,6 +302,12 @@ class TextureConfig(Sampling):
                 hint="Lower cameras or extra_cameras.",
                 field="cameras",
             )
+        if self.peel and not self.extra_cameras and self.coverage is None:
+            raise InvalidRequest(
+                f"peel is {self.peel}, and there are no further views to look through surfaces.",
+                hint="Raise extra_cameras, or ask for a coverage.",
+                field="peel",
+            )
         for number, viewpoint in enumerate(self.viewpoints):
             if viewpoint.fov is not None and viewpoint.ortho_scale is not None:
                 raise InvalidRequest(

@@ -43,6 +43,8 @@ QUICK = (  # tests without Blender, training and long runs: under two minutes on
     "mesh/test_mesh.py",
     "mesh/test_nearest.py",
     "mesh/test_obj.py",
+    "mesh/test_gltf_back.py",
+    "mesh/test_obj_back.py",
     "mesh/test_views.py",
     "mesh/test_rasterize.py",
     "mesh/test_seams.py",

@@ -41,6 +41,7 @@ VALID = {
 BESIDE = {
     ("motion", "frames", "min"): {"overlap": 20},
     ("motion", "overlap", "max"): {"frames": 196},
+    ("texture", "peel", "max"): {"extra_cameras": 1},
 }
 
 

@@ -272,6 +272,16 @@ SENTENCES = [
         "These are 70 views, and at most 64 are painted together.",
     ),
     (
+        "texture",
+        {"prompt": "a", "peel": 2},
+        "peel is 2, and there are no further views to look through surfaces.",
+    ),
+    (
+        "texture",
+        {"prompt": "a", "viewpoints": [{"position": [1, 2, 3], "layer": 8}]},
+        "viewpoints[0].layer must be at most 7 (got 8).",
+    ),
+    (
         "ambiguous",
         {"prompt": ["a"], "transform": ["flip"]},
         "prompt has 1 entry, and at least 2 must be given.",

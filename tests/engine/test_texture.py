@@ -436,8 +436,13 @@ def test_a_run_gives_back_the_file_that_came_in(tiny_model, tmp_path):
     _, files = finish(run("texture", config, {"mesh": read("mesh", path)}))
     before, _ = chunks(path.read_bytes())
     after, _ = chunks(files["textured.glb"])
-    for kind in ("nodes", "skins", "animations", "meshes", "accessors", "cameras", "extensions"):
+    for kind in ("nodes", "skins", "animations", "cameras", "extensions"):
         assert after[kind] == before[kind], kind
+    (was,), (now,) = (each["meshes"][0]["primitives"] for each in (before, after))
+    assert now["attributes"].pop("COLOR_1") == was["attributes"].pop("COLOR_0")
+    assert now["attributes"].pop("COLOR_0") == len(before["accessors"])
+    assert now == was
+    assert "Vertex colors" in json.loads(files["report.json"])["mesh"]["warnings"][-1]
     view = after["bufferViews"][after["images"][0]["bufferView"]]
     assert view["byteLength"] == len(files["texture.png"])
 

@@ -114,7 +114,7 @@ def test_a_character_that_was_painted_moves_as_before(python: str | None, tmp_pa
     for uv in ("auto", "unwrap"):
         mesh = take_in(load(before), uv, 64).whole
         after[uv] = tmp_path / f"{uv}.glb"
-        after[uv].write_bytes(gltf_back(mesh, shades))
+        after[uv].write_bytes(gltf_back(mesh, shades)[0])
     target = tmp_path / "shown.json"
     command = [python, SCRIPT.with_name("motion_in_blender.py"), target, before, *after.values()]
     subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
@@ -124,7 +124,8 @@ def test_a_character_that_was_painted_moves_as_before(python: str | None, tmp_pa
     assert known["keys"]["Shape"][2][0] == "Frown"
     for uv, path in after.items():
         found = shown[str(path)]
-        for key in ("objects", "extras", "keys", "groups", "colors", "actions"):
+        assert found["colors"]["Shape"] == 1 + known["colors"]["Shape"]  # white before them
+        for key in ("objects", "extras", "keys", "groups", "actions"):
             assert found[key] == known[key], (uv, key)
         assert found["layers"]["Shape"] == known["layers"]["Shape"] + (uv == "unwrap")
         assert found["textures"]["Shape"] == [[5], [5]]

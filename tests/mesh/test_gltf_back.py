@@ -30,13 +30,21 @@ def painted(path: Path, uv: str = "auto", uv_set: int = 0) -> tuple[bytes, Mesh]
     """What a run makes of a file, through the wire, whose textures are plain."""
     given = from_safetensors(to_safetensors(load(path, uv_set=uv_set)))
     mesh = take_in(given, uv, 64).whole
-    return gltf_back(mesh, SHADES[: len(mesh.textures)]), mesh
+    return gltf_back(mesh, SHADES[: len(mesh.textures)])[0], mesh
 
 
 def without(document: dict, *kinds: str) -> dict:
     """A document but for these of its lists, and for where things lie in its buffer."""
     rest = {key: value for key, value in document.items() if key not in kinds}
     return {key: value for key, value in rest.items() if key not in ("bufferViews", "buffers")}
+
+
+def plain(**options) -> Gltf:
+    """A character without colors, which are a matter of their own."""
+    file = character(**options)
+    for primitive in file.document["meshes"][0]["primitives"]:
+        primitive["attributes"]["_TINT"] = primitive["attributes"].pop("COLOR_0")
+    return file
 
 
 PAINT = ("materials", "textures", "images", "samplers")
@@ -47,8 +55,8 @@ PAINT = ("materials", "textures", "images", "samplers")
 def test_a_character_with_its_own_coordinates_has_new_materials_and_no_more(
     primitives: int, suffix: str, tmp_path: Path
 ):
-    path = character(primitives=primitives).write(tmp_path / f"a{suffix}")
-    before, old = chunks(character(primitives=primitives).write(tmp_path / "b.glb").read_bytes())
+    path = plain(primitives=primitives).write(tmp_path / f"a{suffix}")
+    before, old = chunks(plain(primitives=primitives).write(tmp_path / "b.glb").read_bytes())
     content, mesh = painted(path)
     after, new = chunks(content)
     assert without(after, *PAINT) == without(before, *PAINT)
@@ -84,6 +92,8 @@ def test_new_coordinates_take_all_that_vertices_have_along(tmp_path: Path):
         # The old set becomes the last; tangents of the old coordinates would be wrong.
         there["TEXCOORD_2"] = there.pop("TEXCOORD_0")
         del there["TANGENT"]
+        there["COLOR_1"] = there.pop("COLOR_0")
+        assert (here.pop("COLOR_0") == 255).all()
         assert here.keys() == there.keys()
         for name, rows in there.items():
             np.testing.assert_array_equal(here[name], rows, err_msg=name)
@@ -98,6 +108,28 @@ def test_new_coordinates_take_all_that_vertices_have_along(tmp_path: Path):
                 assert entry["min"] == rows.min(axis=0).tolist()
                 assert entry["max"] == rows.max(axis=0).tolist()
     assert load_back(tmp_path, content).uvs is not None
+
+
+def test_vertex_colors_do_not_tint_what_was_painted(tmp_path: Path):
+    """Viewers multiply COLOR_0 with textures: it is white, and the file's own come after it."""
+    file = boxed()
+    shape = file.document["meshes"][0]["primitives"][0]
+    tint = file.array(np.random.default_rng(0).random((24, 3)).astype("<f4"))
+    file.document["accessors"][tint].pop("min")
+    shape["attributes"] |= {"COLOR_0": tint, "COLOR_1": file.array(np.zeros((24, 4), "<f4"))}
+    mesh = take_in(load(file.write(tmp_path / "a.glb")), "auto", 64).whole
+    content, notes = gltf_back(mesh, SHADES[:1])
+    assert "Vertex colors tint textures" in notes[0]
+    after, new = chunks(content)
+    attributes = after["meshes"][0]["primitives"][0]["attributes"]
+    assert attributes["COLOR_1"] == tint
+    assert attributes["COLOR_2"] == shape["attributes"]["COLOR_1"]
+    assert (values(after, new, attributes["COLOR_0"]) == 255).all()
+    (tmp_path / "b.glb").write_bytes(content)
+    mesh = take_in(load(tmp_path / "b.glb"), "auto", 64).whole
+    content, notes = gltf_back(mesh, SHADES[:1])  # white ones stay
+    assert notes == []
+    assert chunks(content)[0]["meshes"] == after["meshes"]
 
 
 def load_back(folder: Path, content: bytes) -> Mesh:
@@ -174,7 +206,7 @@ def test_instances_that_are_painted_alike_stay_instances(tmp_path: Path):
     mesh = take_in(given, "auto", 64).whole
     mesh = replace(mesh, face_texture=np.zeros(len(mesh.triangles), np.int32), textures=("One",))
     before, _ = chunks(path.read_bytes())
-    after, _ = chunks(gltf_back(mesh, SHADES[:1]))
+    after, _ = chunks(gltf_back(mesh, SHADES[:1])[0])
     assert after["nodes"] == before["nodes"]
 
 
@@ -191,6 +223,7 @@ def test_tiles_of_a_material_become_primitives_and_keep_their_places(tmp_path: P
     after, new = chunks(content)
     parts = [corners(after, new, each) for each in after["meshes"][0]["primitives"]]
     (whole,) = (corners(before, old, each) for each in before["meshes"][0]["primitives"])
+    whole["COLOR_1"] = whole.pop("COLOR_0")
     for name, rows in whole.items():
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), rows)
     assert [p["material"] for p in after["meshes"][0]["primitives"]] == [0, 1]
@@ -217,7 +250,7 @@ def test_a_texture_transform_stays_with_the_coordinates(tmp_path: Path):
 
 
 def test_the_set_of_coordinates_that_was_asked_for_is_that_of_the_material(tmp_path: Path):
-    path = character().write(tmp_path / "a.glb")
+    path = plain().write(tmp_path / "a.glb")
     before, _ = chunks(path.read_bytes())
     after, _ = chunks(painted(path, uv_set=1)[0])
     assert without(after, *PAINT) == without(before, *PAINT)
@@ -232,7 +265,7 @@ def test_maps_are_where_gltf_has_them(tmp_path: Path):
     path = character().write(tmp_path / "a.glb")
     mesh = take_in(load(path), "auto", 64).whole
     maps = {"normal": SHADES[1:2], "surface": SHADES[2:3]}
-    after, _ = chunks(gltf_back(mesh, SHADES[:1], maps))
+    after, _ = chunks(gltf_back(mesh, SHADES[:1], maps)[0])
     (entry,) = after["materials"]
     assert entry["occlusionTexture"] == entry["pbrMetallicRoughness"]["metallicRoughnessTexture"]
     assert {"normalTexture", "occlusionTexture"} <= entry.keys()

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from ...errors import InvalidMesh
 from ..mesh import Mesh
 from .glb import textured_glb
@@ -34,10 +36,22 @@ def give_back(
     mesh, one written anew. Beside it an OBJ file comes back as `textured.obj`, whose materials name
     `texture_files` and, of each map, `map_files`.
     """
+    with np.errstate(all="ignore"):  # the file may have numbers that are none
+        return _given_back(mesh, textures, maps, texture_files, map_files)
+
+
+def _given_back(
+    mesh: Mesh,
+    textures: Sequence[bytes],
+    maps: Mapping[str, Sequence[bytes]],
+    texture_files: Sequence[str],
+    map_files: Mapping[str, Sequence[str]],
+) -> GivenBack:
     origin = mesh.origin
     if origin is not None and origin.kind == "glb":
         try:
-            return GivenBack({"textured.glb": gltf_back(mesh, textures, maps)}, [])
+            content, notes = gltf_back(mesh, textures, maps)
+            return GivenBack({"textured.glb": content}, notes)
         except InvalidMesh as error:
             anew = {"textured.glb": textured_glb(mesh, textures, maps)}
             return GivenBack(anew, [f"{ANEW} {error.message}"])

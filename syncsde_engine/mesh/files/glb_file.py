@@ -88,7 +88,7 @@ class GlbFile:
         view = self.view(padded.tobytes(), target=VERTICES, **stride)
         kept = {key: like[key] for key in like if key not in ("byteOffset", "sparse")}
         entry = {**kept, "bufferView": view, "count": len(array)}
-        if "min" in like and "max" in like:
+        if "min" in like and "max" in like and np.isfinite(array).all():
             entry |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
         return self.add("accessors", entry)
 

@@ -26,6 +26,11 @@ from .gltf_places import INSTANCING, PLACES, instances_of
 from .gltf_split import Writer, split
 from .gltf_unused import unused, without_unused_names
 
+MOVED_COLORS = (
+    "Vertex colors tint textures in glTF: in textured.glb those of the file are COLOR_1, behind a "
+    "white COLOR_0."
+)
+MOST = 1e30  # of a coordinate
 SAME = 1e-5  # of a texture: coordinates that are one
 
 Maps = Mapping[str, Sequence[bytes]]
@@ -46,13 +51,16 @@ class Painted(NamedTuple):
         return np.logical_and.reduce(self.uvs == 0, axis=(1, 2))
 
 
-def gltf_back(mesh: Mesh, textures: Sequence[bytes], maps: Maps | None = None) -> bytes:
-    """The file of `mesh.origin` with K textures, and as many of each map, as a GLB file.
+def gltf_back(
+    mesh: Mesh, textures: Sequence[bytes], maps: Maps | None = None
+) -> tuple[bytes, list[str]]:
+    """The file of `mesh.origin` with K textures, and as many of each map, as GLB; what to tell.
 
     `mesh` is what was read from it, with the coordinates and textures that it has now. Coordinates
     that differ from the file's by whole tiles are the file's own: the texture repeats. Otherwise
-    they take the place of the set that was read, whose old ones become the last set. Raises
-    InvalidMesh if the mesh is not of this file.
+    they take the place of the set that was read, whose old ones become the last set. Vertex colors,
+    which would tint textures, come after white ones. Raises InvalidMesh if the mesh is not of this
+    file.
     """
     assert mesh.origin is not None
     path = Path("original.glb")
@@ -61,7 +69,8 @@ def gltf_back(mesh: Mesh, textures: Sequence[bytes], maps: Maps | None = None) -
         reader = read_scene(open_gltf(path, origin.content, alone=True), origin.uv_set)
         if not np.array_equal(joined(reader).triangles, mesh.triangles):
             raise Broken("it has other faces than the mesh")
-        return _Back(reader, mesh, textures, maps or {}).content()
+        back = _Back(reader, mesh, textures, maps or {})
+        return back.content(), list(back.notes)
 
 
 class _Back:
@@ -76,6 +85,7 @@ class _Back:
         nodes = file.entries("nodes")
         # Meshes that keep an entry as it is: that other nodes show, or whose place is taken.
         self.kept = {node.get("mesh") for k, node in enumerate(nodes) if k not in shown}
+        self.notes: dict[str, None] = {}
         self.meshes: dict[tuple[int, str], int] = {}  # by what their primitives are now
         self.primitives: dict[Any, list[Entry]] = {}
         self.materials: dict[tuple[int, str], int] = {}
@@ -141,6 +151,9 @@ class _Back:
             entry, uv_set, triangles, same = self.writer.primitive(
                 primitive, found, self.reader.uv_set
             )
+        if self._tints(primitive):
+            entry = self.writer.untinted(entry)
+            self.notes[MOVED_COLORS] = None
         if uv_set:
             place["texCoord"] = uv_set
         texture = np.where(free, _usual(painted), painted.texture)
@@ -163,6 +176,11 @@ class _Back:
         apart -= np.rint(apart.mean(axis=1, keepdims=True))
         return bool((np.abs(apart[~painted.free]) < SAME).all())
 
+    def _tints(self, primitive: Entry) -> bool:
+        """Whether its vertex colors, which viewers multiply textures with, are not all white."""
+        color = member(primitive, "attributes").get("COLOR_0")
+        return color is not None and bool((self.file.array(color, ("VEC3", "VEC4")) != 1).any())
+
     def _put(self, node: int, variants: list[list[Entry]]) -> None:
         """Let a node show its mesh as painted; of instances that differ, each has its own node."""
         entry = self.file.entry("nodes", node)
@@ -175,6 +193,8 @@ class _Back:
             if any(t.get("node") == node and t.get("path") == "weights" for t in targets):
                 raise Broken("instances of animated shape were painted, each in its own way")
         given = instances_of(self.file, entry) or {}
+        if not all((np.abs(array) < MOST).all() for array in given.values()):
+            raise Broken("an instance in it is nowhere")
         weights = {"weights": entry["weights"]} if "weights" in entry else {}
         kept = {k: v for k, v in extensions(entry).items() if k != INSTANCING}
         for gone in ("mesh", "weights", "extensions"):

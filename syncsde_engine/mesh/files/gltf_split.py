@@ -4,6 +4,7 @@ vertices have goes with them: joints, weights, colors, morph targets, other coor
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ class Writer:
         self.file = file
         self.out = out
         self._moved: dict[tuple[int, bytes], int] = {}
+        self._white: dict[int, int] = {}  # accessors, by count
 
     def primitive(self, primitive: Entry, found: Split, uv_set: int) -> Rewritten:
         """A primitive with new coordinates.
@@ -102,6 +104,20 @@ class Writer:
         made |= {"extensions": kept} if kept else {}
         return Rewritten(made, place, triangles, whole)
 
+    def untinted(self, primitive: Entry) -> Entry:
+        """The primitive with white vertex colors before those that it has."""
+        attributes = member(primitive, "attributes")
+        count = self.file.entry("accessors", attributes["POSITION"])["count"]
+        if count not in self._white:
+            like = {"componentType": 5121, "normalized": True, "type": "VEC4"}
+            self._white[count] = self.out.rows(np.full((count, 4), 255, np.uint8), like)
+        targets = [_later_colors(target) for target in items(primitive, "targets")]
+        made = {
+            **primitive,
+            "attributes": _later_colors(attributes) | {"COLOR_0": self._white[count]},
+        }
+        return {**made, **({"targets": targets} if targets else {})}
+
     def with_triangles(self, primitive: Entry, triangles: Int) -> Entry:
         """The primitive with these faces (F, 3), whatever it had."""
         kind = "<u2" if triangles.max(initial=0) < 65535 else "<u4"  # 65535 itself is reserved
@@ -117,3 +133,10 @@ class Writer:
             rows = self.file.stored(accessor, tuple(WIDTHS))[source]
             self._moved[key] = self.out.rows(rows, entry)
         return self._moved[key]
+
+
+def _later_colors(attributes: Entry) -> Entry:
+    """Attributes of which COLOR_0 is COLOR_1 now, and so on."""
+    colors = re.compile(r"COLOR_(\d+)")
+    found = ((colors.fullmatch(name), name, accessor) for name, accessor in attributes.items())
+    return {f"COLOR_{int(m[1]) + 1}" if m else name: accessor for m, name, accessor in found}

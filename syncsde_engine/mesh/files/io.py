@@ -69,23 +69,27 @@ def load(
             field="mesh",
         )
     content = _content(path)
-    if suffix == ".obj":
-        text = decoded(content)
-        mesh = read_obj(text, path.stem)
-        mesh = replace(mesh, origin=Origin("obj", text.encode()) if keep else None)
-    elif suffix == ".ply":
-        mesh = read_ply(path, content)
-    elif suffix == ".stl":
-        mesh = read_stl(path, content)
-    else:
-        mesh, reader = read_gltf(path, content, uv_set)
-        mesh = with_file(mesh, reader) if keep else mesh
-    mesh = turned(mesh, up or UPWARD.get(suffix, "y"), front)
+    with np.errstate(all="ignore"):  # numbers that are none, or too large: `sanitize` says so
+        mesh = turned(_read(path, content, uv_set, keep), up or UPWARD.get(suffix, "y"), front)
     if up is None and suffix in UPWARD:
         note = f"A {suffix} file does not say what is up: z is taken, as in Blender (--up y turns)."
         mesh = replace(mesh, notes=(*mesh.notes, note))
     check_form(mesh)
     return mesh
+
+
+def _read(path: Path, content: bytes, uv_set: int, keep: bool) -> Mesh:
+    suffix = path.suffix.lower()
+    if suffix == ".ply":
+        return read_ply(path, content)
+    if suffix == ".stl":
+        return read_stl(path, content)
+    if suffix == ".obj":
+        text = decoded(content)
+        mesh = read_obj(text, path.stem)
+        return replace(mesh, origin=Origin("obj", text.encode()) if keep else None)
+    mesh, reader = read_gltf(path, content, uv_set)
+    return with_file(mesh, reader) if keep else mesh
 
 
 def _content(path: Path) -> bytes:
