@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import AfterValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from .errors import InvalidRequest
@@ -24,7 +24,15 @@ MOST_SEGMENTS = 64  # of a motion
 MOST_LIKES = 8  # objects and materials with pictures of their own
 LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 
-GuidanceScale = Annotated[float, Field(ge=0, le=100)]
+
+def _off_or_more(scale: float) -> float:
+    """0 is what instructions of distilled models call "off": without guidance, as 1 is."""
+    if 0 < scale < 1:
+        raise ValueError("between 0 and 1 it would follow the negative prompt; 0 or 1 is off")
+    return scale or 1.0
+
+
+GuidanceScale = Annotated[float, Field(ge=0, le=100), AfterValidator(_off_or_more)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
 ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
 TileSize = Annotated[int, Field(ge=64, le=768, multiple_of=8)]  # pixels
@@ -65,7 +73,7 @@ class Sampling:
     ] = 0.0
     guidance_scale: Annotated[
         GuidanceScale | None,
-        Field(description="classifier-free guidance, 1 is off; default: the model's"),
+        Field(description="classifier-free guidance, 0 or 1 is off; default: the model's"),
     ] = None
     strategy: Annotated[
         StrategyName, Field(description="how the trajectories are synchronized")

@@ -44,7 +44,7 @@ def save_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
         pad_token_id=len(WORDS) - 1,
     )
     unet = UNet2DConditionModel(
-        sample_size=8,
+        sample_size=64,
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

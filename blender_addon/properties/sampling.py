@@ -99,7 +99,7 @@ class SamplingParameters:
     )
     guidance_scale: FloatProperty(
         name="Guidance Scale",
-        description="How closely the prompt is followed, 1 is off. -1 takes the model's own",
+        description="How closely the prompt is followed, 0 or 1 is off. -1 takes the model's own",
         default=-1.0,
         min=-1.0,
         max=100.0,

@@ -12,8 +12,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..errors import MissingWeights
+from .headers import chosen, require_weights
 
 CODE = ("auto_map", "quantization_config", "attn_implementation", "custom_pipelines")
+USELESS = ("position_ids",)  # counted, not learned: old files have them
 MOST = 1e9  # of any number in a network's config
 MOST_LAYERS = 200
 NOISE_LEVELS = {  # of a scheduler's config: kind, least, most
@@ -30,7 +32,7 @@ def class_name(folder: Path) -> str:
     """
     for name in ("model_index.json", "config.json"):
         if (folder / name).is_file():
-            found = _read_object(folder / name).get("_class_name", "")
+            found = read_object(folder / name).get("_class_name", "")
             with missing_weights(folder / name):
                 if not isinstance(found, str):
                     raise ValueError(f"its _class_name is {found!r:.80}, no name")
@@ -41,7 +43,7 @@ def class_name(folder: Path) -> str:
 def scheduler_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
     """Read the noise levels a folder's model was trained on. Raises MissingWeights."""
     path = folder / part / "scheduler_config.json"
-    content = _read_object(path)
+    content = read_object(path)
     with missing_weights(path):
         for name, (kind, least, most) in NOISE_LEVELS.items():
             value = content.get(name, least)
@@ -55,12 +57,41 @@ def network(kind: Any, path: Path, **options: Any) -> Any:
     with missing_weights(path):
         _require_kind(kind, path)
         _refuse_strange_fields(json.loads((path / "config.json").read_text(encoding="utf-8")))
-        part, info = kind.from_pretrained(
-            path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-        )
+        require_weights(path)
+        part, info = _from_pretrained(kind, path, variant=chosen(path)[1], **options)
         if info["missing_keys"]:  # which would be filled with random numbers
             raise ValueError(f"it has no {sorted(info['missing_keys'])[0]}")
+        beyond = [name for name in sorted(info["unexpected_keys"]) if not name.endswith(USELESS)]
+        if beyond:
+            raise ValueError(
+                f"it has {len(beyond)} weights that its config has no place for, like {beyond[0]}"
+            )
+        require_finite(part)
         return part
+
+
+def require_finite(network: Any) -> None:
+    """Raise ValueError if weights are not finite, which would only show in the first picture."""
+    for name, weight in network.named_parameters():
+        if not weight.isfinite().all():
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"its weight {name} is not finite in {kind}; download it again, or set precision "
+                "to float32"
+            )
+
+
+def _from_pretrained(kind: Any, path: Path, **options: Any) -> Any:
+    from torch import OutOfMemoryError
+
+    try:
+        return kind.from_pretrained(
+            path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+        )
+    except OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # shapes that are not those of the config
+        raise ValueError(str(error).strip()) from None
 
 
 def tokenizer(kind: Any, path: Path) -> Any:
@@ -86,13 +117,13 @@ def missing_weights(path: Path) -> Iterator[None]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingWeights(
-            f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason}",
+            f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason.rstrip('.')}.",
             hint="It must be a diffusers folder with safetensors weights.",
             field="model",
         ) from None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     with missing_weights(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

@@ -100,6 +100,7 @@ class StableDiffusion:
             adapter = parts.network(ControlNetModel, path, torch_dtype=dtype)
             with parts.missing_weights(path):
                 require_fit(adapter, vae, text_encoder)
+                require_same_blocks(adapter, unet)
         model = cls(
             tokenizer=tokenizer,
             text_encoder=text_encoder.to(device),
@@ -299,3 +300,11 @@ def require_fit(
     for what, (needs, gets) in pairs.items():
         if needs != gets:
             raise ValueError(f"it needs {what} {needs}, but the model's other parts have {gets}")
+
+
+def require_same_blocks(controlnet: ControlNetModel, unet: UNet2DConditionModel) -> None:
+    """Raise ValueError unless what a ControlNet says fits into the UNet's blocks."""
+    for name in ("block_out_channels", "layers_per_block"):
+        has, needed = controlnet.config[name], unet.config[name]
+        if has != needed:
+            raise ValueError(f"its {name} is {has!r}, but the model's is {needed!r}")
