@@ -165,7 +165,8 @@ def require_controlnet(found: Found, family: str) -> None:
         raise _refused(
             found, "which is not supported yet", "Give a depth ControlNet.", "controlnet"
         )
-    if {found.family, family} <= {SD1, SD2, SDXL} and found.family != family:
+    both = {found.family, family}
+    if len(both) == 2 and "" not in both and (SDXL in both or SD not in both):
         raise _refused(
             found,
             f"and the model is {family}",

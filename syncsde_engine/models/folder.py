@@ -115,9 +115,9 @@ def missing_weights(path: Path) -> Iterator[None]:
         RecursionError,
         SafetensorError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise MissingWeights(
-            f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason.rstrip('.')}.",
+            f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason}.",
             hint="It must be a diffusers folder with safetensors weights.",
             field="model",
         ) from None
