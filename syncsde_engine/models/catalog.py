@@ -135,14 +135,17 @@ def weights(
     if makes_motion(folder):
         return weights_in(folder, folder / "text_encoder")
     folders = [folder / part for part in (*PARTS, "text_encoder_2")]
+    if folder.is_file():
+        folders = [folder]
     if control:
         folders.append(controlnet or folder / "controlnet")
     return weights_in(*folders)
 
 
 def weights_in(*parts: Path) -> tuple[WeightsFile, ...]:
-    """The weights files of some parts' folders."""
-    used = [(file, file.stat()) for part in parts for file in chosen(part)[0]]
+    """The weights files of some parts' folders, or those files themselves."""
+    files = [file for part in parts for file in ([part] if part.is_file() else chosen(part)[0])]
+    used = [(file, file.stat()) for file in files]
     return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in used)
 
 

@@ -18,9 +18,11 @@ from ..method.schedule import Schedule, Step
 from ..preview import Projection
 from ..usage import Usage
 from . import folder as parts
+from .assembled import load_folder
 from .attention import Attend, Words, project, take_over
 from .fit import require_fit, require_same_blocks
 from .guided import Control, GuidedDenoiser
+from .single_file import load_single_file
 from .text import TextEncoders
 from .tiles import decode_in_tiles
 
@@ -73,24 +75,18 @@ class StableDiffusion:
         precision: Precision = "auto",
         compile: bool = False,
     ) -> StableDiffusion:
-        """Load a diffusers folder. Raises MissingWeights.
+        """Load a diffusers folder, or one file that has all parts. Raises MissingWeights.
 
         `controlnet` is for folders that have none. Reads safetensors files only, never pickles.
         """
         if precision == "auto":
             precision = "float16" if device.type == "cuda" else "float32"
         dtype: torch.dtype = getattr(torch, precision)
-        scheduler = parts.scheduler_config(folder)
+        load_parts = load_single_file if folder.is_file() else load_folder
+        text, vae, unet, scheduler = load_parts(folder, dtype)
         with parts.missing_weights(folder / "scheduler"):
             if scheduler.get("prediction_type", "epsilon") not in AS_NOISE:
                 raise ValueError(f"unknown prediction_type {scheduler['prediction_type']!r}")
-        unet = parts.network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
-        # The text encoder runs once, and the autoencoders of Stable Diffusion 1 and XL overflow in
-        # half precision.
-        whole = torch.float32
-        is_xl = unet.config["addition_embed_type"] == "text_time"
-        text = TextEncoders.load(folder, both=is_xl, dtype=whole)
-        vae = parts.network(AutoencoderKL, folder / "vae", torch_dtype=whole)
         with parts.missing_weights(folder / "unet"):
             require_fit(unet, vae, text)
         adapter = None

@@ -14,6 +14,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from ..usage import Usage
 from . import folder as parts
 from .prompts import tokenize
+from .tokenizers import END, TOKENS, clip_tokenizer
+
+WIDTH_OF_SD2 = 1024  # of the words of Stable Diffusion 2, whose tokenizer pads with "!"
 
 
 class Encoded(NamedTuple):
@@ -53,16 +56,13 @@ class TextEncoders:
     @classmethod
     def load(cls, folder: Path, *, both: bool, dtype: torch.dtype) -> TextEncoders:
         """Load one text encoder of a diffusers folder, or both. Raises MissingWeights."""
-        first = Reader(
-            parts.tokenizer(CLIPTokenizer, folder / "tokenizer"),
-            parts.network(CLIPTextModel, folder / "text_encoder", dtype=dtype),
-        )
+        network = parts.network(CLIPTextModel, folder / "text_encoder", dtype=dtype)
+        pad = "!" if network.config.hidden_size == WIDTH_OF_SD2 else END
+        first = Reader(_tokenizer(folder / "tokenizer", network, pad), network)
         if not both:
             return cls(first)
-        second = Reader(
-            parts.tokenizer(CLIPTokenizer, folder / "tokenizer_2"),
-            parts.network(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype),
-        )
+        network = parts.network(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype)
+        second = Reader(_tokenizer(folder / "tokenizer_2", network, "!"), network)
         index = folder / "model_index.json"
         listed = parts.read_object(index) if index.is_file() else {}
         return cls(
@@ -105,3 +105,10 @@ class TextEncoders:
             words[distinct.index("")] = 0
             pooled[distinct.index("")] = 0
         return Encoded(words[rows], pooled[rows])
+
+
+def _tokenizer(path: Path, network: Any, pad: str) -> CLIPTokenizer:
+    """Load a tokenizer; CLIP's own where there is none and the network has its tokens."""
+    if not path.is_dir() and network.config.vocab_size == TOKENS:
+        return clip_tokenizer(pad)
+    return parts.tokenizer(CLIPTokenizer, path)
