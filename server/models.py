@@ -45,10 +45,9 @@ class Models:
 
     def check(self, request: JobRequest) -> None:
         """Raise MissingWeights if the request names what is not there."""
-        for field in FIELDS:
+        for field, name in _named(request):
             known = self.folders() | (CHOICES if field == "model" else {})
-            name = request.parameters.get(field)
-            if name is not None and name not in known:
+            if name not in known:
                 raise MissingWeights(
                     f"There is no model {str(name)[:100]!r}.",
                     hint=f"Known: {', '.join(known)}. The engine takes names, not paths: put the "
@@ -61,12 +60,19 @@ class Models:
         """SHA-256 of all that makes the result: what is asked, and the files of the models."""
         known = self.folders() | CHOICES
         default = getattr(config.CONFIGS[request.task], "model", None)
-        names = [request.parameters.get(field) for field in FIELDS]
-        names[0] = names[0] or default
+        given = [name for _, name in _named(request)]
+        names = given if request.parameters.get("model") or default is None else [default, *given]
         parts = [repr(sorted(request.parameters.items())), repr(sorted(request.inputs.items()))]
         parts += [request.task, *more]
-        parts += [_signature(known[name]) for name in names if name is not None]
+        parts += [_signature(known[name]) for name in names]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _named(request: JobRequest) -> list[tuple[str, str]]:
+    """The models that a valid request names, each with the field that does."""
+    given = [(field, request.parameters.get(field)) for field in FIELDS]
+    loras = config.loras(request.parameters.get("lora"))
+    return [(field, name) for field, name in given if name] + [("lora", name) for name, _ in loras]
 
 
 def _signature(model: Path) -> str:

@@ -25,6 +25,7 @@ from ..library import catalog, suggestions
 UNSET: dict[str, object] = {
     "negative_prompt": "",
     "guidance_scale": -1.0,
+    "lora": "",
     "batch_size": 0,
     "controlnet": "",
     "control_scale": -1.0,
@@ -150,6 +151,13 @@ class SamplingParameters:
         default="auto",
         search=suggestions.for_model,
         search_options={"SUGGESTION"},
+    )
+    lora: StringProperty(
+        name="LoRA",
+        description="Files that are added to the model, in the Models of the preferences: names, "
+        "each with :WEIGHT where that is not 1, separated by commas",
+        default="",
+        maxlen=2001,
     )
     batch_size: IntProperty(
         name="Batch Size",

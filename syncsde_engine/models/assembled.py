@@ -21,8 +21,8 @@ class Assembled(NamedTuple):
     """
 
     text: TextEncoders
-    vae: AutoencoderKL
-    unet: UNet2DConditionModel
+    vae: Any  # AutoencoderKL; the types of diffusers do not let themselves be moved
+    unet: Any  # UNet2DConditionModel
     scheduler: dict[str, Any]
 
 

@@ -165,14 +165,19 @@ def require_controlnet(found: Found, family: str) -> None:
         raise _refused(
             found, "which is not supported yet", "Give a depth ControlNet.", "controlnet"
         )
-    both = {found.family, family}
-    if len(both) == 2 and "" not in both and (SDXL in both or SD not in both):
+    if not fits(found.family, family):
         raise _refused(
             found,
             f"and the model is {family}",
             f"Give the depth ControlNet of {family}.",
             "controlnet",
         )
+
+
+def fits(family: str, other: str) -> bool:
+    """Whether parts of two families may belong together; SD is one of unusual width."""
+    both = {family, other}
+    return len(both) == 1 or "" in both or (SD in both and SDXL not in both)
 
 
 def _require_known(found: Found, field: str) -> None:

@@ -15,6 +15,7 @@ from ..errors import MissingWeights
 from .headers import chosen, require_weights
 
 CODE = ("auto_map", "quantization_config", "attn_implementation", "custom_pipelines")
+HINT = "It must be a diffusers folder with safetensors weights."
 USELESS = ("position_ids",)  # counted, not learned: old files have them
 MOST = 1e9  # of any number in a network's config
 MOST_LAYERS = 200
@@ -101,7 +102,7 @@ def tokenizer(kind: Any, path: Path) -> Any:
 
 
 @contextmanager
-def missing_weights(path: Path) -> Iterator[None]:
+def missing_weights(path: Path, field: str = "model", hint: str = HINT) -> Iterator[None]:
     """Turn whatever a loader raises for an absent or broken file into one sentence."""
     try:
         yield
@@ -118,8 +119,8 @@ def missing_weights(path: Path) -> Iterator[None]:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise MissingWeights(
             f"Cannot load {path.name!r} of the model at {str(path.parent)!r}: {reason}.",
-            hint="It must be a diffusers folder with safetensors weights.",
-            field="model",
+            hint=hint,
+            field=field,
         ) from None
 
 

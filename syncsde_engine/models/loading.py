@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from ..errors import DeviceUnavailable
 from . import catalog, detect
 from .deepfloyd import DeepFloyd
+from .lora import Lora
 from .stable_diffusion import Precision, StableDiffusion
 
 Model = StableDiffusion | DeepFloyd
@@ -38,17 +40,19 @@ def load(
     control: bool = False,
     precision: Precision = "auto",
     compile: bool = False,
+    loras: tuple[Lora, ...] = (),
 ) -> Model:
     """Load a model, or return the one loaded last if it serves and its files have not changed.
 
     Args:
         control: whether the ControlNet is needed; without it its weights need not be there.
         controlnet: folder of the ControlNet, for models whose own folder has none.
+        loras: are added to the model's weights.
 
-    Raises MissingWeights, InvalidRequest for a ControlNet of a model that can have none, or
+    Raises MissingWeights, InvalidRequest for a ControlNet or LoRA of a model that can have none, or
     DeviceUnavailable if there is nothing to compile with.
     """
-    asked = (folder, device, precision, compile)
+    asked = (folder, device, precision, compile, loras, catalog.weights_in(*paths(loras)))
     files = catalog.weights(folder)
     control_files = catalog.weights(folder, controlnet, control=True)[len(files) :]
     for last in _last:
@@ -72,9 +76,14 @@ def load(
         control=control,
         precision=precision,
         compile=compile,
+        loras=loras,
     )
     _last.append(Loaded(asked, files, control_files if control else (), model))
     return model
+
+
+def paths(loras: Sequence[Lora]) -> list[Path]:
+    return [lora.path for lora in loras]
 
 
 def warn_of_slow(device: torch.device, precision: Precision, compile: bool) -> None:

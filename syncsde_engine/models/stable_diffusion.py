@@ -20,8 +20,10 @@ from ..usage import Usage
 from . import folder as parts
 from .assembled import load_folder
 from .attention import Attend, Words, project, take_over
+from .detect import detect
 from .fit import require_fit, require_same_blocks
 from .guided import Control, GuidedDenoiser
+from .lora import Lora, fuse
 from .single_file import load_single_file
 from .text import TextEncoders
 from .tiles import decode_in_tiles
@@ -74,21 +76,26 @@ class StableDiffusion:
         control: bool = False,
         precision: Precision = "auto",
         compile: bool = False,
+        loras: tuple[Lora, ...] = (),
     ) -> StableDiffusion:
         """Load a diffusers folder, or one file that has all parts. Raises MissingWeights.
 
-        `controlnet` is for folders that have none. Reads safetensors files only, never pickles.
+        `controlnet` is for folders that have none, `loras` are added to the weights. Reads
+        safetensors files only, never pickles.
         """
         if precision == "auto":
             precision = "float16" if device.type == "cuda" else "float32"
         dtype: torch.dtype = getattr(torch, precision)
         load_parts = load_single_file if folder.is_file() else load_folder
-        text, vae, unet, scheduler = load_parts(folder, dtype)
+        assembled = load_parts(folder, dtype)
+        text, vae, unet, scheduler = assembled
         with parts.missing_weights(folder / "scheduler"):
             if scheduler.get("prediction_type", "epsilon") not in AS_NOISE:
                 raise ValueError(f"unknown prediction_type {scheduler['prediction_type']!r}")
         with parts.missing_weights(folder / "unet"):
             require_fit(unet, vae, text)
+        if loras:
+            fuse(assembled, loras, detect(folder).family)
         adapter = None
         if control:
             path = controlnet or folder / "controlnet"

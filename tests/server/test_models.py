@@ -35,3 +35,16 @@ def test_a_file_that_changes_makes_another_job(folder):
 def test_paths_are_no_names(folder):
     with pytest.raises(MissingWeights, match=r"takes names, not paths"):
         Models([folder]).check(JobRequest("wide", {"model": str(folder / "film.safetensors")}))
+
+
+def test_loras_are_named_with_their_weights(folder):
+    models = Models([folder])
+    (folder / "ink.safetensors").write_bytes(b"1")
+    asked = JobRequest("wide", {"prompt": "sea", "lora": "film.safetensors:0.8,ink.safetensors"})
+    models.check(asked)
+    before = models.recipe(asked)
+    (folder / "ink.safetensors").write_bytes(b"12")
+    assert models.recipe(asked) != before
+    with pytest.raises(MissingWeights, match=r"There is no model 'other\.safetensors'") as raised:
+        models.check(JobRequest("wide", {"prompt": "sea", "lora": "other.safetensors:0.8"}))
+    assert raised.value.field == "lora"
