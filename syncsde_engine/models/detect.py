@@ -161,10 +161,6 @@ def require_controlnet(found: Found, family: str) -> None:
     _require_known(found, "controlnet")
     if found.part != CONTROLNET:
         raise _refused(found, "not a ControlNet", "Give a depth ControlNet.", "controlnet")
-    if found.variant:
-        raise _refused(
-            found, "which is not supported yet", "Give a depth ControlNet.", "controlnet"
-        )
     if not fits(found.family, family):
         raise _refused(
             found,

@@ -20,6 +20,7 @@ from ..usage import Usage
 from . import folder as parts
 from .assembled import load_folder
 from .attention import Attend, Words, project, take_over
+from .control import control_inputs, load_controlnet
 from .detect import detect
 from .fit import require_fit, require_same_blocks
 from .guided import Control, GuidedDenoiser
@@ -99,7 +100,7 @@ class StableDiffusion:
         adapter = None
         if control:
             path = controlnet or folder / "controlnet"
-            adapter = parts.network(ControlNetModel, path, torch_dtype=dtype)
+            adapter = load_controlnet(path, dtype)
             with parts.missing_weights(path):
                 require_fit(adapter, vae, text)
                 require_same_blocks(adapter, unet)
@@ -214,8 +215,7 @@ class StableDiffusion:
                 assert self.controlnet is not None
                 down, middle = self.controlnet(
                     **inputs,
-                    controlnet_cond=control.embedded,
-                    conditioning_scale=control.scale,
+                    **control_inputs(self.controlnet, control),
                     cross_attention_kwargs={"words": words._replace(projected=control.projected)},
                 )
                 residuals = {

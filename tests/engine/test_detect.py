@@ -280,9 +280,6 @@ def test_controlnets_of_other_families_are_refused_before_loading(folder):
         MissingWeights, match=r"an SDXL ControlNet, and the model is Stable Diffusion 1. Give"
     ):
         load(folder, controlnet=controlnet, control=True)
-    change(controlnet / "config.json", _class_name="ControlNetUnionModel")
-    with pytest.raises(MissingWeights, match=r"SDXL union ControlNet, which is not supported yet"):
-        require_controlnet(detect(controlnet), "SDXL")
     with pytest.raises(MissingWeights, match=r"a VAE, not a ControlNet"):
         require_controlnet(detect(folder / "vae"), "SDXL")
 

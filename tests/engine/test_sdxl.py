@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
+    ControlNetUnionModel,
     DDIMScheduler,
     StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLControlNetUnionPipeline,
     StableDiffusionXLPipeline,
 )
 from PIL import Image
@@ -56,8 +58,9 @@ def ours(model, unwanted, guidance_scale=3.0, steps=5, **options):
     return y
 
 
-def theirs(kind, folder, unwanted, steps=5, **options):
-    pipeline = kind.from_pretrained(folder, add_watermarker=False)
+def theirs(kind, folder, unwanted, steps=5, controlnet=None, **options):
+    given = {} if controlnet is None else {"controlnet": controlnet}
+    pipeline = kind.from_pretrained(folder, add_watermarker=False, **given)
     pipeline.scheduler = DDIMScheduler.from_config(
         pipeline.scheduler.config, set_alpha_to_one=True, clip_sample=False
     )
@@ -110,6 +113,43 @@ def test_depth_control_equals_diffusers(xl):
     result = ours(model, ["bad"] * 3, control=depth(), control_scale=0.7)
     assert close(result, expected)
     assert not close(ours(model, ["bad"] * 3), expected)
+
+
+@pytest.fixture(scope="module")
+def union(xl, tmp_path_factory):
+    """A ControlNet for six kinds of images."""
+    torch.manual_seed(0)
+    config = json.loads((xl / "controlnet" / "config.json").read_text())
+    narrow = {"num_trans_channel": 8, "num_trans_head": 2, "num_proj_channel": 8}
+    network = ControlNetUnionModel.from_config({**config, **narrow})
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    folder = tmp_path_factory.mktemp("models") / "union"
+    network.save_pretrained(folder)
+    return folder
+
+
+@quiet
+def test_a_union_is_told_that_it_is_given_depth(xl, union):
+    model = loading.load(xl, CPU, controlnet=union, control=True)
+    result = ours(model, ["bad"] * 3, control=depth(), control_scale=0.7)
+    loading._last.clear()
+    given = {
+        "control_image": [depth()],
+        "controlnet_conditioning_scale": 0.7,
+        "control_guidance_end": 0.99,
+        "controlnet": ControlNetUnionModel.from_pretrained(union),
+    }
+    of_depth, of_normals = (
+        theirs(
+            StableDiffusionXLControlNetUnionPipeline, xl, ["bad"] * 3, control_mode=kind, **given
+        )
+        for kind in (1, 4)
+    )
+    assert close(result, of_depth)
+    assert not close(result, of_normals)
+    assert detect(union).kind == "an SDXL union ControlNet"
 
 
 def test_pooled_words_and_sizes_matter(xl, monkeypatch):
