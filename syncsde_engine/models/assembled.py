@@ -29,6 +29,7 @@ class Assembled(NamedTuple):
 def load_folder(folder: Path, dtype: torch.dtype) -> Assembled:
     """Load all parts but a ControlNet. Raises MissingWeights."""
     scheduler = parts.scheduler_config(folder)
+    parts.warn_of_levels(scheduler)
     unet = parts.network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
     is_xl = unet.config["addition_embed_type"] == "text_time"
     text = TextEncoders.load(folder, both=is_xl, dtype=torch.float32)

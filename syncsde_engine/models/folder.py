@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,14 @@ from safetensors import SafetensorError
 from ..errors import MissingWeights
 from .headers import chosen, require_weights
 
+log = logging.getLogger(__name__)
+
 CODE = ("auto_map", "quantization_config", "attn_implementation", "custom_pipelines")
 HINT = "It must be a diffusers folder with safetensors weights."
 USELESS = ("position_ids",)  # counted, not learned: old files have them
 MOST = 1e9  # of any number in a network's config
 MOST_LAYERS = 200
+OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 NOISE_LEVELS = {  # of a scheduler's config: kind, least, most
     "num_train_timesteps": (int, 1, 100_000),
     "beta_start": ((int, float), 0.0, 1.0),
@@ -51,6 +55,18 @@ def scheduler_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
             if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
                 raise ValueError(f"its {name} is {value!r:.80}, not within {least} and {most}")
     return content
+
+
+def warn_of_levels(scheduler: dict[str, Any]) -> None:
+    """Say which noise levels are walked where a scheduler's config asks for others."""
+    for name in OTHER_LEVELS:
+        if scheduler.get(name):
+            log.warning(
+                "the model's scheduler has %s on: walked are the timesteps that it was trained on, "
+                "with %s spacing",
+                name,
+                scheduler.get("timestep_spacing", "leading"),
+            )
 
 
 def network(kind: Any, path: Path, **options: Any) -> Any:

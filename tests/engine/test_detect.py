@@ -324,6 +324,12 @@ def test_what_is_slow_on_a_cpu_is_told(folder, caplog):
     assert "float16 is many times slower than float32 on a CPU" in caplog.text
 
 
+def test_noise_levels_that_are_not_walked_are_told(folder, caplog):
+    change(folder / "scheduler" / "scheduler_config.json", use_karras_sigmas=True)
+    load(folder)
+    assert "use_karras_sigmas on: walked are the timesteps" in caplog.text
+
+
 @pytest.mark.parametrize("scale", [0, 0.0, 1, 1.0])
 def test_guidance_of_0_is_off(scale):
     assert build("wide", {"prompt": "a", "guidance_scale": scale}).guidance_scale == 1.0
