@@ -68,6 +68,28 @@ def save_a1111(path, vae, unet, text, second=None):
     return path
 
 
+def save_controlnet(path, controlnet):
+    """Write a tiny ControlNet as its authors did."""
+    renamed = {}
+    own = {"controlnet_mid_block": "middle_block_out.0"}
+    own |= {f"controlnet_down_blocks.{i}": f"zero_convs.{i}.0" for i in range(4)}
+    own |= {"controlnet_cond_embedding.conv_in": "input_hint_block.0"}
+    own |= {
+        f"controlnet_cond_embedding.blocks.{i}": f"input_hint_block.{2 + 2 * i}" for i in range(6)
+    }
+    own |= {"controlnet_cond_embedding.conv_out": "input_hint_block.14"}
+    inside = {}
+    for name, value in controlnet.state_dict().items():
+        place, _, kind = name.rpartition(".")
+        if place in own:
+            renamed[f"control_model.{own[place]}.{kind}"] = value
+        else:
+            inside[name] = value
+    renamed |= {f"control_model.{name}": value for name, value in renamed_unet(inside).items()}
+    save_file({name: value.contiguous() for name, value in renamed.items()}, path)
+    return path
+
+
 def nested(text):
     """A text encoder's weights by the names of files, which all begin with text_model."""
     return {
@@ -77,8 +99,12 @@ def nested(text):
 
 
 def unet_of(unet):
+    return renamed_unet(unet.state_dict())
+
+
+def renamed_unet(weights):
     renamed = {}
-    for name, value in unet.state_dict().items():
+    for name, value in weights.items():
         place = max((old for old in UNET if name.startswith(f"{old}.")), key=len)
         rest = name.removeprefix(f"{place}.")
         for old, new in RESNET.items():

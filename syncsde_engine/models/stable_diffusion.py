@@ -100,7 +100,7 @@ class StableDiffusion:
         adapter = None
         if control:
             path = controlnet or folder / "controlnet"
-            adapter = load_controlnet(path, dtype)
+            adapter = load_controlnet(path, dtype, unet)
             with parts.missing_weights(path):
                 require_fit(adapter, vae, text)
                 require_same_blocks(adapter, unet)

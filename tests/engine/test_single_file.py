@@ -10,6 +10,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     DDIMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -24,7 +25,7 @@ from syncsde_engine.models.layouts import LAYOUTS, SCHEDULER, Layout
 from syncsde_engine.models.tokenizers import clip_tokenizer
 from tests.engine.running import finish
 from tests.tiny import save_pipeline, save_xl
-from tests.tiny_a1111 import save_a1111
+from tests.tiny_a1111 import save_a1111, save_controlnet
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red brick, weathered", "moss"]
@@ -156,6 +157,40 @@ def test_what_is_missing_or_beyond_is_told(made):
     save_file({key: value for key, value in weights.items() if key != name}, path)
     with pytest.raises(MissingWeights, match=r"UNet2DConditionModel has no conv_out\.bias"):
         loading.load(path, CPU)
+
+
+@pytest.mark.parametrize("layout", ["a1111", "diffusers"])
+def test_a_controlnet_in_one_file_is_that_of_its_folder(tiny_model, tmp_path, layout):
+    path = tmp_path / "depth.safetensors"
+    if layout == "a1111":
+        save_controlnet(path, ControlNetModel.from_pretrained(tiny_model / "controlnet"))
+    else:
+        (file,) = (tiny_model / "controlnet").glob("*.safetensors")
+        shutil.copy(file, path)
+    depth = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    said = []
+    for controlnet in (None, path):
+        model = loading.load(tiny_model, CPU, controlnet=controlnet, control=True)
+        denoiser = model.guided(["moss"], [""], 2.0, None, control=depth)
+        said.append(denoiser.predict_noise(y, model.schedule.steps(4)[1]))
+        loading._last.clear()
+    assert torch.equal(*said)
+    assert catalog.weights(tiny_model, path, control=True)[-1][0] == path
+
+
+def test_a_controlnet_with_other_blocks_in_one_file_is_refused(tiny_model, tmp_path):
+    narrow = ControlNetModel.load_config(tiny_model / "controlnet") | {"block_out_channels": [8, 8]}
+    path = tmp_path / "depth.safetensors"
+    save_file(ControlNetModel.from_config(narrow).state_dict(), path)
+    with pytest.raises(MissingWeights, match=r"'depth.safetensors'.*size mismatch") as raised:
+        loading.load(tiny_model, CPU, controlnet=path, control=True)
+    assert raised.value.field == "controlnet"
+    save_file(
+        {"controlnet_cond_embedding.a": torch.zeros(1), "task_embedding": torch.zeros(1)}, path
+    )
+    with pytest.raises(MissingWeights, match=r"a union is told apart by its config"):
+        loading.load(tiny_model, CPU, controlnet=path, control=True)
 
 
 PUBLISHED = {  # numbers of parameters: UNet, autoencoder, text encoders
