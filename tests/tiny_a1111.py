@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tiny networks in one safetensors file, with the names that the first programs gave tensors."""
+"""Networks in one safetensors file, with the names that the first programs gave tensors.
+
+They count the parts of a UNet in the order of their use: input_blocks.1 has the first residual
+block as .0 and, if there is one, its attention as .1.
+"""
 
 import re
 
@@ -14,7 +18,7 @@ RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-UNET = {
+OUTSIDE = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
@@ -22,21 +26,9 @@ UNET = {
     "add_embedding.linear_2": "label_emb.0.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
-    # Where the parts of the tiny UNets lie: two blocks of one layer each, the second with words.
-    "down_blocks.0.resnets.0": "input_blocks.1.0",
-    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op",
-    "down_blocks.1.resnets.0": "input_blocks.3.0",
-    "down_blocks.1.attentions.0": "input_blocks.3.1",
     "mid_block.resnets.0": "middle_block.0",
     "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
-    "up_blocks.0.resnets.0": "output_blocks.0.0",
-    "up_blocks.0.attentions.0": "output_blocks.0.1",
-    "up_blocks.0.resnets.1": "output_blocks.1.0",
-    "up_blocks.0.attentions.1": "output_blocks.1.1",
-    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.2.conv",
-    "up_blocks.1.resnets.0": "output_blocks.2.0",
-    "up_blocks.1.resnets.1": "output_blocks.3.0",
 }
 VAE_ATTENTION = {
     "group_norm": "norm",
@@ -55,17 +47,49 @@ OPEN_CLIP = {
 
 
 def save_a1111(path, vae, unet, text, second=None):
-    """Write the networks of a tiny Stable Diffusion, or with a `second` text encoder SDXL."""
+    weights = a1111_of(vae, unet, text, second)
+    save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    return path
+
+
+def a1111_of(vae, unet, text, second=None, *, is_open_clip=False):
+    """The tensors of a Stable Diffusion, or with a `second` text encoder of SDXL, by name."""
     weights = {f"model.diffusion_model.{name}": value for name, value in unet_of(unet).items()}
     weights |= {f"first_stage_model.{name}": value for name, value in vae_of(vae).items()}
     first = "cond_stage_model" if second is None else "conditioner.embedders.0"
-    for name, value in nested(text).items():
-        weights[f"{first}.transformer.{name}"] = value
+    if is_open_clip:
+        named = {f"{first}.model.{name}": value for name, value in open_clip_of(text).items()}
+    else:
+        named = {f"{first}.transformer.{name}": value for name, value in nested(text).items()}
+    weights |= named
     if second is not None:
         for name, value in open_clip_of(second).items():
             weights[f"conditioner.embedders.1.model.{name}"] = value
-    save_file({name: value.contiguous() for name, value in weights.items()}, path)
-    return path
+    return weights
+
+
+def places(config):
+    """Where diffusers' parts of a UNet's blocks lie."""
+    layers, found = config["layers_per_block"], {}
+    last = len(config["down_block_types"]) - 1
+    number = 1
+    for block in range(last + 1):
+        for layer in range(layers):
+            found[f"down_blocks.{block}.resnets.{layer}"] = f"input_blocks.{number}.0"
+            found[f"down_blocks.{block}.attentions.{layer}"] = f"input_blocks.{number}.1"
+            number += 1
+        found[f"down_blocks.{block}.downsamplers.0.conv"] = f"input_blocks.{number}.0.op"
+        number += 1
+    number = 0
+    for block in range(last + 1):
+        crossed = "Cross" in config["down_block_types"][last - block]
+        for layer in range(layers + 1):
+            found[f"up_blocks.{block}.resnets.{layer}"] = f"output_blocks.{number}.0"
+            found[f"up_blocks.{block}.attentions.{layer}"] = f"output_blocks.{number}.1"
+            number += 1
+        above = f"output_blocks.{number - 1}.{2 if crossed else 1}.conv"
+        found[f"up_blocks.{block}.upsamplers.0.conv"] = above
+    return OUTSIDE | found
 
 
 def save_controlnet(path, controlnet):
@@ -85,7 +109,8 @@ def save_controlnet(path, controlnet):
             renamed[f"control_model.{own[place]}.{kind}"] = value
         else:
             inside[name] = value
-    renamed |= {f"control_model.{name}": value for name, value in renamed_unet(inside).items()}
+    there = renamed_unet(inside, places(controlnet.config))
+    renamed |= {f"control_model.{name}": value for name, value in there.items()}
     save_file({name: value.contiguous() for name, value in renamed.items()}, path)
     return path
 
@@ -99,18 +124,18 @@ def nested(text):
 
 
 def unet_of(unet):
-    return renamed_unet(unet.state_dict())
+    return renamed_unet(unet.state_dict(), places(unet.config))
 
 
-def renamed_unet(weights):
+def renamed_unet(weights, where):
     renamed = {}
     for name, value in weights.items():
-        place = max((old for old in UNET if name.startswith(f"{old}.")), key=len)
+        place = max((old for old in where if name.startswith(f"{old}.")), key=len)
         rest = name.removeprefix(f"{place}.")
         for old, new in RESNET.items():
             if "resnets" in place:
                 rest = re.sub(rf"^{old}\.", f"{new}.", rest)
-        renamed[f"{UNET[place]}.{rest}"] = value
+        renamed[f"{where[place]}.{rest}"] = value
     return renamed
 
 
@@ -151,7 +176,8 @@ def open_clip_of(text):
             renamed[f"transformer.resblocks.{layer[1]}.{OPEN_CLIP[part]}.{kind}"] = value
     renamed["token_embedding.weight"] = weights["text_model.embeddings.token_embedding.weight"]
     renamed["positional_embedding"] = weights["text_model.embeddings.position_embedding.weight"]
-    renamed["text_projection"] = weights["text_projection.weight"].T
+    if "text_projection.weight" in weights:
+        renamed["text_projection"] = weights["text_projection.weight"].T
     for kind in ("weight", "bias"):
         renamed[f"ln_final.{kind}"] = weights[f"text_model.final_layer_norm.{kind}"]
     return renamed

@@ -122,7 +122,7 @@ def filled(
     """Make a network of a config with these weights and no others. Raises ValueError."""
     with init_empty_weights():
         network = make(config)
-    kept = {name: value for name, value in weights.items() if not name.endswith(USELESS)}
+    kept = {name: value.to(dtype) for name, value in weights.items() if not name.endswith(USELESS)}
     try:
         wrong = network.load_state_dict(kept, strict=False, assign=True)
     except RuntimeError as error:  # of other shapes; the first line names the class only
@@ -134,6 +134,5 @@ def filled(
             f"its {type(network).__name__} has {len(wrong.unexpected_keys)} weights that there is "
             f"no place for, like {sorted(wrong.unexpected_keys)[0]}"
         )
-    network.to(dtype)
     require_finite(network)
     return network

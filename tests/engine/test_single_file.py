@@ -4,10 +4,10 @@
 import json
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 import torch
-from accelerate import init_empty_weights
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
@@ -25,7 +25,7 @@ from syncsde_engine.models.layouts import LAYOUTS, SCHEDULER, Layout
 from syncsde_engine.models.tokenizers import clip_tokenizer
 from tests.engine.running import finish
 from tests.tiny import save_pipeline, save_xl
-from tests.tiny_a1111 import save_a1111, save_controlnet
+from tests.tiny_a1111 import a1111_of, save_a1111, save_controlnet
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red brick, weathered", "moss"]
@@ -200,19 +200,69 @@ PUBLISHED = {  # numbers of parameters: UNet, autoencoder, text encoders
 }
 
 
+def networks_of(family):
+    """Without weights, of the real sizes."""
+    layout = LAYOUTS[family]
+    kinds = ((CLIPTextModel, layout.text), (CLIPTextModelWithProjection, layout.second_text))
+    with torch.device("meta"):
+        return [
+            AutoencoderKL.from_config(layout.vae),
+            UNet2DConditionModel.from_config(layout.unet),
+            *(kind(CLIPTextConfig(**config)) for kind, config in kinds if config),
+        ]
+
+
 @pytest.mark.parametrize("family", PUBLISHED)
 def test_layouts_have_as_many_parameters_as_the_real_models(family):
-    layout = LAYOUTS[family]
-    with init_empty_weights():
-        networks = [
-            UNet2DConditionModel.from_config(layout.unet),
-            AutoencoderKL.from_config(layout.vae),
-            CLIPTextModel(CLIPTextConfig(**layout.text)),
-        ]
-        if layout.second_text is not None:
-            networks.append(CLIPTextModelWithProjection(CLIPTextConfig(**layout.second_text)))
-    counts = tuple(sum(each.numel() for each in net.parameters()) for net in networks)
-    assert counts == PUBLISHED[family]
+    vae, unet, *texts = networks_of(family)
+    counts = [sum(each.numel() for each in net.parameters()) for net in (unet, vae, *texts)]
+    assert tuple(counts) == PUBLISHED[family]
+
+
+BESIDE = {  # what real files have, too, and nobody reads
+    detect.SD1: (
+        "model_ema.diffusion_modeltime_embed0weight",
+        "alphas_cumprod",
+        "cond_stage_model.transformer.text_model.embeddings.position_ids",
+    ),
+    detect.SD2: (
+        "cond_stage_model.model.logit_scale",
+        "cond_stage_model.model.text_projection",
+        "cond_stage_model.model.transformer.resblocks.23.ln_1.weight",
+        "cond_stage_model.model.transformer.resblocks.23.attn.in_proj_weight",
+    ),
+    detect.SDXL: (
+        "conditioner.embedders.0.transformer.text_model.embeddings.position_ids",
+        "conditioner.embedders.1.model.logit_scale",
+        "denoiser.sigmas",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_files_of_the_real_sizes_fill_every_network(family, monkeypatch):
+    """By the names and shapes of all tensors; there are no values."""
+    vae, unet, *texts = networks_of(family)
+    weights = a1111_of(vae, unet, *texts, is_open_clip=family == detect.SD2)
+    width = texts[0].config.hidden_size
+    beside = {
+        name: torch.empty(width * (3 if "in_proj" in name else 1), width, device="meta")
+        for name in BESIDE[family]
+    }
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    assert detect.recognize(shapes)[:2] == (detect.MODEL, family)
+    monkeypatch.setattr(single_file, "detect", lambda path: detect.Found(path, "model", family))
+    monkeypatch.setattr(single_file, "load_file", lambda path: weights | beside)
+    monkeypatch.setattr(single_file, "require_finite", lambda network: None)
+    model = single_file.load_single_file(Path("some.safetensors"), torch.float16)
+    loaded = [model.vae, model.unet, model.text.first.network]
+    loaded += [model.text.second.network] if model.text.second else []
+    for network, known in zip(loaded, (vae, unet, *texts), strict=True):
+        shapes = {name: value.shape for name, value in network.state_dict().items()}
+        assert shapes == {name: value.shape for name, value in known.state_dict().items()}
+    assert model.unet.dtype == torch.float16
+    expected = "v_prediction" if family == detect.SD2 else "epsilon"
+    assert model.scheduler["prediction_type"] == expected
 
 
 def test_the_tokenizer_is_clips():
