@@ -7,6 +7,7 @@ dots and underscores all of them are the layer's name in the network. arXiv:2106
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from diffusers.loaders.lora_conversion_utils import (
     _maybe_map_sgm_blocks_to_diffusers,  # pyright: ignore[reportPrivateUsage]
 )
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -45,6 +47,7 @@ STARTS = {  # of names: which network
     "text_encoder_2.": "second text",
     "base_model.model.": "unet",
 }
+PREFIXES = {"unet": "unet", "text_encoder": "text", "text_encoder_2": "second text"}
 INSIDE = {  # blocks and the layers of residual ones, as the first programs named them
     "input_blocks": "down_blocks",
     "middle_block": "mid_block",
@@ -101,7 +104,10 @@ def _deltas(
 ) -> list[tuple[Any, Tensor]]:
     """What a LoRA adds to each layer's weight; all of it is checked before anything is changed."""
     deltas, strange = [], []
+    alphas = _alphas_of_networks(lora.path)
     for (network, name), parts in _by_layer(load_file(lora.path), config).items():
+        if network in alphas:
+            parts.setdefault("alpha", torch.tensor(alphas[network]))
         layer = layers[network].get(name)
         if layer is None:
             strange.append(f"{network}: {name}")
@@ -121,6 +127,21 @@ def _deltas(
             f"like {strange[0]}"
         )
     return deltas
+
+
+def _alphas_of_networks(path: Path) -> dict[str, float]:
+    """The alpha of each network that diffusers writes beside the tensors. Raises ValueError."""
+    with safe_open(path, framework="pt") as file:
+        told = (file.metadata() or {}).get("lora_adapter_metadata")
+    config = json.loads(told) if told else {}
+    alphas = {}
+    for prefix, network in PREFIXES.items():
+        for name in ("alpha_pattern", "use_rslora", "use_dora"):
+            if config.get(f"{prefix}.{name}"):
+                raise ValueError(f"it was trained with {name}, which is not supported")
+        if f"{prefix}.lora_alpha" in config:
+            alphas[network] = float(config[f"{prefix}.lora_alpha"])
+    return alphas
 
 
 def _delta(parts: Mapping[str, Tensor]) -> Tensor:

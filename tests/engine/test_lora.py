@@ -105,7 +105,7 @@ NAMES = {  # how layers are called, and what stands behind
 }
 
 
-def save(path, pairs, style="kohya", rename=lambda name: name):
+def save(path, pairs, style="kohya", rename=lambda name: name, told=None):
     named, up_end, down_end, has_alpha = NAMES[style]
     weights = {}
     for (number, name), (up, down) in pairs.items():
@@ -113,7 +113,7 @@ def save(path, pairs, style="kohya", rename=lambda name: name):
         weights |= {f"{stem}{up_end}": up, f"{stem}{down_end}": down}
         if has_alpha:
             weights[f"{stem}.alpha"] = torch.tensor(ALPHA)
-    save_file(weights, path)
+    save_file(weights, path, {"lora_adapter_metadata": json.dumps(told)} if told else None)
     return path
 
 
@@ -161,6 +161,18 @@ def test_latents_are_those_of_networks_with_something_beside_their_layers(xl, tm
     result = ours(load(xl, Lora(save(tmp_path / "a.safetensors", pairs, style), 0.8)))
     assert (result - expected).abs().max() < 1e-4 * expected.abs().max()
     assert (before - expected).abs().max() > 1e-2 * expected.abs().max()
+
+
+def test_what_diffusers_writes_beside_the_tensors_is_read(xl, tmp_path):
+    plain = load(xl)
+    before = plain.unet.conv_in.weight
+    pairs = {key: pair for key, pair in pairs_for(plain).items() if key[0] == 0}
+    path = save(tmp_path / "a.safetensors", pairs, "PEFT", told={"unet.lora_alpha": 3.0 * RANK})
+    up, down = pairs[0, "conv_in"]
+    delta = load(xl, Lora(path, 1.0)).unet.conv_in.weight - before
+    assert torch.allclose(delta, 3 * torch.einsum("orxy,rikl->oikl", up, down), atol=1e-5)
+    save(path, pairs, "PEFT", told={"unet.use_rslora": True})
+    refused(xl, path, r"was trained with use_rslora, which is not supported")
 
 
 def test_several_add_up_and_0_changes_nothing(xl, tmp_path):
