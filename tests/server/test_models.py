@@ -5,6 +5,7 @@ import pytest
 
 from syncsde_client.protocol import JobRequest
 from syncsde_engine.errors import MissingWeights
+from syncsde_server.commands.doctor import _models
 from syncsde_server.models import Models
 
 
@@ -48,3 +49,11 @@ def test_loras_are_named_with_their_weights(folder):
     with pytest.raises(MissingWeights, match=r"There is no model 'other\.safetensors'") as raised:
         models.check(JobRequest("wide", {"prompt": "sea", "lora": "other.safetensors:0.8"}))
     assert raised.value.field == "lora"
+
+
+def test_the_doctor_weighs_files_too(folder):
+    (folder / "models").mkdir()
+    (folder / "models" / "film.safetensors").write_bytes(bytes(3_000_000))
+    found = {finding.name: finding for finding in _models(folder)}
+    assert found["model film.safetensors"].state == "ok"
+    assert found["model film.safetensors"].found == "3 MB"
