@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import AfterValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from .errors import InvalidRequest
@@ -22,12 +22,52 @@ MOST_PEELED = 7  # surfaces that views look through
 MOST_PARTS = 64  # objects and materials with prompts of their own
 MOST_LAYERS = 8  # foregrounds of a mask image, views of an ambiguous one
 MOST_SEGMENTS = 64  # of a motion
+MOST_LORAS, MOST_LORA = 16, 10.0  # how many, and the weight of one
 MOST_LIKES = 8  # objects and materials with pictures of their own
 MOST_GIVEN = 8  # views that are given as pictures
 GIVEN_VIEWS = tuple(f"view_{number}" for number in range(1, MOST_GIVEN + 1))
 LIKES = ("like", *(f"like_{number}" for number in range(1, MOST_LIKES + 1)))
 
-GuidanceScale = Annotated[float, Field(ge=0, le=100)]
+
+def _off_or_more(scale: float) -> float:
+    """0 is what instructions of distilled models call "off": without guidance, as 1 is."""
+    if 0 < scale < 1:
+        raise ValueError("between 0 and 1 it would follow the negative prompt; 0 or 1 is off")
+    return scale or 1.0
+
+
+GuidanceScale = Annotated[float, Field(ge=0, le=100), AfterValidator(_off_or_more)]
+
+
+def loras(given: str | None) -> tuple[tuple[str, float], ...]:
+    """Read "film.safetensors:0.8,other.safetensors": names or paths, and weights.
+
+    Raises ValueError.
+    """
+    if given is None:
+        return ()
+    pairs = []
+    for each in given.split(","):
+        name, colon, weight = each.strip().rpartition(":")
+        try:
+            pair = (name, float(weight)) if colon else (weight, 1.0)
+        except ValueError:  # a colon of the path
+            pair = (each.strip(), 1.0)
+        if not pair[0]:
+            raise ValueError("a name is missing")
+        if not abs(pair[1]) <= MOST_LORA:
+            raise ValueError(f"the weight {pair[1]:g} is not between -{MOST_LORA} and {MOST_LORA}")
+        pairs.append(pair)
+    if len(pairs) > MOST_LORAS:
+        raise ValueError(f"these are {len(pairs)}, and at most {MOST_LORAS} are taken")
+    return tuple(pairs)
+
+
+def _loras(given: str) -> str:
+    loras(given)
+    return given
+
+
 ControlScale = Annotated[float, Field(ge=0, le=10)]
 ViewSize = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]  # pixels
 TileSize = Annotated[int, Field(ge=64, le=768, multiple_of=8)]  # pixels
@@ -68,7 +108,7 @@ class Sampling:
     ] = 0.0
     guidance_scale: Annotated[
         GuidanceScale | None,
-        Field(description="classifier-free guidance, 1 is off; default: the model's"),
+        Field(description="classifier-free guidance, 0 or 1 is off; default: the model's"),
     ] = None
     strategy: Annotated[
         StrategyName, Field(description="how the trajectories are synchronized")
@@ -92,6 +132,14 @@ class Sampling:
             "picture is given or the prompt names one of the library, else mini",
         ),
     ] = "auto"
+    lora: Annotated[
+        Annotated[str, Field(pattern=r"\S", max_length=LONGEST_PROMPT), AfterValidator(_loras)]
+        | None,
+        Field(
+            description="LoRAs that are added to the model: files, each with :WEIGHT where that is "
+            "not 1, separated by commas"
+        ),
+    ] = None
     batch_size: Annotated[
         int | None,
         Field(ge=1, le=64, description="trajectories in the network at once; default: up to 10"),

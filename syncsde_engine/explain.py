@@ -99,4 +99,4 @@ def said(wrong: Any, name: str, description: str) -> tuple[str, str]:
     if kind == "too_long":
         most = context["max_length"]
         return f"{name} has more than {most} entries.", "Leave some out."
-    return f"{name}: {wrong['msg']} (got {shown}).", ""
+    return f"{name}: {wrong['msg'].removeprefix('Value error, ')} (got {shown}).", ""

@@ -9,10 +9,17 @@ from diffusers import (
     AutoencoderKL,
     ControlNetModel,
     DDIMScheduler,
+    EulerDiscreteScheduler,
     StableDiffusionControlNetPipeline,
+    StableDiffusionXLControlNetPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.-"
 WORDS = [*LETTERS, *(letter + "</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
@@ -44,7 +51,7 @@ def save_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
         pad_token_id=len(WORDS) - 1,
     )
     unet = UNet2DConditionModel(
-        sample_size=8,
+        sample_size=64,
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -83,5 +90,76 @@ def save_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def save_xl(folder: Path, *, force_zeros: bool = True) -> Path:
+    """The same with SDXL's layout: two text encoders, sizes, and its own kind of ControlNet."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    pairs = [tokenizer_in(folder, 16) for _ in range(2)]
+    pairs[1].pad_token = "!"  # SDXL's second one pads with another token than the first
+    texts = [
+        CLIPTextConfig(
+            vocab_size=len(WORDS) + 1,
+            hidden_size=width,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            max_position_embeddings=16,
+            projection_dim=width,
+            hidden_act=act,
+            bos_token_id=len(WORDS) - 2,
+            eos_token_id=len(WORDS) - 1,
+            pad_token_id=len(WORDS) - 1,
+        )
+        for width, act in ((16, "quick_gelu"), (24, "gelu"))
+    ]
+    unet = UNet2DConditionModel(
+        sample_size=128,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=40,
+        attention_head_dim=(1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24 + 6 * 8,
+        norm_num_groups=4,
+    )
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    for parameter in controlnet.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    vae = AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        scaling_factor=0.13025,
+        force_upcast=True,
+    )
+    StableDiffusionXLControlNetPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(texts[0]),
+        text_encoder_2=CLIPTextModelWithProjection(texts[1]),
+        tokenizer=pairs[0],
+        tokenizer_2=pairs[1],
+        unet=unet,
+        controlnet=controlnet,
+        scheduler=EulerDiscreteScheduler(  # as in the folder of SDXL 1.0
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            timestep_spacing="leading",
+            steps_offset=1,
+        ),
+        force_zeros_for_empty_prompt=force_zeros,
+        add_watermarker=False,
     ).save_pretrained(folder)
     return folder

@@ -28,6 +28,7 @@ OF_NETWORKS: dict[str, object] = {
     "negative_prompt": "",
     "control_scale": -1.0,
     "controlnet": "",
+    "lora": "",
     "shared_attention": "off",
 }
 

@@ -68,7 +68,7 @@ def for_motion(_: object, __: bpy.types.Context | None, typed: str) -> list[str]
 
 
 def for_model(_: object, __: bpy.types.Context | None, typed: str) -> list[str]:
-    """The engine's own models, then the folders in the Models of the preferences."""
+    """The engine's own models, then the folders and files in the Models of the preferences."""
     return _models(MODELS, typed)
 
 
@@ -81,7 +81,8 @@ def _models(engines: tuple[str, ...], typed: str) -> list[str]:
     own: list[str] = []
     if engine.models_dir:
         with contextlib.suppress(OSError):
-            own = [each.name for each in Path(engine.models_dir).iterdir() if each.is_dir()]
+            there = Path(engine.models_dir).iterdir()
+            own = [each.name for each in there if each.is_dir() or each.suffix == ".safetensors"]
     return [name for name in (*engines, *sorted(own)) if typed.lower() in name.lower()]
 
 

@@ -25,6 +25,7 @@ from ..library import catalog, suggestions
 UNSET: dict[str, object] = {
     "negative_prompt": "",
     "guidance_scale": -1.0,
+    "lora": "",
     "batch_size": 0,
     "controlnet": "",
     "control_scale": -1.0,
@@ -103,7 +104,7 @@ class SamplingParameters:
     )
     guidance_scale: FloatProperty(
         name="Guidance Scale",
-        description="How closely the prompt is followed, 1 is off. -1 takes the model's own",
+        description="How closely the prompt is followed, 0 or 1 is off. -1 takes the model's own",
         default=-1.0,
         min=-1.0,
         max=100.0,
@@ -154,6 +155,13 @@ class SamplingParameters:
         default="auto",
         search=suggestions.for_model,
         search_options={"SUGGESTION"},
+    )
+    lora: StringProperty(
+        name="LoRA",
+        description="Files that are added to the model, in the Models of the preferences: names, "
+        "each with :WEIGHT where that is not 1, separated by commas",
+        default="",
+        maxlen=2001,
     )
     batch_size: IntProperty(
         name="Batch Size",

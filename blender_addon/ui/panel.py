@@ -20,7 +20,7 @@ from .panel_like import draw_like, draw_part
 from .panel_result import draw_engine_state, draw_job, draw_message, draw_outcome
 
 MOST_PARTS = 32  # objects whose own prompts and pictures are shown
-WIDE = ("negative_prompt", "controlnet", "model", "device")  # texts: names go above them
+WIDE = ("negative_prompt", "controlnet", "model", "lora", "device")  # texts: names go above them
 
 
 class SYNCSDE_PT_texture(bpy.types.Panel):
@@ -136,7 +136,7 @@ class SYNCSDE_PT_sampling(Section, bpy.types.Panel):
     bl_label = "Sampling"
     names = (
         "negative_prompt", "guidance_scale", "control_scale", "strategy", "inverse_lambda",
-        "synchronized_share", "sources", "model", "device",
+        "synchronized_share", "sources", "model", "lora", "device",
     )  # fmt: skip
 
 

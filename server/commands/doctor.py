@@ -159,7 +159,8 @@ def _devices() -> Iterator[Finding]:
 
 def _models(folder: Path) -> Iterator[Finding]:
     for name, path in Models([folder / "models"]).folders().items():
-        weights = [file for file in path.rglob("*.safetensors") if file.stat().st_size > 1000]
+        files = [path] if path.is_file() else path.rglob("*.safetensors")
+        weights = [file for file in files if file.stat().st_size > 1000]
         yield Finding(
             f"model {name}",
             "ok" if weights else "wrong",

@@ -90,6 +90,20 @@ class Rows(argparse.Action):
         setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), row])
 
 
+class Joined(argparse.Action):
+    """Collects a flag that may be repeated as one text, separated by commas."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+
+
 def whole(text: str) -> int:
     try:
         return int(text)
@@ -169,7 +183,10 @@ def add_field(group: Any, config: type, field: dataclasses.Field[Any]) -> None:
         kind = plain(get_args(kind)[0])
         arguments["action"] = "append"
         notes.append("may be repeated")
-    if get_origin(kind) is Literal:
+    if field.name == "lora":
+        arguments |= {"action": Joined, "metavar": "FILE[:WEIGHT]"}
+        notes.append("may be repeated")
+    elif get_origin(kind) is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         short = len(",".join(choices)) <= SHORT
         arguments["metavar"] = "{" + ",".join(choices) + "}" if short else "NAME"

@@ -7,9 +7,11 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from .. import output
-from ..models import catalog
+from ..errors import MissingWeights
+from ..models import catalog, detect
 from .console import Console
 
 CARD = "README.md"
@@ -26,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     listing = actions.add_parser("list", help="name the models that are shipped")
     listing.set_defaults(command=list_models)
     showing = actions.add_parser("show", help="print a model's card: vocabulary, figures, limits")
-    showing.add_argument("model", help="name of a shipped model, or a diffusers folder")
+    showing.add_argument("model", help="name of a shipped model, or a model's folder or file")
     showing.set_defaults(command=show_model)
     importing = actions.add_parser("import", help="make a folder of a downloaded motion model")
     importing.add_argument("file", type=Path, help="MDM's modelNNNNNNNNN.pt")
@@ -39,7 +41,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     importing.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder")
     importing.set_defaults(command=import_model)
-    for action in (listing, showing, importing):
+    converting = actions.add_parser("convert", help="make safetensors of pickled weights")
+    converting.add_argument("file", type=Path, help="a .ckpt, .bin or .pt, or a folder with some")
+    converting.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder")
+    converting.set_defaults(command=convert_model)
+    for action in (listing, showing, importing, converting):
         action.add_argument("--json", action="store_true", help="as one JSON object")
 
 
@@ -52,14 +58,57 @@ def list_models(options: argparse.Namespace, console: Console) -> int:
 
 
 def show_model(options: argparse.Namespace, console: Console) -> int:
-    """Print the card without its header; for a model that has none, the settings it gets."""
+    """Print what it is and its card without the header; where there is none, the settings it gets.
+
+    For what cannot be given as a model, why not.
+    """
     folder = catalog.locate(options.model)
+    found = detect.detect(folder)
+    if folder not in catalog.EMBEDDED.values():
+        console.say(f"{found}")
+        if reason := refusal(found):
+            console.say(reason)
+            console.event("found", folder=str(folder), found=told(found), reason=reason)
+            return 0
     settings = dataclasses.asdict(catalog.settings(folder))
     card = folder / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     vocabulary = catalog.vocabulary(folder)
-    console.event("model", folder=str(folder), settings=settings, vocabulary=vocabulary, card=text)
+    console.event(
+        "model",
+        folder=str(folder),
+        found=told(found),
+        settings=settings,
+        vocabulary=vocabulary,
+        card=text,
+    )
     console.say(without_header(text) or json.dumps(settings, indent=2))
+    return 0
+
+
+def told(found: detect.Found) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(found).items() if name != "path"}
+
+
+def refusal(found: detect.Found) -> str:
+    """Why something is not taken as a model; "" if it is."""
+    try:
+        detect.require_model(found)
+    except MissingWeights as error:
+        return str(error)
+    return ""
+
+
+def convert_model(options: argparse.Namespace, console: Console) -> int:
+    """Write safetensors in place of pickles, all of them or nothing."""
+    from ..models.convert import convert  # imports torch
+
+    with output.staging(options.output) as stage:
+        for name, content in convert(options.file):
+            stage.add(name, content)
+        output.publish([stage])
+    console.event("converted", folder=str(options.output), files=stage.names)
+    console.say(f"{options.output}: {', '.join(stage.names)}")
     return 0
 
 

@@ -110,7 +110,9 @@ class Schedule:
         ):
             if on:
                 raise InvalidRequest(
-                    f"The model's scheduler has {switch} on, which is not supported.", field="model"
+                    f"The model's scheduler has {switch} on, which is not supported.",
+                    hint="Take a model without it: with other noise levels this one makes noise.",
+                    field="model",
                 )
         length = config.get("num_train_timesteps", 1000)
         low, high = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
@@ -145,6 +147,8 @@ class Schedule:
     def steps(self, count: int, eta: float = 0.0) -> list[Step]:
         """Choose `count` of the training timesteps, noisiest first, as diffusers' DDIM does.
 
+        With linspace each step ends where the next one begins, as with other samplers of diffusers.
+
         `eta` is the share of fresh noise: 0 is DDIM, 1 the ancestral sampler (DDPM).
         """
         length = len(self.alphas)
@@ -165,9 +169,12 @@ class Schedule:
             raise InvalidRequest(
                 f"The model's timestep_spacing {self.spacing!r} is not supported.", field="model"
             )
+        following = [timestep - length // count for timestep in timesteps]
+        if self.spacing == "linspace":  # where diffusers' DDIM jumps over a part of each interval
+            following = [*timesteps[1:], -1]
         levels = [
-            (timestep, float(self.alphas[timestep]), self._alpha(timestep - length // count))
-            for timestep in timesteps
+            (timestep, float(self.alphas[timestep]), self._alpha(next_one))
+            for timestep, next_one in zip(timesteps, following, strict=True)
         ]
         return [
             Step(

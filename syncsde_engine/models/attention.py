@@ -53,6 +53,7 @@ class Words(NamedTuple):
 
     projected: Mapping[str, KeysValues]  # P distinct prompts, by layer name
     rows: Tensor  # (B,) int64: which prompt each sample has
+    pooled: Tensor | None = None  # (P, width): the prompts as SDXL's second encoder sums them up
 
 
 class Processor:

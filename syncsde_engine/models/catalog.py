@@ -15,13 +15,15 @@ from pydantic.dataclasses import dataclass
 
 from ..config import ControlScale, GuidanceScale, ViewSize
 from ..errors import MissingWeights
+from . import detect
 from .folder import class_name
+from .headers import chosen
 
 DEFAULT = "mini"  # what paints where AUTO finds no picture
 AUTO, EXEMPLAR = "auto", "exemplar"  # no folders: a choice, and pictures in the place of networks
 EMBEDDED = {name: Path(__file__).parent / name for name in (DEFAULT, "mime")}
 OFFERED: dict[str, Path] = {}  # more names, by whoever runs tasks for others
-MOTION = "MotionDiffusion"  # what config.json of a model that makes motion says it is
+MOTION = detect.MOTION_CLASS
 SETTINGS_FILE = "syncsde.json"
 PARTS = ("text_encoder", "vae", "unet")
 PIXELS_OF = {"IFPipeline": 64}  # image_size of other models than Stable Diffusion
@@ -43,7 +45,7 @@ class Settings:
 
 
 def locate(model: str, field: str = "model") -> Path:
-    """Find a model's diffusers folder: an embedded name, a folder, or a hub id already downloaded.
+    """Find a model: an embedded name, a folder or file, or a hub id already downloaded.
 
     Raises MissingWeights. Nothing is downloaded.
     """
@@ -57,11 +59,11 @@ def locate(model: str, field: str = "model") -> Path:
     folder = (OFFERED | EMBEDDED).get(model, Path(model))
     try:
         folder = folder.expanduser()
-        is_there = folder.is_dir()
+        is_there = folder.exists()
     except (OSError, ValueError, RuntimeError):  # too long, or of a user who is not there
         is_there = False
     if is_there:
-        return folder
+        return snapshot(folder)
     if model.count("/") == 1 and not Path(model).is_absolute():
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -77,19 +79,31 @@ def locate(model: str, field: str = "model") -> Path:
     )
 
 
+def snapshot(path: Path) -> Path:
+    """The model itself, where a path leads to its folder in the hub's cache."""
+    snapshots = path / "snapshots"
+    if not snapshots.is_dir():
+        return path
+    main = path / "refs" / "main"
+    named = snapshots / main.read_text(encoding="utf-8").strip() if main.is_file() else None
+    if named is not None and named.is_dir():
+        return named
+    return max((each for each in snapshots.iterdir() if each.is_dir()), default=path)
+
+
 def settings(folder: Path) -> Settings:
     """Read what the model in `folder` likes; the paper's values where it says nothing.
 
     Raises MissingWeights if the file makes no sense.
     """
-    size = PIXELS_OF.get(class_name(folder), Settings.image_size)
+    size = PIXELS_OF.get(class_name(folder)) or detect.detect(folder).pixels or Settings.image_size
+    values: dict[str, Any] = {"image_size": size, "view_size": max(size, Settings.view_size)}
     path = folder / SETTINGS_FILE
     if not path.is_file():
-        return Settings(image_size=size)
+        return Settings(**values)
     known = {field.name for field in dataclasses.fields(Settings)}
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        values: dict[str, Any] = {"image_size": size}
         values |= {name: value for name, value in given.items() if name in known}
         return Settings(**values)
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
@@ -120,17 +134,18 @@ def weights(
     """
     if makes_motion(folder):
         return weights_in(folder, folder / "text_encoder")
-    folders = [folder / part for part in PARTS]
+    folders = [folder / part for part in (*PARTS, "text_encoder_2")]
+    if folder.is_file():
+        folders = [folder]
     if control:
         folders.append(controlnet or folder / "controlnet")
     return weights_in(*folders)
 
 
 def weights_in(*parts: Path) -> tuple[WeightsFile, ...]:
-    """The weights files of some parts' folders."""
-    files = [file for part in parts for file in sorted(part.glob("*.safetensors"))]
-    # Variants, like "model.fp16.safetensors", are not loaded.
-    used = [(file, file.stat()) for file in files if "." not in file.stem]
+    """The weights files of some parts' folders, or those files themselves."""
+    files = [file for part in parts for file in ([part] if part.is_file() else chosen(part)[0])]
+    used = [(file, file.stat()) for file in files]
     return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in used)
 
 

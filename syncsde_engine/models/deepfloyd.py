@@ -58,14 +58,17 @@ class DeepFloyd:
         control: bool = False,
         precision: Precision = "auto",
         compile: bool = False,
+        loras: Sequence[object] = (),
     ) -> DeepFloyd:
         """Load the folder of an IFPipeline; its safety checker and watermark are not used.
 
-        Raises MissingWeights, or InvalidRequest if a ControlNet is asked for. Reads safetensors
-        files only, never pickles.
+        Raises MissingWeights, or InvalidRequest if a ControlNet or LoRA is asked for. Reads
+        safetensors files only, never pickles.
         """
         if control:
             raise unsuitable("it has no depth control")
+        if loras:
+            raise unsuitable("it takes no LoRA")
         scheduler = parts.scheduler_config(folder)
         with parts.missing_weights(folder / "scheduler"):
             if (prediction := scheduler.get("prediction_type", "epsilon")) != "epsilon":

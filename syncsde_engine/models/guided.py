@@ -55,6 +55,7 @@ class GuidedDenoiser:
     batch_size: int  # the most trajectories at a time
     control: Control | None
     attend: Attend | None
+    pooled: Tensor | None = None  # of the distinct prompts, for SDXL
 
     @torch.no_grad()
     def predict_noise(self, y: Tensor, step: Step) -> Tensor:
@@ -74,7 +75,7 @@ class GuidedDenoiser:
         eps = self.model.evaluate(
             y.repeat(halves, 1, 1, 1),
             step,
-            Words(self.projected, rows),
+            Words(self.projected, rows, self.pooled),
             control,
             self.attend,
             # Without its control the last step would be another network to compile.

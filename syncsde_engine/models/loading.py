@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from ..errors import DeviceUnavailable
-from . import catalog
-from . import folder as parts
+from . import catalog, detect
 from .deepfloyd import DeepFloyd
+from .lora import Lora
 from .stable_diffusion import Precision, StableDiffusion
 
 Model = StableDiffusion | DeepFloyd
-# By the pipeline that `model_index.json` names; any other is taken for Stable Diffusion.
-FAMILIES: dict[str, type[Model]] = {"IFPipeline": DeepFloyd}
+FAMILIES: dict[str, type[Model]] = {detect.IF: DeepFloyd}  # all others are Stable Diffusion's
+
+log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
@@ -37,17 +40,19 @@ def load(
     control: bool = False,
     precision: Precision = "auto",
     compile: bool = False,
+    loras: tuple[Lora, ...] = (),
 ) -> Model:
     """Load a model, or return the one loaded last if it serves and its files have not changed.
 
     Args:
         control: whether the ControlNet is needed; without it its weights need not be there.
         controlnet: folder of the ControlNet, for models whose own folder has none.
+        loras: are added to the model's weights.
 
-    Raises MissingWeights, InvalidRequest for a ControlNet of a model that can have none, or
+    Raises MissingWeights, InvalidRequest for a ControlNet or LoRA of a model that can have none, or
     DeviceUnavailable if there is nothing to compile with.
     """
-    asked = (folder, device, precision, compile)
+    asked = (folder, device, precision, compile, loras, catalog.weights_in(*paths(loras)))
     files = catalog.weights(folder)
     control_files = catalog.weights(folder, controlnet, control=True)[len(files) :]
     for last in _last:
@@ -56,9 +61,14 @@ def load(
         if same and (controlled or not control):
             return last.model
     _last.clear()  # before loading: memory may not hold two
+    found = detect.detect(folder)
+    detect.require_model(found)
+    if control and controlnet is not None:
+        detect.require_controlnet(detect.detect(controlnet), found.family)
     if compile:
         require_compiler(device)
-    family = FAMILIES.get(parts.class_name(folder), StableDiffusion)
+    warn_of_slow(device, precision, compile)
+    family = FAMILIES.get(found.family, StableDiffusion)
     model = family.load(
         folder,
         device,
@@ -66,9 +76,26 @@ def load(
         control=control,
         precision=precision,
         compile=compile,
+        loras=loras,
     )
     _last.append(Loaded(asked, files, control_files if control else (), model))
     return model
+
+
+def paths(loras: Sequence[Lora]) -> list[Path]:
+    return [lora.path for lora in loras]
+
+
+def warn_of_slow(device: torch.device, precision: Precision, compile: bool) -> None:
+    """Say what makes a CPU slower than it is."""
+    if device.type != "cpu":
+        return
+    if precision == "float16":
+        log.warning(
+            "float16 is many times slower than float32 on a CPU: set precision to auto, or bfloat16"
+        )
+    if compile:
+        log.warning("compile is meant for CUDA: on a CPU it may cost more than it saves")
 
 
 def require_compiler(device: torch.device) -> None:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from ..errors import InvalidRequest
 from . import catalog
+from .convert import read_pickle
 from .motion import MEAN, STD, WEIGHTS, build, require_parameters
 
 CHANNELS = 263
@@ -80,21 +78,7 @@ def state_dict(file: Path) -> dict[str, Tensor]:
 
     Raises InvalidRequest.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old pickles; what is not tensors is refused
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InvalidRequest(f"There is no file {str(file)!r}.", field="file") from None
-    except pickle.UnpicklingError:
-        raise InvalidRequest(
-            f"{str(file)!r} holds more than tensors, which could be code: it is not opened.",
-            hint="Download the checkpoint from its authors again.",
-            field="file",
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidRequest(f"Cannot read {str(file)!r}: {reason}", field="file") from None
+    content = read_pickle(file)
     if isinstance(content, Mapping):
         content = content.get("model_avg", content.get("model", content))
     if not isinstance(content, Mapping) or not all(

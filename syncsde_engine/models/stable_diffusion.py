@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stable Diffusion, with or without a ControlNet, from a diffusers folder: no pipeline."""
+"""Stable Diffusion 1, 2 and XL, with or without a ControlNet, from a diffusers folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import InvalidRequest
 from ..method.schedule import Schedule, Step
 from ..preview import Projection
 from ..usage import Usage
 from . import folder as parts
-from .attention import Attend, Words, project, require_plain, take_over
+from .assembled import load_folder
+from .attention import Attend, Words, project, take_over
+from .control import control_inputs, load_controlnet
+from .detect import detect
+from .fit import require_fit, require_same_blocks
 from .guided import Control, GuidedDenoiser
-from .prompts import tokenize
+from .lora import Lora, fuse
+from .single_file import load_single_file
+from .text import TextEncoders
 from .tiles import decode_in_tiles
 
 DEFAULT_BATCH = 10  # trajectories in the networks at once
@@ -35,16 +40,15 @@ class StableDiffusion:
 
     def __init__(
         self,
-        tokenizer: CLIPTokenizer,
-        text_encoder: CLIPTextModel,
+        text: TextEncoders,
         vae: AutoencoderKL,
         unet: UNet2DConditionModel,
         controlnet: ControlNetModel | None,
         scheduler: dict[str, Any],
         device: torch.device,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.text_encoder = text_encoder.eval().requires_grad_(False)
+        self.text = text
+        self.tokenizer = text.first.tokenizer
         self.vae = vae.eval().requires_grad_(False)
         self.unet = unet.eval().requires_grad_(False)
         self.controlnet = None if controlnet is None else controlnet.eval().requires_grad_(False)
@@ -73,36 +77,35 @@ class StableDiffusion:
         control: bool = False,
         precision: Precision = "auto",
         compile: bool = False,
+        loras: tuple[Lora, ...] = (),
     ) -> StableDiffusion:
-        """Load a diffusers folder. Raises MissingWeights.
+        """Load a diffusers folder, or one file that has all parts. Raises MissingWeights.
 
-        `controlnet` is for folders that have none. Reads safetensors files only, never pickles.
+        `controlnet` is for folders that have none, `loras` are added to the weights. Reads
+        safetensors files only, never pickles.
         """
         if precision == "auto":
             precision = "float16" if device.type == "cuda" else "float32"
         dtype: torch.dtype = getattr(torch, precision)
-        scheduler = parts.scheduler_config(folder)
+        load_parts = load_single_file if folder.is_file() else load_folder
+        assembled = load_parts(folder, dtype)
+        text, vae, unet, scheduler = assembled
         with parts.missing_weights(folder / "scheduler"):
             if scheduler.get("prediction_type", "epsilon") not in AS_NOISE:
                 raise ValueError(f"unknown prediction_type {scheduler['prediction_type']!r}")
-        tokenizer = parts.tokenizer(CLIPTokenizer, folder / "tokenizer")
-        unet = parts.network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
-        # The text encoder runs once, and the autoencoder of Stable Diffusion 1 overflows in half
-        # precision.
-        whole = torch.float32
-        text_encoder = parts.network(CLIPTextModel, folder / "text_encoder", dtype=whole)
-        vae = parts.network(AutoencoderKL, folder / "vae", torch_dtype=whole)
         with parts.missing_weights(folder / "unet"):
-            require_fit(unet, vae, text_encoder)
+            require_fit(unet, vae, text)
+        if loras:
+            fuse(assembled, loras, detect(folder).family)
         adapter = None
         if control:
             path = controlnet or folder / "controlnet"
-            adapter = parts.network(ControlNetModel, path, torch_dtype=dtype)
+            adapter = load_controlnet(path, dtype, unet)
             with parts.missing_weights(path):
-                require_fit(adapter, vae, text_encoder)
+                require_fit(adapter, vae, text)
+                require_same_blocks(adapter, unet)
         model = cls(
-            tokenizer=tokenizer,
-            text_encoder=text_encoder.to(device),
+            text=text.to(device),
             vae=vae.to(device),
             unet=unet.to(device),
             controlnet=None if adapter is None else adapter.to(device),
@@ -115,19 +118,12 @@ class StableDiffusion:
                 model.controlnet.compile()
         return model
 
-    @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Encode each distinct prompt once. -> (len(prompts), tokens, width) float32.
 
         What is longer than the text encoder's window is cut off at its end, with a warning.
         """
-        distinct = list(dict.fromkeys(prompts))
-        window = self.tokenizer.model_max_length  # 1e30 in tokenizers that were not told
-        window = min(window, getattr(self.text_encoder.config, "max_position_embeddings", window))
-        tokens = tokenize(self.tokenizer, distinct, window).input_ids.to(self.device)
-        with self.usage.count(self.device, text_encoder=len(distinct)):
-            encoded = self.text_encoder(tokens).last_hidden_state
-        return encoded[[distinct.index(prompt) for prompt in prompts]]
+        return self.text.encode(prompts, self.device, self.usage).words
 
     @torch.no_grad()
     def guided(
@@ -162,7 +158,7 @@ class StableDiffusion:
             )
         texts = [*prompts, *(unwanted if guidance_scale != 1 else ())]
         distinct = list(dict.fromkeys(texts))
-        words = self.encode_prompts(distinct)
+        words, pooled = self.text.encode(distinct, self.device, self.usage)
         rows = torch.tensor([distinct.index(text) for text in texts], device=self.device)
         return GuidedDenoiser(
             self,
@@ -173,6 +169,7 @@ class StableDiffusion:
             batch_size or (count if mixes else DEFAULT_BATCH),
             None if control is None else self._control(control, control_scale, words),
             attend,
+            pooled,
         )
 
     def predict(
@@ -181,6 +178,7 @@ class StableDiffusion:
         """Predict noise without guidance. (N, C, h, w) -> the same, float32.
 
         Differentiable with respect to `words` (N, tokens, width), as `encode_prompts` makes them.
+        Not for SDXL, which reads more than words.
         """
         rows = torch.arange(len(words), device=self.device)
         return self.evaluate(y, step, Words(project(self.unet, words), rows), attend=attend)
@@ -205,6 +203,7 @@ class StableDiffusion:
             "timestep": torch.tensor(step.timestep, device=y.device),
             # Attention layers get their words as `cross_attention_kwargs`, already projected.
             "encoder_hidden_states": None,
+            "added_cond_kwargs": self._added(words, y),
             "return_dict": False,
         }
         options: dict[str, Any] = {"words": words}
@@ -216,8 +215,7 @@ class StableDiffusion:
                 assert self.controlnet is not None
                 down, middle = self.controlnet(
                     **inputs,
-                    controlnet_cond=control.embedded,
-                    conditioning_scale=control.scale,
+                    **control_inputs(self.controlnet, control),
                     cross_attention_kwargs={"words": words._replace(projected=control.projected)},
                 )
                 residuals = {
@@ -270,6 +268,20 @@ class StableDiffusion:
             image = self.vae.decode(scaled, return_dict=False)[0]
         return (image / 2 + 0.5).clamp(0, 1)
 
+    def _added(self, words: Words, y: Tensor) -> dict[str, Tensor] | None:
+        """What SDXL reads beside words: those pooled, and sizes that its training pictures had.
+
+        As diffusers' pipeline has it, a picture is said to be whole and of the size it is made in.
+        """
+        if words.pooled is None:
+            return None
+        height, width = (side * self.scale for side in y.shape[-2:])
+        sizes = torch.tensor([height, width, 0, 0, height, width], device=y.device)
+        return {
+            "text_embeds": words.pooled[words.rows],
+            "time_ids": sizes.to(y.dtype).expand(len(y), -1),
+        }
+
     def _control(self, images: Tensor, scale: float, words: Tensor) -> Control:
         assert self.controlnet is not None, "load the model with control=True"
         images = images.to(self.device, self.controlnet.dtype)
@@ -283,19 +295,3 @@ AS_NOISE: dict[Prediction, Callable[[Tensor, Tensor, Step], Tensor]] = {
     "v_prediction": lambda y, v, step: step.alpha**0.5 * v + (1 - step.alpha) ** 0.5 * y,
     "sample": lambda y, x0, step: step.noise_in(y, x0),
 }
-
-
-def require_fit(
-    network: UNet2DConditionModel | ControlNetModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
-) -> None:
-    """Raise ValueError if a network is none of Stable Diffusion's, or not of the same model."""
-    require_plain(network)
-    if network.config.get("controlnet_conditioning_channel_order", "rgb") != "rgb":
-        raise ValueError("it wants control images in another order than rgb")
-    pairs = {
-        "latent channels": (network.config["in_channels"], vae.config["latent_channels"]),
-        "words of width": (network.config["cross_attention_dim"], text_encoder.config.hidden_size),
-    }
-    for what, (needs, gets) in pairs.items():
-        if needs != gets:
-            raise ValueError(f"it needs {what} {needs}, but the model's other parts have {gets}")

@@ -22,7 +22,7 @@ from .likeness_maps import NAMES, Blobs, given_maps, maps_beside, maps_in
 
 OWN_TILE = 1.0  # width of a given picture on an object that fits a ball of radius 1
 # What only networks have; with such a setting words are for a network.
-OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet")
+OF_NETWORKS = ("guidance_scale", "negative_prompt", "control_scale", "controlnet", "lora")
 
 Painted = TextureConfig | WideConfig | MaskConfig
 SCANNED = 512  # blocks along the longer side in which a part without transparency is sought

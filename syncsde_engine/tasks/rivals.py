@@ -90,6 +90,12 @@ def pti(session: Session, config: EditConfig, path: Tensor) -> Generator[Progres
     with.
     """
     model, scale = session.stable_diffusion, session.guidance_scale(GUIDANCE["pti"])
+    if model.text.second is not None:
+        raise InvalidRequest(
+            "pti tunes the words of one text encoder, and SDXL has two.",
+            hint="Take another strategy, or a model of Stable Diffusion 1 or 2.",
+            field="strategy",
+        )
     session.results["guidance_scale"] = scale
     unwanted, source, wanted = model.encode_prompts(
         [config.negative_prompt or "", config.source_prompt, config.prompt]

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..config import TaskConfig
+from ..config import TaskConfig, loras
 from ..errors import InvalidRequest
 from ..method.coupling import Overlap, disagreement, first
 from ..method.inversion import invert
@@ -90,6 +90,12 @@ class Session:
             self.controlnet: Path | None = catalog.locate(named, "controlnet") if named else None
             self.settings: Settings = catalog.settings(self.folder)
             if task == "motion":
+                if config.lora is not None:
+                    raise InvalidRequest(
+                        f"The LoRA {config.lora!r:.200} is for models of pictures.",
+                        hint="Leave lora out.",
+                        field="lora",
+                    )
                 from ..models.motion import load_motion
 
                 moves = load_motion(
@@ -103,6 +109,7 @@ class Session:
                 self.steps = moves.schedule.steps(config.steps, self._eta())
                 return
             from ..models.loading import load
+            from ..models.lora import Lora
 
             model: Model = load(
                 self.folder,
@@ -111,6 +118,12 @@ class Session:
                 control=control,
                 precision=config.precision,
                 compile=config.compile,
+                loras=tuple(
+                    Lora(path, weight)
+                    for path, (_, weight) in zip(
+                        lora_files(config), loras(config.lora), strict=True
+                    )
+                ),
             )
             model.usage = Usage()
             self.space = model
@@ -316,15 +329,21 @@ def preload(task: str, config: TaskConfig) -> None:
 
 
 def model_weights(config: TaskConfig) -> tuple[catalog.WeightsFile, ...]:
-    """The files of the model and, where the task has one, of its ControlNet."""
+    """The files of the model, of its ControlNet where the task has one, and of LoRAs."""
     named = getattr(config, "controlnet", None)
     if config.model == catalog.EXEMPLAR:
         return ()
-    return catalog.weights(
+    weights = catalog.weights(
         catalog.locate(config.model),
         catalog.locate(named, "controlnet") if named else None,
         control=hasattr(config, "controlnet"),
     )
+    return weights + catalog.weights_in(*lora_files(config))
+
+
+def lora_files(config: TaskConfig) -> list[Path]:
+    """Where the LoRAs are that a config names. Raises MissingWeights."""
+    return [catalog.locate(name, "lora") for name, _ in loras(config.lora)]
 
 
 def weights_sha256(config: TaskConfig) -> str:

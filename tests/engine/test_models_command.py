@@ -31,7 +31,9 @@ def test_a_model_without_a_card_shows_the_settings_it_gets(capsys, tmp_path):
     (folder / "README.md").unlink()
     (folder / "syncsde.json").unlink()
     assert main(["models", "show", str(folder)]) == 0
-    assert json.loads(capsys.readouterr().out)["guidance_scale"] == 15.5
+    found, _, settings = capsys.readouterr().out.partition("\n")
+    assert found.startswith("Stable Diffusion model, float")
+    assert json.loads(settings)["guidance_scale"] == 15.5
 
 
 def test_an_unknown_model_is_one_sentence(capsys):

@@ -14,7 +14,6 @@ from tests.engine.exact import STABLE_DIFFUSION
 CASES = {
     "stable diffusion": STABLE_DIFFUSION,
     "trailing": {**STABLE_DIFFUSION, "timestep_spacing": "trailing"},
-    "linspace": {**STABLE_DIFFUSION, "timestep_spacing": "linspace"},
     "cosine": {"beta_schedule": "squaredcos_cap_v2", "set_alpha_to_one": True},
     "linear": {"beta_schedule": "linear", "set_alpha_to_one": True},
 }
@@ -35,6 +34,19 @@ def test_steps_equal_diffusers_ddim(config, count):
         scale = max(1.0, float(expected.abs().max()))
         assert (step.ddim(y, eps) - expected).abs().max() < 1e-5 * scale
         y = expected / expected.std()
+
+
+@pytest.mark.parametrize("count", [2, 4, 30])
+def test_linspace_leaves_no_gap_between_steps(count):
+    """diffusers' DDIM ends each step where intervals of another spacing would."""
+    config = {**STABLE_DIFFUSION, "timestep_spacing": "linspace"}
+    oracle = DDIMScheduler(**config, clip_sample=False)
+    oracle.set_timesteps(count)
+    steps = Schedule.from_config(config).steps(count)
+    assert [step.timestep for step in steps] == oracle.timesteps.tolist()
+    alphas = oracle.alphas_cumprod.tolist()
+    ends = [alphas[step.timestep] for step in steps[1:]] + [float(oracle.final_alpha_cumprod)]
+    assert [step.alpha_prev for step in steps] == pytest.approx(ends)
 
 
 def test_gamma_is_the_score_coefficient_of_ddim():
