@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import TaskConfig
+from ..hashes import add_hashes
 from ..memory import memory_named
 from ..request import check_inputs
 
@@ -66,7 +67,8 @@ def run(
     check_inputs(task, config, inputs)
     module = module_of(task)
     with memory_named():
-        return (yield from _resumed(module.run(config, inputs), resume))
+        files = yield from _resumed(module.run(config, inputs), resume)
+    return add_hashes(files, config, inputs)
 
 
 def module_of(task: str) -> ModuleType:
