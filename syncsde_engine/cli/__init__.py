@@ -26,7 +26,7 @@ from ..config import CONFIGS
 from ..errors import SyncSDEError
 from ..hashes import add_sources
 from ..request import build
-from . import compare, library, models, recording, replay, table, verify
+from . import batch, compare, library, models, recording, replay, table, verify
 from .console import Console
 from .flags import Parser, add_task, parameters
 from .input_files import mesh_options, naming_files, read_inputs
@@ -122,6 +122,7 @@ def parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
             add_task(command, task)
             add_files(command, compared=True)
         command.set_defaults(command=run_comparison)
+    batch.add_to(commands)
     models.add_to(commands)
     library.add_to(commands)
     replay.add_to(commands)
