@@ -66,6 +66,7 @@ def run(
     """
     check_inputs(task, config, inputs)
     module = module_of(task)
+    _settle_threads()
     with memory_named():
         files = yield from _resumed(module.run(config, inputs), resume)
     return add_hashes(files, config, inputs)
@@ -74,6 +75,12 @@ def run(
 def module_of(task: str) -> ModuleType:
     """The module with the task's `run`. Imports torch."""
     return importlib.import_module(MODULES.get(task, f"{__name__}.{task}"))
+
+
+def _settle_threads() -> None:
+    from ..compiled import settle_threads  # imports numba
+
+    settle_threads()
 
 
 def _resumed(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`syncsde batch`: the same bytes as single runs, in whatever order and after whatever happened."""
 
+import contextlib
 import json
 import os
 import signal
@@ -83,6 +84,24 @@ def test_bytes_are_those_of_single_runs_in_any_order(batch, wide, tiny_model, tm
         assert made(tmp_path / name) == made(single)
         assert main(["verify", str(tmp_path / name)]) == 0
     assert main(["replay", str(tmp_path / "out" / "props" / "ball")]) == 0
+
+
+def test_numbas_threads_leave_torch_as_many_as_it_has(tiny_model):
+    """Else networks sum in another order once a mesh was textured before them."""
+    code = f"""
+import numpy as np, torch
+from syncsde_engine import run
+run("wide", prompt="a", model={str(tiny_model)!r}, patch_size=64, width=64, steps=1)
+def double(values):
+    for i in numba.prange(len(values)):
+        values[i] *= 2
+import numba
+numba.njit(double, parallel=True)(np.ones(4))
+assert numba.get_num_threads() == 2
+assert torch.get_num_threads() == 1, torch.get_num_threads()
+"""
+    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | threads, timeout=300)
 
 
 def test_every_wrong_line_is_told_and_nothing_is_made(batch, tmp_path, capsys):
@@ -316,53 +335,55 @@ def test_chunks_are_all_of_it(batch, tmp_path, wide):
         assert batch(*of_ids(*"abcdefg"), arguments=["--chunk", wrong, "--dry-run"]) == 2
 
 
+@contextlib.contextmanager
 def started(tmp_path, wide, lines, arguments=()):
     manifest = tmp_path / "m.jsonl"
     rows = [wide | line for line in lines]
     manifest.write_text("\n".join(json.dumps(row) for row in rows))
     command = [sys.executable, "-m", "syncsde_engine", "batch", str(manifest), "--json"]
     command += ["--output", str(tmp_path / "out"), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows are others")
 def test_ctrl_c_finishes_the_asset_at_hand_and_a_second_stops_at_once(batch, tmp_path, wide):
-    lines = [line | {"steps": 60} for line in of_ids("a", "b", "c")]
+    lines = [line | {"steps": 30} for line in of_ids("a", "b", "c")]
     assert batch(*lines, output="whole") == 0
-    process = started(tmp_path, wide, lines)
-    for line in process.stdout:
-        if '"step": 3,' in line:
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.stdout.read()
-    assert "Ctrl-C again" in process.stderr.read()
-    assert process.wait() == 5
+    with started(tmp_path, wide, lines) as process:
+        for line in process.stdout:
+            if '"step": 3,' in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+        assert "Ctrl-C again" in process.stderr.read()
+    assert process.returncode == 5
     assert json.loads(rest.splitlines()[-1]) == {
         "event": "done",
         "output": str(tmp_path / "out"),
         "counts": {"done": 1},
         "left": 2,
     }
-    process = started(tmp_path, wide, lines, ["--resume"])
-    for line in process.stdout:
-        if '"asset": "b"' in line and '"step": 3,' in line:
-            process.send_signal(signal.SIGINT)
-        if '"asset": "b"' in line and '"step": 5,' in line:
-            process.send_signal(signal.SIGINT)
-            break
-    assert '"state": "done"' not in process.stdout.read()
-    assert "Go on with --resume" not in process.stderr.read()  # which is for people
-    assert process.wait() == 5
+    with started(tmp_path, wide, lines, ["--resume"]) as process:
+        for line in process.stdout:
+            if '"asset": "b"' in line and '"step": 3,' in line:
+                process.send_signal(signal.SIGINT)
+                assert "Ctrl-C again" in process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                break
+        assert '"state": "done"' not in process.stdout.read()
+    assert process.returncode == 5
     assert not (tmp_path / "out" / "b").exists()
-    process = started(tmp_path, wide, lines, ["--resume"])
-    for line in process.stdout:
-        if '"asset": "b"' in line and '"step": 3,' in line:
-            process.kill()
-            break
-    process.communicate()
+    with started(tmp_path, wide, lines, ["--resume"]) as process:
+        for line in process.stdout:
+            if '"asset": "b"' in line and '"step": 3,' in line:
+                process.kill()
+                break
+        process.stdout.read()
     assert record(tmp_path / "out" / "b")["state"] == "started"
-    process = started(tmp_path, wide, lines, ["--resume"])
-    process.communicate()
+    with started(tmp_path, wide, lines, ["--resume"]) as process:
+        process.communicate()
     assert process.returncode == 0
     assert made(tmp_path / "out") == made(tmp_path / "whole")
     assert not list((tmp_path / "out").rglob(".*"))
