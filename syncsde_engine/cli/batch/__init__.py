@@ -40,7 +40,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--dry-run", action="store_true", default=False, help="check, and list what would be made"
     )
     command.add_argument(
-        "--report", action="store_true", default=False, help="only write report.html anew"
+        "--report",
+        action="store_true",
+        default=False,
+        help="only write report.html, as after the last chunk",
     )
     command.add_argument(
         "--chunk",

@@ -49,7 +49,8 @@ def batch(options: argparse.Namespace, console: Console) -> int:
         work.run()
     except KeyboardInterrupt:
         return left_off(work, console)
-    page.write(page.rows_of(assets, options.output), options.output, options.manifest)
+    if "chunk" not in given:  # others work beside it: the page is written when all have ended
+        page.write(page.rows_of(assets, options.output), options.output, options.manifest)
     return finish(options, chosen, work, console)
 
 
@@ -163,7 +164,7 @@ def finish(
     if lines:
         console.say(table.aligned(["failed", "asked in", "why"], lines, left=3))
     left = len(assets) - len(work.states)
-    place = options.output / page.PAGE
+    place = options.output if "chunk" in options else options.output / page.PAGE
     console.event("done", output=str(options.output), counts=dict(counts), left=left)
     told = [f"{counts['done']} made", f"{counts['skipped']} skipped", f"{len(failed)} failed"]
     console.say(f"{', '.join(told)}{f', {left} left' if left else ''}: {place}")

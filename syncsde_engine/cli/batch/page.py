@@ -46,9 +46,7 @@ def rows_of(assets: Iterable[Asset], folder: Path) -> list[Row]:
 
 def write(rows: Sequence[Row], folder: Path, manifest: Path) -> None:
     """Write the page into the folder of the batch. Raises InvalidRequest."""
-    with output.staging(folder) as stage:
-        stage.add(PAGE, draw(rows, folder, manifest).encode("utf-8", "replace"))
-        output.publish([stage])
+    output.write_file(folder / PAGE, draw(rows, folder, manifest).encode("utf-8", "replace"))
 
 
 def draw(rows: Sequence[Row], folder: Path, manifest: Path) -> str:

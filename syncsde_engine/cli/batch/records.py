@@ -68,9 +68,7 @@ def read(folder: Path) -> Record | None:
 
 def write(folder: Path, record: Record) -> None:
     """Write a record alone, at once. Raises InvalidRequest."""
-    with output.staging(folder) as stage:
-        stage.add(RESULT, record.as_json())
-        output.publish([stage])
+    output.write_file(folder / RESULT, record.as_json())
 
 
 def identity(asset: Asset, blobs: Mapping[str, bytes]) -> str:
