@@ -48,12 +48,13 @@ def add_hashes(
         return dict(files)
     resolved = json.loads(files[REPORT]).get("parameters", {})
     asked = {name: value for name, value in fields(config).items() if resolved.get(name) != value}
-    return files | changed(
+    report = changed(
         files[REPORT],
         asked=asked,
         inputs={name: sha256(content) for name, content in inputs.items()},
         files={name: sha256(content) for name, content in files.items() if name != REPORT},
     )
+    return {**files, REPORT: report}
 
 
 def add_sources(
@@ -63,17 +64,20 @@ def add_sources(
     if REPORT not in files:
         return dict(files)
     sources = {name: seen_from(folder, path) for name, path in paths.items()}
-    return files | changed(files[REPORT], sources=sources, **how)
+    return {**files, REPORT: changed(files[REPORT], sources=sources, **how)}
 
 
-def changed(report: bytes, **entries: Any) -> dict[str, bytes]:
-    content = json.dumps(json.loads(report) | entries, indent=2)
-    return {REPORT: content.encode()}
+def changed(report: bytes, **entries: Any) -> bytes:
+    return json.dumps(json.loads(report) | entries, indent=2).encode()
 
 
 def seen_from(folder: Path, path: Path) -> str:
-    """A relative path with slashes; absolute between drives of Windows."""
+    """A relative path with slashes; absolute between drives of Windows.
+
+    Links are followed first: ".." leads up from where a folder really is.
+    """
+    path = Path(os.path.realpath(path.parent), path.name)
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        return Path(os.path.relpath(path, os.path.realpath(folder))).as_posix()
     except ValueError:
         return path.absolute().as_posix()

@@ -41,6 +41,7 @@ def report(
         "version": __version__,
         "torch": torch.__version__,
         "machine": platform.machine(),
+        "threads": torch.get_num_threads(),  # on a CPU they decide how sums are rounded
         "parameters": dataclasses.asdict(config),
         "seed": config.seed,
         "model": config.model,

@@ -23,6 +23,8 @@ from .input_files import naming_files, read_paths
 from .reports import read_report
 from .room import require_space
 
+MOST_THREADS = 1024
+
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
@@ -60,7 +62,7 @@ def replay(options: argparse.Namespace, console: Console) -> int:
         stage = None if place is None else opened.enter_context(output.staging(place))
         if place is not None:
             require_space(place, config)
-        with console.showing() as show, naming_files(paths):
+        with console.showing() as show, naming_files(paths), as_many_threads(report):
             files = tasks.follow(tasks.run(task, config, inputs), show)
         require_equal(report, files)
         if stage is not None and place is not None:
@@ -70,6 +72,21 @@ def replay(options: argparse.Namespace, console: Console) -> int:
     console.event("done", files=len(report["files"]))
     console.say(f"{', '.join(report['files'])}: the same, byte for byte")
     return 0
+
+
+@contextlib.contextmanager
+def as_many_threads(report: Mapping[str, Any]) -> Iterator[None]:
+    """Let torch have the threads that it had: on a CPU, other numbers round sums otherwise."""
+    import torch
+
+    count = torch.get_num_threads()
+    threads = report.get("threads")
+    if type(threads) is int and 0 < threads <= MOST_THREADS:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def sources(

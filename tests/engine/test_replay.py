@@ -8,10 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from syncsde_engine.cli import main
 from syncsde_engine.hashes import file_sha256
-from syncsde_engine.mesh.intake.unwrap import APART
+from syncsde_engine.mesh.intake.unwrap import FLAGS, GROUP
 from tests import meshes
 
 
@@ -55,6 +56,39 @@ def test_what_was_left_to_the_program_is_left_to_it_again(tmp_path):
     assert report["model"] == "exemplar"
     assert report["asked"]["model"] == "auto"
     assert main(["replay", str(tmp_path / "report.json")]) == 0
+
+
+def test_replay_takes_as_many_threads_as_there_were(tiny_model, tmp_path):
+    """Two threads of torch round other than one, and the report tells how many there were."""
+    asked = ["wide", "--prompt", "moss", "--width", "96", "--patch-size", "64", "--steps", "60"]
+    asked += ["--guidance-scale", "2", "--seed", "2", "--model", str(tiny_model)]
+    before = torch.get_num_threads()
+    images = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            assert main([*asked, "--output", str(tmp_path / str(threads))]) == 0
+        finally:
+            torch.set_num_threads(before)
+        images.append((tmp_path / str(threads) / "image.png").read_bytes())
+    assert images[0] != images[1]  # else this says nothing
+    for threads in "12":
+        assert main(["replay", str(tmp_path / threads)]) == 0
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are for administrators there")
+def test_a_result_behind_a_link_finds_its_inputs(made, tmp_path):
+    (made / "elsewhere").mkdir()
+    (made / "elsewhere" / "deep").mkdir()
+    (tmp_path / "link").symlink_to(made / "elsewhere" / "deep")
+    small = ["--steps", "1", "--view-size", "64", "--texture-size", "64", "--cameras", "1"]
+    model = json.loads((made / "out" / "report.json").read_text())["model"]
+    asked = ["--prompt", "moss", *small, "--model", model, "--output", str(tmp_path / "link")]
+    assert main(["texture", str(made / "ball.obj"), *asked]) == 0
+    report = json.loads((tmp_path / "link" / "report.json").read_text())
+    assert report["sources"] == {"mesh": "../../ball.obj"}
+    assert main(["replay", str(tmp_path / "link")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -112,5 +146,11 @@ def test_verify_tells_of_every_file(made, capsys):
 def test_ctrl_c_does_not_reach_xatlas():
     """Ctrl-C goes to all processes of a terminal's group: the parent alone answers it."""
     code = "import os; print(os.getpgrp())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, **APART)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        process_group=GROUP,
+        creationflags=FLAGS,
+    )
     assert int(done.stdout) != os.getpgrp()

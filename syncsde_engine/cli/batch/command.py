@@ -37,7 +37,7 @@ def batch(options: argparse.Namespace, console: Console) -> int:
     if options.dry_run:
         return plan(options, chosen, console)
     if options.report:
-        page.write(page.rows_of(assets, options.output), options.output, options.manifest)
+        write_page(options, assets)
         console.say(f"{options.output / page.PAGE}")
         return 0
     resume = options.resume or options.retry_failed
@@ -50,8 +50,15 @@ def batch(options: argparse.Namespace, console: Console) -> int:
     except KeyboardInterrupt:
         return left_off(work, console)
     if "chunk" not in given:  # others work beside it: the page is written when all have ended
-        page.write(page.rows_of(assets, options.output), options.output, options.manifest)
+        write_page(options, assets)
     return finish(options, chosen, work, console)
+
+
+def write_page(options: argparse.Namespace, assets: Sequence[Asset]) -> None:
+    """The page of all assets of the manifest, whoever made them."""
+    given = vars(options)
+    more = [f"--{name}={given[name]}" for name in ("job", "device") if name in given]
+    page.write(page.rows_of(assets, options.output), options.output, options.manifest, more)
 
 
 def refuse(wrong: Sequence[Wrong], path: Path, console: Console) -> None:

@@ -145,7 +145,7 @@ def _csv(text: str, folder: Path, common: tuple[Said, ...]) -> Iterator[Line | W
         cells = {name: cell for name, cell in zip(head, row, strict=True) if cell.strip()}
         line = Line(number, (Said(cells, folder), *common))
         try:
-            task = line.get("task")
+            task = str(line.get("task"))
             fields = {name: value_of(task, name, cell) for name, cell in cells.items()}
         except InvalidRequest as error:
             yield Wrong(number, error)
@@ -153,9 +153,10 @@ def _csv(text: str, folder: Path, common: tuple[Said, ...]) -> Iterator[Line | W
             yield Line(number, (Said(fields, folder), *common))
 
 
-def value_of(task: object, name: str, cell: str) -> Any:
+def value_of(task: str, name: str, cell: str) -> Any:
     """What a cell of CSV says in JSON. Several values are a JSON list. Raises InvalidRequest."""
-    hints = get_type_hints(CONFIGS[task], include_extras=True) if task in CONFIGS else {}
+    config = CONFIGS.get(task)
+    hints = get_type_hints(config, include_extras=True) if config else {}
     kind = plain(hints[name]) if name in hints else int if name == "uv_set" else str
     several = get_origin(kind) is tuple or name in LISTED
     if several and cell.lstrip().startswith("["):

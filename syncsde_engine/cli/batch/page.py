@@ -44,12 +44,16 @@ def rows_of(assets: Iterable[Asset], folder: Path) -> list[Row]:
     return rows
 
 
-def write(rows: Sequence[Row], folder: Path, manifest: Path) -> None:
-    """Write the page into the folder of the batch. Raises InvalidRequest."""
-    output.write_file(folder / PAGE, draw(rows, folder, manifest).encode("utf-8", "replace"))
+def write(rows: Sequence[Row], folder: Path, manifest: Path, more: Sequence[str] = ()) -> None:
+    """Write the page into the folder of the batch. Raises InvalidRequest.
+
+    `more` are words of the command that all assets share, such as a job file.
+    """
+    text = draw(rows, folder, manifest, more)
+    output.write_file(folder / PAGE, text.encode("utf-8", "replace"))
 
 
-def draw(rows: Sequence[Row], folder: Path, manifest: Path) -> str:
+def draw(rows: Sequence[Row], folder: Path, manifest: Path, more: Sequence[str] = ()) -> str:
     counts = Counter(row.state for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "waiting"))
     spent = sum(row.record.seconds for row in rows if row.record)
@@ -64,14 +68,14 @@ def draw(rows: Sequence[Row], folder: Path, manifest: Path) -> str:
     for name, text in texts.items():
         page = page.replace(f"[[{name}]]", html.escape(text))
     page = page.replace("[[script]]", digest)
-    body = "\n".join(_row(row, rerun(row.asset, folder, manifest)) for row in rows)
+    body = "\n".join(_row(row, rerun(row.asset, folder, manifest, more)) for row in rows)
     return page.replace("[[rows]]", body)
 
 
-def rerun(asset: Asset, folder: Path, manifest: Path) -> str:
+def rerun(asset: Asset, folder: Path, manifest: Path, more: Sequence[str]) -> str:
     """The command that makes one asset again."""
     words = ["syncsde", "batch", str(manifest), "--output", str(folder)]
-    words += ["--retry-failed", f"--only={asset.id}"]
+    words += [*more, "--retry-failed", f"--only={asset.id}"]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 

@@ -31,11 +31,8 @@ FILLED = 0.85  # of the side that xatlas is asked for, so that it stays about th
 
 
 # Ctrl-C is the parent's to answer: one that lets its asset finish must not lose xatlas on the way.
-APART: dict[str, int] = (
-    {"process_group": 0}
-    if os.name == "posix"
-    else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-)
+GROUP = 0 if os.name == "posix" else None
+FLAGS: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows
 
 Unwrapper = Literal["xatlas", "charts"]
 
@@ -75,7 +72,8 @@ def _unwrap_with_xatlas(mesh: Mesh, seconds: float, texture_size: int) -> Mesh |
                 capture_output=True,
                 timeout=seconds,
                 check=True,
-                **APART,
+                process_group=GROUP,
+                creationflags=FLAGS,
             )
             with np.load(target, allow_pickle=False) as arrays:
                 unwrapped = replace(mesh, uvs=arrays["uvs"], uv_triangles=arrays["uv_triangles"])
