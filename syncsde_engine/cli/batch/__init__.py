@@ -57,9 +57,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--device", help="in place of what the manifest says, such as cuda:1")
     command.add_argument(
         "--executor",
-        choices=["local"],
+        choices=["local", "ray"],
         default="local",
-        help="local: one after another, in this process",
+        help="local: one after another, in this process; ray: on a Ray cluster (default: local)",
     )
     command.add_argument("--json", action="store_true", help="one JSON object a line as progress")
     command.set_defaults(command=batch)

@@ -46,7 +46,12 @@ def batch(options: argparse.Namespace, console: Console) -> int:
     ordered = sorted(chosen, key=lambda asset: asset.config.model)  # none is loaded twice
     work = Work(ordered, options.output, console, resume, options.retry_failed)
     try:
-        work.run()
+        if options.executor == "ray":
+            from . import cluster
+
+            cluster.run(work)
+        else:
+            work.run()
     except KeyboardInterrupt:
         return left_off(work, console)
     if "chunk" not in given:  # others work beside it: the page is written when all have ended

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ...errors import InvalidRequest
 
 WORD = re.compile(r"\{(\w*)\}")
-FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')  # on Windows, or by anyone in his right mind
+FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')  # on Windows; control characters anywhere
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
 MOST_BYTES = 200  # of a name, which leaves room for ours beside it
 

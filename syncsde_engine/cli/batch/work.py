@@ -39,26 +39,37 @@ class Work:
     resume: bool
     retry_failed: bool
     states: dict[str, Ended] = field(default_factory=dict)  # of the assets that were come to
-    seconds: list[float] = field(default_factory=list)  # of each asset that was worked on
+    seconds: list[float] = field(default_factory=list)  # from one made asset to the next
     is_ending: bool = False
+    left: int = 0  # assets to be made
+    told: float = field(default_factory=time.perf_counter)  # when the last one was
 
     def run(self) -> None:
         """Make what is not there yet. Ctrl-C ends it after the asset at hand, a second one at once.
 
         Raises what no other asset can do better with: a folder that cannot be written.
         """
-        left = sum(not self.is_kept(asset, read(self.folder, asset)) for asset in self.assets)
-        with self._listening():
+        self.look()
+        with self.listening():
             for asset in self.assets:
                 if self.is_ending:
                     return
-                started = time.perf_counter()
-                ended, record = self._one(asset)
-                self.states[asset.id] = ended
-                if ended in ("done", "failed"):
-                    left -= 1
-                    self.seconds.append(time.perf_counter() - started)
-                self._tell(asset, ended, record, max(0, left))
+                self.note(asset, *self.one(asset))
+
+    def look(self) -> None:
+        """Count the assets that are to be made, for the time that is left."""
+        kept = (self.is_kept(asset, read(self.folder, asset)) for asset in self.assets)
+        self.left = len(self.assets) - sum(kept)
+
+    def note(self, asset: Asset, ended: Ended, record: Record) -> None:
+        """Take down what has become of an asset, and tell it."""
+        now = time.perf_counter()
+        self.states[asset.id] = ended
+        if ended in ("done", "failed"):
+            self.left -= 1
+            self.seconds.append(now - self.told)
+        self.told = now
+        self._tell(asset, ended, record, max(0, self.left))
 
     def is_kept(self, asset: Asset, record: Record | None) -> bool:
         """Whether a record, as far as it alone can tell, spares making an asset."""
@@ -68,7 +79,8 @@ class Work:
             return not self.retry_failed
         return record.state == "done" and record.is_there(self.folder / asset.output)
 
-    def _one(self, asset: Asset) -> tuple[Ended, Record]:
+    def one(self, asset: Asset) -> tuple[Ended, Record]:
+        """Make an asset, unless it is there. Raises what no other asset can do better with."""
         old = read(self.folder, asset)
         begun = time.perf_counter()
         blobs, identity, trouble = None, None, None
@@ -161,7 +173,7 @@ class Work:
         self.console.say(f"{place}: {told}")
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator[None]:
         """Let the first Ctrl-C wait for the asset at hand. Only the main thread hears it."""
         if threading.current_thread() is not threading.main_thread():
             yield
