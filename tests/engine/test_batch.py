@@ -2,6 +2,7 @@
 """`syncsde batch`: the same bytes as single runs, in whatever order and after whatever happened."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from syncsde_engine.cli.batch.assets import assets_of
 from syncsde_engine.cli.batch.command import part_of
 from syncsde_engine.cli.batch.manifest import read
 from syncsde_engine.models.stable_diffusion import StableDiffusion
+from syncsde_engine.output import Stage, unwritable
 from tests import meshes
 
 NOT_MADE = ("report.json", "result.json")  # they tell the time
@@ -242,7 +244,7 @@ def test_resume_makes_what_is_not_as_it_is_asked(batch, tmp_path, capsys, monkey
     assert states(*lines[:1]) == ["done"]
 
 
-def test_an_input_that_changes_is_seen_and_old_files_go(tmp_path, batch):
+def test_an_input_that_changes_is_seen_and_old_files_go(tmp_path, batch, capsys):
     mesh = meshes.save_obj_with_uvs(tmp_path / "ball.obj")
     line = {"task": "texture", "mesh": "ball.obj"}
     line |= {"view_size": 64, "texture_size": 64, "guidance_scale": None}
@@ -254,8 +256,14 @@ def test_an_input_that_changes_is_seen_and_old_files_go(tmp_path, batch):
     assert {path.name for path in views.iterdir()} == {"00.png", "mine.txt"}
     before = record(tmp_path / "out" / "ball")
     mesh.write_text(mesh.read_text().replace("v 0", "v 0.1", 1))
+    capsys.readouterr()
+    assert batch({**line, "cameras": 1}, arguments=["--dry-run"]) == 0
+    assert "1 of 1 to make" in capsys.readouterr().out
     assert batch({**line, "cameras": 1}, arguments=["--resume"]) == 0
     assert record(tmp_path / "out" / "ball")["identity"] != before["identity"]
+    capsys.readouterr()
+    assert batch({**line, "cameras": 1}, arguments=["--dry-run"]) == 0
+    assert "0 of 1 to make, about 0 s" in capsys.readouterr().out
 
 
 def test_a_bad_asset_fails_alone_and_is_tried_again_when_asked(tmp_path, batch, capsys):
@@ -308,6 +316,23 @@ def test_a_folder_that_cannot_be_written_ends_the_batch(batch, tmp_path, capsys)
     (tmp_path / "out").write_text("")
     assert batch(*of_ids("a", "b")) == 2
     assert capsys.readouterr().err.count("Cannot write") == 1
+
+
+def test_a_full_disk_ends_the_batch_and_fails_no_asset(batch, tmp_path, monkeypatch, capsys):
+    real = Stage.add
+
+    def add(self, name, content):
+        if self.folder.name == "b" and name == "image.png":
+            with unwritable(self.folder, self.parameter):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, name, content)
+
+    monkeypatch.setattr(Stage, "add", add)
+    assert batch(*of_ids("a", "b", "c")) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a"]
+    monkeypatch.setattr(Stage, "add", real)
+    assert batch(*of_ids("a", "b", "c"), arguments=["--resume"]) == 0
 
 
 def test_the_model_stays_loaded(batch, monkeypatch):

@@ -33,7 +33,7 @@ PATIENCE = 180.0  # seconds without a living actor
 class Maker:
     """What one actor does; it keeps its model."""
 
-    def __init__(self, threads: int, version: str, folder: Path, **how: bool) -> None:
+    def __init__(self, threads: int, version: str, folder: Path, **how: Any) -> None:
         import torch
 
         if version != __version__:
@@ -175,8 +175,8 @@ def shared(asset: Asset) -> Asset:
 @contextlib.contextmanager
 def _connected() -> Iterator[ModuleType]:
     try:
-        import ray
-        import ray.exceptions
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise DeviceUnavailable(
             "Ray is not installed.", hint="pip install 'syncsde[cluster]'", field="executor"

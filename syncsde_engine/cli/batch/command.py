@@ -122,7 +122,7 @@ def plan(options: argparse.Namespace, assets: Sequence[Asset], console: Console)
     """List what would be made, with what such assets took here before. Makes nothing."""
     work = Work(assets, options.output, console, True, options.retry_failed)
     rows = page.rows_of(assets, options.output)
-    ahead = [row for row in rows if not work.is_kept(row.asset, row.record)]
+    ahead = [row for row in rows if not work.stays(row.asset, row.record)]
     todo = {row.asset.id for row in ahead}
     for row in rows:
         state = "make" if row.asset.id in todo else row.state

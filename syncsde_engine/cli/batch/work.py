@@ -79,6 +79,16 @@ class Work:
             return not self.retry_failed
         return record.state == "done" and record.is_there(self.folder / asset.output)
 
+    def stays(self, asset: Asset, record: Record | None) -> bool:
+        """Whether an asset would be skipped: its inputs are read for that."""
+        if record is None or not self.is_kept(asset, record):
+            return False
+        try:
+            found = records.identity(asset, asset.read())
+        except SyncSDEError:
+            found = None
+        return found == record.identity
+
     def one(self, asset: Asset) -> tuple[Ended, Record]:
         """Make an asset, unless it is there. Raises what no other asset can do better with."""
         old = read(self.folder, asset)
