@@ -193,6 +193,25 @@ def test_csv_says_the_same_as_json(tmp_path, wide):
     assert [asset.id for asset in assets[0]] == ["é, 1", "line-0002"]
 
 
+def test_pictures_for_parts_and_the_maps_beside_them(tmp_path):
+    for name in ("moss.obj", "rust.png", "rust_normal.png", "gloss.png"):
+        (tmp_path / name).write_text("")
+    line = {"task": "texture", "mesh": "moss.obj", "prompt": "a", "like": "rust.png"}
+    line |= {"like_for": [["lid", "rust.png"]], "like_map": [["gloss", "gloss.png"]]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line))
+    (asset,), wrong = assets_of(read(tmp_path / "a.jsonl", None)[0], None)
+    assert not wrong
+    assert asset.config.like_for == ("lid",)
+    assert {name: path.name for name, path in asset.paths.items()} == {
+        "mesh": "moss.obj",
+        "like": "rust.png",
+        "like_normal": "rust_normal.png",
+        "like_gloss": "gloss.png",
+        "like_1": "rust.png",
+        "like_1_normal": "rust_normal.png",
+    }
+
+
 def test_wrong_cells_are_told(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("task,seed,wrap\nwide,x,\nwide,1,maybe\nwide,1\n")
     assert main(["batch", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out")]) == 2

@@ -20,10 +20,9 @@ from ...request import build, check_inputs
 from ..flags import parameters
 from ..input_files import AXES, input_paths, mesh_options, read_paths
 from .folders import folder_of, require_apart
-from .manifest import Line, Wrong
+from .manifest import EVERY_ROW, Line, Wrong, rows
 
 OWN = ("task", "id", "output")  # of a line, beside what its task takes
-ROWS = {"like_for": "[[NAME, FILE], ...]", "like_map": "[[KIND, FILE], ...]"}
 MAGIC = re.compile(r"[*?\[]")
 
 
@@ -137,11 +136,7 @@ def input_names(task: str) -> set[str]:
     """What a line may name beside the fields of the task's Config."""
     config = CONFIGS[task]
     names = {*config.inputs, *config.optional_inputs}
-    names = {name for name in names if not re.match(r"(mask|like)_", name)}
-    if task in ("texture", "mask"):
-        names.add("like_for")
-    if task == "texture":
-        names.add("like_map")
+    names = {name for name in names if not re.match(r"(mask|like|view)_", name)} | rows(task)
     return names | set(inputs.OF_MESH) if "mesh" in config.inputs else names
 
 
@@ -157,10 +152,10 @@ def _input(name: str, value: Any, folder: Path) -> Any:
         if type(value) is not int or not 0 <= value < 8:
             raise InvalidRequest(f"uv_set is {value!r}.", hint="Say 0 to 7.", field=name)
         return value
-    if name in ROWS:
+    if name in EVERY_ROW:
         if not isinstance(value, list) or not all(_is_row(row) for row in value):
             raise InvalidRequest(
-                f"{name} is not what it should be.", hint=f"Say {ROWS[name]}.", field=name
+                f"{name} is not what it should be.", hint="Say [[NAME, FILE], ...].", field=name
             )
         return [[key, str(folder / path)] for key, path in value]
     if name == "mask" and isinstance(value, list):

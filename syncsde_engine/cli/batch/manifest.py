@@ -19,12 +19,20 @@ from ... import inputs
 from ...config import CONFIGS
 from ...errors import InvalidRequest
 from ...request import check_budget, without_duplicates
-from ..flags import READERS, plain
+from ..flags import FILES_FOR, READERS, plain
 from ..input_files import read_job
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 TRUE, FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
-LISTED = ("mask", "like_for", "like_map")  # inputs that may be several
+
+
+def rows(task: str) -> set[str]:
+    """Inputs of a task that are lists of [NAME, FILE], such as like_for."""
+    return {name.replace("-", "_") for name, *_ in FILES_FOR.get(task, ())}
+
+
+EVERY_ROW = {name for task in FILES_FOR for name in rows(task)}
+LISTED = {"mask", *EVERY_ROW}  # inputs that may be several
 
 
 class Said(NamedTuple):
@@ -166,7 +174,7 @@ def value_of(task: str, name: str, cell: str) -> Any:
             return value
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"{name} is no JSON list: {error}.", field=name) from None
-    if several and name not in ("like_for", "like_map"):
+    if several and name not in EVERY_ROW:
         kind = plain(get_args(kind)[0]) if get_origin(kind) is tuple else str
         return [_single(kind, name, cell)]
     return _single(kind, name, cell)
