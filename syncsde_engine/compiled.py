@@ -33,3 +33,18 @@ def compiled(kernel: Callable[..., Any], *, fast: bool = False) -> Callable[...,
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that kernels call; it stays as it is without numba."""
     return function if numba is None else numba.njit(function, error_model="numpy", inline="always")
+
+
+def settle_threads() -> None:
+    """Start numba's threads now, and leave torch as many as it has.
+
+    numba starts its threads with its first kernel, and sets OpenMP's number of threads by that,
+    which is torch's, too. From there on networks would sum in another order: what a run makes
+    would depend on the runs before it.
+    """
+    if numba is not None:
+        import torch
+
+        count = torch.get_num_threads()
+        numba.get_num_threads()
+        torch.set_num_threads(count)

@@ -136,6 +136,32 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file at once: whoever reads it meanwhile, or writes it, too, has all of one.
+
+    Raises InvalidRequest.
+    """
+    with unwritable(path.parent, "output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Refuse to start work whose files, about `needed` bytes, would not fit. InvalidRequest."""
     free = shutil.disk_usage(folder).free

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 from typing import Any
 
 import torch
@@ -38,6 +39,9 @@ def report(
     entries = {
         "task": task,
         "version": __version__,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),  # on a CPU they decide how sums are rounded
         "parameters": dataclasses.asdict(config),
         "seed": config.seed,
         "model": config.model,

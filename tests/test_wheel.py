@@ -39,7 +39,7 @@ def test_the_wheel_brings_every_module_the_model_and_the_library(names):
         for path in (ROOT / source).rglob("*.py"):
             inside = path.relative_to(ROOT / source).as_posix()
             assert f"{folders.get(source, source)}/{inside}" in names
-    for folder in ("models/mini", "models/mime", "library"):
+    for folder in ("models/mini", "models/mime", "library", "cli/batch"):
         for path in (ROOT / "syncsde_engine" / folder).rglob("*.*"):
             if path.is_file() and path.suffix != ".pyc":
                 assert path.relative_to(ROOT).as_posix() in names

@@ -79,7 +79,7 @@ def commands_page() -> str:
     parts += [
         "## Exit codes",
         "0 done, 1 internal, 2 bad input, 3 model, device or engine not available, 4 out of "
-        "memory, 5 cancelled, 6 partly done (`compare`).",
+        "memory, 5 cancelled, 6 partly done (`compare`, `batch`).",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -87,7 +87,7 @@ def commands_page() -> str:
 def commands() -> list[str]:
     """Names of all commands, the tasks first."""
     above = sorted(each.name for each in importlib.metadata.entry_points(group=COMMANDS))
-    return [*CONFIGS, "compare", "models", "library", *above]
+    return [*CONFIGS, "compare", "batch", "replay", "verify", "models", "library", *above]
 
 
 @cache

@@ -21,14 +21,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .. import __version__, inputs, output, plugins, tasks
-from ..config import CONFIGS, TaskConfig, TextureConfig
+from .. import __version__, output, plugins, tasks
+from ..config import CONFIGS
 from ..errors import SyncSDEError
+from ..hashes import add_sources
 from ..request import build
-from . import compare, library, models, recording, table
+from . import batch, compare, library, models, recording, replay, table, verify
 from .console import Console
 from .flags import Parser, add_task, parameters
-from .input_files import input_paths, naming_files
+from .input_files import mesh_options, naming_files, read_inputs
+from .room import require_space
 
 CANCELLED = 5
 PARTLY_DONE = 6
@@ -121,8 +123,11 @@ def parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
             add_task(command, task)
             add_files(command, compared=True)
         command.set_defaults(command=run_comparison)
+    batch.add_to(commands)
     models.add_to(commands)
     library.add_to(commands)
+    replay.add_to(commands)
+    verify.add_to(commands)
     for command in importlib.metadata.entry_points(group=COMMANDS):
         commands.add_parser(command.name, help=described(command))
     return main
@@ -190,6 +195,7 @@ def run_task(options: argparse.Namespace, console: Console) -> int:
         with console.showing() as show, naming_files(paths):
             artifacts = tasks.follow(tasks.run(options.task, config, inputs), show, recorder.watch)
         recorder.finish()
+        artifacts = add_sources(artifacts, paths, options.output, **mesh_options(options))
         for name, content in artifacts.items():
             stage.add(name, content)
         output.publish([stage, *recorder.stages])
@@ -224,19 +230,3 @@ def run_comparison(options: argparse.Namespace, console: Console) -> int:
     console.event("done", output=str(options.output), **table.entries(results))
     console.say(f"{table.markdown(results)}\n\n{options.output / 'compare.png'}")
     return 0 if all(result.report for result in results) else PARTLY_DONE
-
-
-def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str, bytes]]:
-    """Where a task's inputs are, and what is in them. Raises InvalidRequest or InvalidMesh."""
-    paths = input_paths(options.task, options)
-    last = sorted(paths.items(), key=lambda entry: entry[0] == "mesh")  # takes longest to refuse
-    how = {name: vars(options)[name] for name in inputs.OF_MESH if name in options}
-    return paths, {name: inputs.read(name, path, **how) for name, path in last}
-
-
-def require_space(folder: Path, config: TaskConfig, runs: int = 1) -> None:
-    """Raise InvalidRequest if the textures of so many runs would not fit; images are small."""
-    if isinstance(config, TextureConfig):
-        from ..tasks import texture  # imports torch
-
-        output.require_space(folder, runs * texture.output_bytes(config))

@@ -35,6 +35,11 @@ class Console:
             encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
             print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
+    def complain(self, text: str) -> None:
+        """Print what is wrong where people read along, without ending."""
+        if not self.as_json:
+            print(f"syncsde: {text}", file=sys.stderr, flush=True)
+
     def error(self, error: SyncSDEError) -> None:
         if self.as_json:
             self.event("error", **error.as_dict())

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import inputs
 from ..config import CONFIGS, MOST_LAYERS
 from ..errors import InvalidRequest
-from ..inputs import read_file
 from ..library import map_names
 from ..request import check_budget, without_duplicates
 
@@ -72,7 +72,7 @@ def read_list(path: str) -> list[Any]:
 
 def read_json(path: Path, field: str | None) -> Any:
     try:
-        content = json.loads(read_file(path, field), object_pairs_hook=without_duplicates)
+        content = json.loads(inputs.read_file(path, field), object_pairs_hook=without_duplicates)
         check_budget(content)
         return content
     except (ValueError, RecursionError) as error:
@@ -108,6 +108,24 @@ def input_paths(task: str, options: argparse.Namespace) -> dict[str, Path]:
                 f"--{name} is missing.", hint=f"Give a {MASKS}.", field=f"inputs.{name}"
             )
     return paths
+
+
+def mesh_options(options: argparse.Namespace) -> dict[str, Any]:
+    """How a mesh file is meant, as far as that was said."""
+    given = vars(options)
+    return {name: given[name] for name in inputs.OF_MESH if given.get(name) is not None}
+
+
+def read_inputs(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str, bytes]]:
+    """Where a task's inputs are, and what is in them. Raises InvalidRequest or InvalidMesh."""
+    paths = input_paths(options.task, options)
+    return paths, read_paths(paths, **mesh_options(options))
+
+
+def read_paths(paths: Mapping[str, Path], **how: Any) -> dict[str, bytes]:
+    """The inputs that lie at these paths. Raises InvalidRequest or InvalidMesh."""
+    last = sorted(paths.items(), key=lambda entry: entry[0] == "mesh")  # takes longest to refuse
+    return {name: inputs.read(name, path, **how) for name, path in last}
 
 
 def map_paths(options: argparse.Namespace, pictures: Mapping[str, Path]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import TaskConfig
+from ..hashes import add_hashes
 from ..memory import memory_named
 from ..request import check_inputs
 
@@ -65,13 +66,21 @@ def run(
     """
     check_inputs(task, config, inputs)
     module = module_of(task)
+    _settle_threads()
     with memory_named():
-        return (yield from _resumed(module.run(config, inputs), resume))
+        files = yield from _resumed(module.run(config, inputs), resume)
+    return add_hashes(files, config, inputs)
 
 
 def module_of(task: str) -> ModuleType:
     """The module with the task's `run`. Imports torch."""
     return importlib.import_module(MODULES.get(task, f"{__name__}.{task}"))
+
+
+def _settle_threads() -> None:
+    from ..compiled import settle_threads  # imports numba
+
+    settle_threads()
 
 
 def _resumed(

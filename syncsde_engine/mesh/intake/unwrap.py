@@ -30,6 +30,10 @@ GAP = 6  # texels between charts; at least 4 remain after rounding and scaling
 FILLED = 0.85  # of the side that xatlas is asked for, so that it stays about the texture's
 
 
+# Ctrl-C is the parent's to answer: one that lets its asset finish must not lose xatlas on the way.
+GROUP = 0 if os.name == "posix" else None
+FLAGS: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows
+
 Unwrapper = Literal["xatlas", "charts"]
 
 
@@ -68,6 +72,8 @@ def _unwrap_with_xatlas(mesh: Mesh, seconds: float, texture_size: int) -> Mesh |
                 capture_output=True,
                 timeout=seconds,
                 check=True,
+                process_group=GROUP,
+                creationflags=FLAGS,
             )
             with np.load(target, allow_pickle=False) as arrays:
                 unwrapped = replace(mesh, uvs=arrays["uvs"], uv_triangles=arrays["uv_triangles"])
