@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console("--json" in arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded unasked
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to others
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to others,
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # but not at once: they are soon called again
     try:
         with _ending_like_ctrl_c():
             return _run(arguments, console)
