@@ -14,6 +14,7 @@ import bpy.utils.previews
 from ..client import engine
 from ..jobs import runs, session
 from ..jobs.results import OBJECT_MODE
+from ..scene import textures
 from .operators import about
 from .operators_result import last_objects, shows_textures, viewports
 
@@ -106,7 +107,7 @@ def draw_box(
 
 def draw_views(layout: bpy.types.UILayout, run: runs.Run | None) -> None:
     """Draw what can be done with the views that a texture was made from."""
-    if run is None or run.state != runs.APPLIED:
+    if run is None or not (Path(run.directory) / textures.VIEWS.replace("*", "00")).exists():
         return
     row = layout.row(align=True)
     row.operator("syncsde.open_views", icon="RENDERLAYERS").folder = run.folder

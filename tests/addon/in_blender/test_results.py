@@ -66,7 +66,7 @@ def test_says_how_it_went_and_shows_and_reverts_it(bpy, addon, suzanne, begin, d
     drawn = draw()
     assert "Done in 0 s, 82 % seen, 1 warning" in " ".join(drawn)
     assert "The UVs overlap." in drawn
-    assert drawn[-3:] == ["syncsde.show_texture", "syncsde.revert", "syncsde.open_views"]
+    assert drawn[-2:] == ["syncsde.show_texture", "syncsde.revert"]
     bpy.ops.syncsde.show_texture()
     assert shading.color_type == "TEXTURE"
     assert draw()[-1] == "syncsde.revert"

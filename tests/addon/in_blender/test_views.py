@@ -49,6 +49,12 @@ def test_views_are_images_of_their_numbers(bpy, run, opened):
     assert len(bpy.data.images) == count
 
 
+def test_the_panel_offers_them(bpy, addon, run, draw):
+    assert draw()[-1] == "syncsde.open_views"
+    bpy.ops.syncsde.open_views(folder=run.folder)
+    assert draw()[-1] == "syncsde.resynchronize"
+
+
 def test_the_others_follow_a_painted_view(bpy, addon, suzanne, run, opened):
     paint(opened[1])
     suzanne.select_set(False)
