@@ -134,7 +134,7 @@ def test_verify_tells_of_every_file(made, capsys):
     said = capsys.readouterr()
     assert "out/texture.png: has changed" in said.out
     assert "out/views/00.png: is missing" in said.out
-    assert "2 of 5 files" in said.err
+    assert "2 of 7 files" in said.err
     edit(report, files={"../ball.obj": file_sha256(made / "ball.obj")})
     assert main(["verify", str(made)]) == 2
     assert "leads out of the folder" in capsys.readouterr().out
