@@ -60,17 +60,8 @@ def save_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
         attention_head_dim=2,
         norm_num_groups=4,
     )
-    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
-    for parameter in controlnet.parameters():  # its output layers start at zero: make it speak
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    vae = AutoencoderKL(
-        block_out_channels=(4, 4, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-    )
+    controlnet = control_of(unet)
+    vae = autoencoder()
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -92,6 +83,25 @@ def save_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
         requires_safety_checker=False,
     ).save_pretrained(folder)
     return folder
+
+
+def control_of(unet):
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    for parameter in controlnet.parameters():  # its output layers start at zero: make it speak
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return controlnet
+
+
+def autoencoder(**options):
+    return AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        **options,
+    )
 
 
 def save_xl(folder: Path, *, force_zeros: bool = True) -> Path:
@@ -131,19 +141,8 @@ def save_xl(folder: Path, *, force_zeros: bool = True) -> Path:
         projection_class_embeddings_input_dim=24 + 6 * 8,
         norm_num_groups=4,
     )
-    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
-    for parameter in controlnet.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    vae = AutoencoderKL(
-        block_out_channels=(4, 4, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        scaling_factor=0.13025,
-        force_upcast=True,
-    )
+    controlnet = control_of(unet)
+    vae = autoencoder(scaling_factor=0.13025, force_upcast=True)
     StableDiffusionXLControlNetPipeline(
         vae=vae,
         text_encoder=CLIPTextModel(texts[0]),

@@ -44,6 +44,22 @@ KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 JOB_ID_PATTERN = r"^[0-9a-f]{32}$"
 CHALLENGE_PATTERN = r"^[0-9a-f]{32}$"
 MAX_NAME = 1000  # characters of the name of a result's file
+EXIT_CODES = {  # of command lines, by the code of the error; 1 for all others
+    "invalid_request": 2,
+    "invalid_mesh": 2,
+    "missing_blob": 2,
+    "not_found": 2,
+    "conflict": 2,
+    "missing_weights": 3,
+    "device_unavailable": 3,
+    "not_running": 3,
+    "unreachable": 3,
+    "unavailable": 3,  # no engine is installed, or a client's own files are out of reach
+    "untrusted": 3,
+    "disk_full": 3,
+    "out_of_memory": 4,
+    "cancelled": 5,
+}
 
 CONNECTION_FILE = "engine.json"
 STATE_DIR_VARIABLE = "SYNCSDE_STATE_DIR"

@@ -172,9 +172,8 @@ def leave() -> None:
 def fail(task: str, message: str, about: str = "", code: str = "") -> None:
     """Keep what is wrong with a job that did not even start, for the panel."""
     global last_error, last_code, last_task, last_about, outcome
-    if message != last_error:  # else it is what the job has just ended with
-        last_code = code
-    last_error, last_task, last_about, outcome = message, task, about, None
+    last_error, last_code, outcome = message, code, None
+    last_task, last_about = task, about
 
 
 def use_now() -> None:

@@ -16,30 +16,28 @@ from typing import Any, NoReturn
 import bpy
 
 from .. import NAME
+from ..client.protocol import EXIT_CODES
 from ..jobs import session
 from ..jobs.job import STAGES
+from ..properties import sampling
+from ..properties.image import AmbiguousLines, MaskLines, WideLines
+from ..properties.motion import MotionLines
+from ..properties.texture import TextureLines
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "blender --command syncsde"
-INVALID, UNAVAILABLE = "invalid_request", "unavailable"
-INTERNAL_EXIT = 1
-EXIT_CODES = {  # as the engine's own command line has them
-    INVALID: 2,
-    "invalid_mesh": 2,
-    "missing_weights": 3,
-    "device_unavailable": 3,
-    "disk_full": 3,
-    "unreachable": 3,
-    UNAVAILABLE: 3,
-    "out_of_memory": 4,
-    "cancelled": 5,
-}
+INVALID = EXIT_CODES["invalid_request"]
 IMAGES = {"image", "mask", "extend", "like", "keep", "keep_mask", "repaint_mask"} | {
     f"mask_{number}" for number in range(2, 9)
 }
-LINES = {"prompt_for", "like_for", "view_for", "foreground", "prompt_at", "transform", "bones"}
-LINES_OF = {"ambiguous": {"prompt"}, "motion": {"prompt"}}  # a line for each view or segment
+SEVERAL = {  # what a task takes several of, a line for each
+    "texture": sampling.fields(TextureLines),
+    "mask": ("mask", *sampling.fields(MaskLines)),
+    "wide": sampling.fields(WideLines),
+    "ambiguous": sampling.fields(AmbiguousLines),
+    "motion": ("bones", *sampling.fields(MotionLines)),
+}
 
 _handle: Any = None
 
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         return _run(options.pop("task"), options)
     except Refused as refused:
         log.error("%s", refused)
-        return EXIT_CODES[INVALID]
+        return INVALID
     except SystemExit as ended:  # --help
         return int(ended.code or 0)
 
@@ -90,17 +88,18 @@ def _run(task: str, options: dict[str, Any]) -> int:
         _select(names)
     asked = {name: value for name, value in options.items() if value is not None}
     for name in asked:
-        if name in LINES | LINES_OF.get(task, set()):
-            asked[name] = "\n".join(asked[name])
-        elif name in IMAGES:
-            asked[name] = _image(asked[name])
+        several = name in SEVERAL.get(task, ())
+        values = asked[name] if several else [asked[name]]
+        if name in IMAGES:
+            values = [_image(value) for value in values]
+        asked[name] = "\n".join(values) if several else values[0]
     if "directory" in asked:
         asked["directory"] = str(Path(asked["directory"]).resolve())
     try:
         getattr(bpy.ops.syncsde, task)(**asked)
     except RuntimeError as error:  # what the operator reports
         log.error("%s", _plain(str(error)))
-        return EXIT_CODES.get(session.last_code or INVALID, INTERNAL_EXIT)
+        return EXIT_CODES.get(session.last_code or "invalid_request", 1)
     if session.outcome is not None:
         log.info("%s", session.outcome.text)
         for warning in session.outcome.warnings:
@@ -185,7 +184,7 @@ def _add(command: argparse.ArgumentParser, task: str, known: Any) -> None:
         options["metavar"] = "DIR" if name == "directory" else "TEXT"
         if name in IMAGES:
             options["metavar"] = "IMAGE"
-        if name in LINES | LINES_OF.get(task, set()):
+        if name in SEVERAL.get(task, ()):
             options["action"] = "append"
     command.add_argument(flag, **options)
 

@@ -43,7 +43,10 @@ def begin(
     """Start a job; in background, where no timer would advance it, see it to its end."""
     session.start(request, result, about(bpy.context, request.task))
     error = session.wait() if bpy.app.background else ""
-    return fail(operator, request.task, error) if error else {"FINISHED"}
+    if not error:
+        return {"FINISHED"}
+    operator.report({"ERROR"}, error)
+    return {"CANCELLED"}
 
 
 def fail(

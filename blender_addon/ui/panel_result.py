@@ -17,6 +17,7 @@ from ..jobs.results import OBJECT_MODE
 from ..scene import textures
 from .operators import about
 from .operators_result import last_objects, shows_textures, viewports
+from .views import opened
 
 MOST_OFFERS = 3
 SCALE = 6.0  # of the picture of what is being painted, in lines of the panel
@@ -111,7 +112,7 @@ def draw_views(layout: bpy.types.UILayout, run: runs.Run | None) -> None:
         return
     row = layout.row(align=True)
     row.operator("syncsde.open_views", icon="RENDERLAYERS").folder = run.folder
-    if any(image.get("syncsde_run") == run.folder for image in bpy.data.images):
+    if opened(run):
         row.operator("syncsde.resynchronize", icon="FILE_REFRESH").folder = run.folder
 
 

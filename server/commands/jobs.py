@@ -25,21 +25,6 @@ from syncsde_engine.errors import InvalidRequest, SyncSDEError
 OWNER = "cli"  # of all jobs that come from command lines
 POLL = 20.0  # seconds that the engine may wait before it says that nothing is new
 PATIENCE = 120.0  # seconds without an engine after which a job is not followed any more
-EXIT_CODES = {
-    "invalid_request": 2,
-    "invalid_mesh": 2,
-    "missing_blob": 2,
-    "not_found": 2,
-    "conflict": 2,
-    "missing_weights": 3,
-    "device_unavailable": 3,
-    "not_running": 3,
-    "unreachable": 3,
-    "untrusted": 3,
-    "disk_full": 3,
-    "out_of_memory": 4,
-    "cancelled": CANCELLED,
-}
 
 
 class EngineSaid(SyncSDEError):
@@ -48,7 +33,7 @@ class EngineSaid(SyncSDEError):
     def __init__(self, error: EngineError) -> None:
         super().__init__(error.message, hint=error.hint, field=error.field)
         self.code = error.code
-        self.exit_code = EXIT_CODES.get(error.code, 1)
+        self.exit_code = protocol.EXIT_CODES.get(error.code, 1)
 
 
 def submit(argv: Sequence[str]) -> int:

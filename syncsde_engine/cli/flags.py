@@ -23,6 +23,7 @@ from .input_files import (
     LIKE_FOR_MASK,
     LIKE_MAP,
     MASKS,
+    NUMBERED,
     OF_MESH,
     PICTURED,
     VIEW_FOR,
@@ -145,7 +146,7 @@ def add_task(command: argparse.ArgumentParser, task: str) -> None:
             f"--{name}", action=Rows, kinds=(key, str), metavar=(metavar, "FILE"), help=told
         )
     for name in config.optional_inputs:
-        if not name.startswith(("mask_", "like_", "view_")):
+        if not name.startswith(NUMBERED):
             told = LIKE_BACKGROUND if (task, name) == ("mask", "like") else FILES[name]
             files.add_argument(f"--{flag(name)}", type=Path, metavar="FILE", help=told)
     if "mesh" in config.inputs:

@@ -28,6 +28,7 @@ FILES = {
     "noise": "safetensors with a tensor noise (N, C, h, w): what every trajectory starts from",
 }
 FINISHED = {"extend": "image.png", "states": "states.safetensors"}  # of a run's folder
+NUMBERED = ("mask_", "like_", "view_")  # inputs of these beginnings are no flags of their own
 PICTURED = {"like_for": "like", "view_for": "view"}  # fields whose entries each have a picture
 VIEW_FOR = "view N of views/ is this picture, and all others follow it; may be repeated"
 LIKE_FOR = "an object or material of this name looks like this picture; may be repeated"

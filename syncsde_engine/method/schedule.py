@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,3 +193,12 @@ class Schedule:
 
     def _alpha(self, timestep: int) -> float:
         return float(self.alphas[timestep]) if timestep >= 0 else self.final_alpha
+
+
+def noised(clean: Tensor, steps: Sequence[Step], noise: Tensor) -> Tensor:
+    """A known picture at every level, noisiest first (S + 1, N, C, h, w), under one noise. Eq. 2.
+
+    `clean` and `noise` are (N, C, h, w). The sampler takes them as `recorded`.
+    """
+    levels = [step.alpha for step in steps] + [steps[-1].alpha_prev]
+    return torch.stack([a**0.5 * clean + (1 - a) ** 0.5 * noise for a in levels])

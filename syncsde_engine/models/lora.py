@@ -161,24 +161,27 @@ def _by_layer(
     """The tensors of each layer: (network, name without dots) -> down, up, alpha, ..."""
     found: dict[tuple[str, str], dict[str, Tensor]] = {}
     for name, value in _in_blocks(weights, config).items():
-        end = next((re.search(f"{end}$", name), kind) for end, kind in ENDS if _ends(name, end))
-        place, kind = end[0], end[1]
-        assert place is not None
-        stem = name[: place.start()]
+        end = _end(name)
+        assert end is not None
+        stem, kind = end
         start = next((start for start in STARTS if stem.startswith(start)), "")
         layer = stem.removeprefix(start).replace(".", "_").replace("_processor_", "_")
         found.setdefault((STARTS.get(start, "unet"), _diffusers_name(layer)), {})[kind] = value
     return found
 
 
-def _ends(name: str, end: str) -> bool:
-    return re.search(f"{end}$", name) is not None
+def _end(name: str) -> tuple[str, str] | None:
+    """A tensor's name without its end, and what that says it is; None if nothing of a LoRA's."""
+    for end, kind in ENDS:
+        if place := re.search(f"{end}$", name):
+            return name[: place.start()], kind
+    return None
 
 
 def _in_blocks(weights: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
     """Put blocks counted as by the first programs where diffusers has them. Raises ValueError."""
     for name in weights:
-        if not any(_ends(name, end) for end, _ in ENDS):
+        if _end(name) is None:
             raise ValueError(f"its tensor {name} is none of a LoRA's")
     return _maybe_map_sgm_blocks_to_diffusers(dict(weights), config)
 

@@ -68,7 +68,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         rig = cameras_of(config, mesh.work, mesh.normalization, settings.view_size, raster)
         numbered = in_sight(observe(mesh.work, rig.cameras, raster), rig.own, mesh.normalization)
         given_views = read_given(config, inputs, numbered, settings.view_size)
-        scene = numbered if given_views is None else given_views.first(numbered)
+        scene = numbered if given_views is None else numbered.taken(given_views.order)
         cameras = scene.cameras
         texels = used_texels(scene, config.texture_size)
         if exemplar is not None and like is not None:
@@ -90,11 +90,11 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
     else:
         from ..models.attention import Ring  # imports diffusers
 
-        made = scene if given_views is None else given_views.others(scene)
-        maps_made = maps if made is scene else view_maps(made, settings.view_size)
-        shared = config.shared_attention == "ring"
-        attend = Ring(neighbors(made.cameras), front(made.cameras)) if shared else None
-        denoiser = denoiser_of(config, settings, session.model, made, maps_made, attend)
+        made = maps if given_views is None else maps.taken(given_views.others)
+        attend = None
+        if config.shared_attention == "ring":
+            attend = Ring(neighbors(made.scene.cameras), front(made.scene.cameras))
+        denoiser = denoiser_of(config, settings, session.model, made.scene, made, attend)
         decode, paint = session.model.decode, None
     options: dict[str, Any] = {"reference": "training"}
     if lock is not None or given_views is not None:
@@ -111,7 +111,7 @@ def run(config: TextureConfig, inputs: Mapping[str, bytes]) -> Generator[Progres
         views = decode(y)
     if given_views is not None:  # they are as given, and all have their numbers again
         views = given_views.back(views)
-        scene, maps = numbered, view_maps(numbered, settings.view_size)
+        scene, maps = numbered, maps.taken(given_views.places)
         cameras = scene.cameras
     with session.clock.measure("bake"):
         give_back()

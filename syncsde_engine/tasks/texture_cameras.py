@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -89,8 +88,7 @@ def in_sight(scene: Scene, own: Sequence[Camera], normalization: Normalization) 
     if all(sees):
         return scene
     log.warning("%d of %d views show nothing and are left out", sees.count(False), len(sees))
-    cameras = tuple(itertools.compress(scene.cameras, sees))
-    return replace(scene, cameras=cameras, depth=scene.depth[torch.tensor(sees)])
+    return scene.taken([number for number, some in enumerate(sees) if some])
 
 
 def short_of(config: TextureConfig, painted: Baked, views: int) -> list[str]:

@@ -8,7 +8,6 @@ It comes before all others, which are conditioned on it where they see the same 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from .. import pictures
 from ..config import TextureConfig
 from ..errors import InvalidRequest
 from ..mesh.views.scene import Scene
-from ..method.schedule import Step
+from ..method.schedule import Step, noised
 from .session import Space
 
 ODD = 0.02  # of an aspect, that is taken for rounding
@@ -33,28 +32,27 @@ class Given(NamedTuple):
     def __len__(self) -> int:
         return len(self.views)
 
-    def first(self, scene: Scene) -> Scene:
-        """The scene with the cameras of the given views before the others."""
-        return _ordered(scene, self.order)
+    @property
+    def places(self) -> list[int]:
+        """Where in this order each view comes (N,), by its number."""
+        return sorted(range(len(self.order)), key=self.order.__getitem__)
 
-    def others(self, scene: Scene) -> Scene:
-        """The scene of the views that are left to make, from that of `first`."""
-        return _ordered(scene, range(len(self), len(self.order)))
+    @property
+    def others(self) -> range:
+        """Where in this order the views come that are left to make."""
+        return range(len(self), len(self.order))
 
     def recorded(self, space: Space, steps: Sequence[Step], noise: Tensor) -> Tensor:
         """Their states (S + 1, K, C, h, w) at every level, noisiest first; `noise` (K, C, h, w).
 
         Each is the picture under the noise that its view would have started from (Eq. 1).
         """
-        latents = space.encode(self.views.to(noise.device)).to(noise)
-        levels = [step.alpha for step in steps] + [steps[-1].alpha_prev]
-        return torch.stack([a**0.5 * latents + (1 - a) ** 0.5 * noise for a in levels])
+        return noised(space.encode(self.views.to(noise.device)).to(noise), steps, noise)
 
     def back(self, views: Tensor) -> Tensor:
         """Views (N, ...) that come in this order, by their numbers, the given ones as given."""
         whole = torch.cat([self.views.to(views), views[len(self) :]])
-        places = torch.tensor(self.order, device=views.device).argsort()
-        return whole[places]
+        return whole[self.places]
 
 
 def read_given(
@@ -91,8 +89,3 @@ def read_given(
         )
     others = [number for number in range(count) if number not in config.view_for]
     return Given(torch.stack(views), [*config.view_for, *others])
-
-
-def _ordered(scene: Scene, order: Sequence[int]) -> Scene:
-    cameras = tuple(scene.cameras[number] for number in order)
-    return replace(scene, cameras=cameras, depth=scene.depth[list(order)])

@@ -27,7 +27,7 @@ from ..mesh.intake.atlas import Texture
 from ..mesh.views.render import render
 from ..mesh.views.scene import Scene
 from ..method.coupling import Overlap
-from ..method.schedule import Step
+from ..method.schedule import Step, noised
 from .session import Space
 
 BACKDROP = 0.5  # behind the kept texture, as the network sees it
@@ -66,8 +66,7 @@ class Lock:
         device = noise.device
         texture = torch.from_numpy(self.textures).to(device, torch.float32) / 255
         latents = space.encode(render(scene, texture, view_size, BACKDROP)).to(noise)
-        levels = [step.alpha for step in steps] + [steps[-1].alpha_prev]
-        recorded = torch.stack([a**0.5 * latents + (1 - a) ** 0.5 * noise for a in levels])
+        recorded = noised(latents, steps, noise)
         mask = (
             torch.from_numpy(self.kept).to(device, torch.float32)[..., None].expand(-1, -1, -1, 3)
         )

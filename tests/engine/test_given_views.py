@@ -11,6 +11,7 @@ from PIL import Image
 from syncsde_engine import cli
 from syncsde_engine.errors import InvalidRequest
 from syncsde_engine.mesh.files.io import load, to_safetensors
+from syncsde_engine.pictures import png as picture
 from tests import meshes
 from tests.engine.running import finish
 
@@ -23,12 +24,6 @@ GIVEN = 2  # the view that is given; views are told by the numbers of a run with
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mesh")
     return to_safetensors(load(meshes.save_obj_with_uvs(folder / "ball.obj")))
-
-
-def picture(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 DRAWN = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

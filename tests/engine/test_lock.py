@@ -20,6 +20,7 @@ from syncsde_engine.mesh.views.scene import observe
 from syncsde_engine.method.coupling import earlier, everyone
 from syncsde_engine.method.noise import Noise
 from syncsde_engine.models.loading import load as load_model
+from syncsde_engine.pictures import png as picture
 from syncsde_engine.request import build
 from syncsde_engine.tasks import run
 from syncsde_engine.tasks.texture_lock import Lock
@@ -35,12 +36,6 @@ SMALL = {"prompt": "moss", "steps": 4, "view_size": 64, "texture_size": SIDE, "g
 def mesh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mesh")
     return to_safetensors(load(meshes.save_obj_with_uvs(folder / "ball.obj")))
-
-
-def picture(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 OLD = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

@@ -18,7 +18,7 @@ from ...hashes import fields, json_sha256
 from ...models import catalog
 from ...request import build, check_inputs
 from ..flags import parameters
-from ..input_files import AXES, input_paths, mesh_options, read_paths
+from ..input_files import AXES, NUMBERED, input_paths, mesh_options, read_paths
 from .folders import folder_of, require_apart
 from .manifest import EVERY_ROW, Line, Wrong, rows
 
@@ -136,7 +136,7 @@ def input_names(task: str) -> set[str]:
     """What a line may name beside the fields of the task's Config."""
     config = CONFIGS[task]
     names = {*config.inputs, *config.optional_inputs}
-    names = {name for name in names if not re.match(r"(mask|like|view)_", name)} | rows(task)
+    names = {name for name in names if not name.startswith(NUMBERED)} | rows(task)
     return names | set(inputs.OF_MESH) if "mesh" in config.inputs else names
 
 

@@ -23,6 +23,7 @@ class GivenBack(NamedTuple):
     notes: list[str]
 
 
+@np.errstate(all="ignore")  # the file may have numbers that are none
 def give_back(
     mesh: Mesh,
     textures: Sequence[bytes],
@@ -36,17 +37,6 @@ def give_back(
     mesh, one written anew. Beside it an OBJ file comes back as `textured.obj`, whose materials name
     `texture_files` and, of each map, `map_files`.
     """
-    with np.errstate(all="ignore"):  # the file may have numbers that are none
-        return _given_back(mesh, textures, maps, texture_files, map_files)
-
-
-def _given_back(
-    mesh: Mesh,
-    textures: Sequence[bytes],
-    maps: Mapping[str, Sequence[bytes]],
-    texture_files: Sequence[str],
-    map_files: Mapping[str, Sequence[str]],
-) -> GivenBack:
     origin = mesh.origin
     if origin is not None and origin.kind == "glb":
         try:

@@ -9,7 +9,7 @@ coordinates, cameras, lights and extras keep their entries, their numbers and th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..mesh import UV_TOLERANCE, Mesh, Origin
 from .glb_file import GlbFile, sampler
-from .gltf import Piece, Reader, joined, read_scene, saying_what_is_wrong
+from .gltf import Reader, joined, read_scene, saying_what_is_wrong
 from .gltf_file import Broken, Entry, extensions, items, member, open_gltf
 from .gltf_pack import painted_primitives
 from .gltf_parts import TRANSFORM, Part
@@ -90,17 +90,15 @@ class _Back:
         self.primitives: dict[Any, list[Entry]] = {}
         self.materials: dict[tuple[int, str], int] = {}
         self.samplers: dict[bool, int] = {}
+        self.painted = list(self._painted())  # of each piece
         self.repeats = self._repeats()
 
     def content(self) -> bytes:
         # All materials and coordinates are looked up in the document as it was.
         nodes: dict[int, dict[int, list[Painted]]] = {}
-        first = 0
-        for piece in self.reader.pieces:
-            last = first + len(piece.triangles)
+        for piece, painted in zip(self.reader.pieces, self.painted, strict=True):
             of_node = nodes.setdefault(piece.source.node, {})
-            of_node.setdefault(piece.source.instance, []).append(self._painted(piece, first, last))
-            first = last
+            of_node.setdefault(piece.source.instance, []).append(painted)
         made = {
             (node, instance): self._primitives(node, painted)
             for node, instances in nodes.items()
@@ -111,12 +109,16 @@ class _Back:
         without_unused_names(self.out.document)
         return self.out.content()
 
-    def _painted(self, piece: Piece, first: int, last: int) -> Painted:
+    def _painted(self) -> Iterator[Painted]:
         assert self.mesh.uvs is not None
         assert self.mesh.uv_triangles is not None
-        uvs = self.mesh.uvs[self.mesh.uv_triangles[first:last]]
-        texture = self.mesh.owners("texture")[first:last].astype(np.int64)
-        return Painted(piece.part, uvs[:, ::-1] if piece.mirrored else uvs, texture)
+        owners, first = self.mesh.owners("texture"), 0
+        for piece in self.reader.pieces:
+            faces = slice(first, first + len(piece.triangles))
+            first = faces.stop
+            uvs = self.mesh.uvs[self.mesh.uv_triangles[faces]]
+            texture = owners[faces].astype(np.int64)
+            yield Painted(piece.part, uvs[:, ::-1] if piece.mirrored else uvs, texture)
 
     def _primitives(self, node: int, painted: list[Painted]) -> list[Entry]:
         """The primitives of a node's mesh with what is painted on them."""
@@ -254,10 +256,8 @@ class _Back:
 
     def _repeats(self) -> NDArray[np.bool_]:
         """Which textures (K,) are on coordinates beyond the unit square, of file or mesh."""
-        found, first = np.zeros(len(self.textures), bool), 0
-        for piece in self.reader.pieces:
-            painted = self._painted(piece, first, first + len(piece.triangles))
-            first += len(piece.triangles)
+        found = np.zeros(len(self.textures), bool)
+        for painted in self.painted:
             uvs = painted.uvs.astype(np.float64)
             if painted.part.uvs is not None and self._keeps(painted):
                 uvs = painted.part.uvs[painted.part.triangles]

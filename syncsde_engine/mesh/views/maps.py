@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -51,6 +52,11 @@ class ViewMaps:
     def normal(self) -> Tensor:
         """Geometric unit normals, (N, 3, H, W) float32."""
         return normal_map(self.scene, self.face)
+
+    def taken(self, numbers: Sequence[int]) -> ViewMaps:
+        """The maps of some of the views, in this order."""
+        some = list(numbers)
+        return ViewMaps(self.scene.taken(some), self.size, self.face[some], self.depth[some])
 
 
 def view_maps(scene: Scene, size: int) -> ViewMaps:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +34,11 @@ class Scene:
     def frame(self, size: int) -> tuple[int, int]:
         """Rows and columns of views whose shorter side has `size` pixels: all have one aspect."""
         return self.cameras[0].frame(size)
+
+    def taken(self, numbers: Sequence[int]) -> Scene:
+        """The scene under some of its cameras, in this order."""
+        cameras = tuple(self.cameras[number] for number in numbers)
+        return replace(self, cameras=cameras, depth=self.depth[list(numbers)])
 
 
 def observe(

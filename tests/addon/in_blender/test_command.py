@@ -67,6 +67,18 @@ def test_picture_files_are_images(bpy, run, an_image, tmp_path):
     assert tuple(bpy.data.images["Masks: a cat on grass"].size) == (64, 64)
 
 
+def test_each_foreground_has_its_mask(bpy, run, an_image):
+    for name, columns in (("Left", slice(8, 24)), ("Right", slice(40, 56))):
+        pixels = np.zeros((64, 64, 4))
+        pixels[16:48, columns] = 1
+        an_image(name, pixels)
+    asked = ["mask", "--prompt", "a cat and a dog", "--background", "grass", "--size", "64", *SMALL]
+    asked += ["--foreground", "a cat", "--mask", "Left", "--foreground", "a dog", "--mask", "Right"]
+    code, said = run(*asked)
+    assert code == 0, said
+    assert tuple(bpy.data.images["Masks: a cat and a dog"].size) == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
